@@ -1,0 +1,235 @@
+//! What the engine concludes: verdicts, and the records of cells, steps, scenarios and runs that reporters read.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::Serialize;
+
+use crate::{
+    probe::Outcome,
+    scenario::{Family, Protocol},
+};
+
+/// A cell's, a step's or a scenario's verdict, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// As expected, with a witness.
+    Pass,
+    /// Not run, with a reason.
+    Skipped,
+    /// Not judged: undefined or informational.
+    Recorded,
+    /// Failed, as the CNI's profile says it does.
+    Xfail,
+    /// Passed, although the CNI's profile says that it fails.
+    Xpass,
+    /// Nothing can be said.
+    Inconclusive,
+    /// Not as expected.
+    Fail,
+    /// The CNI enforces nothing: no verdict on a deny is possible.
+    NotEnforcing,
+}
+
+/// What a cell expects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Expectation {
+    /// The destination answers, with any status.
+    Reachable,
+    /// Nothing comes back.
+    Blocked,
+    /// The destination answers with this status.
+    Status {
+        /// The HTTP status code.
+        code: u16,
+    },
+    /// The API server refuses a manifest.
+    Rejected {
+        /// Words of the refusal.
+        message: String,
+    },
+    /// Anything: it is recorded.
+    Recorded,
+}
+
+/// Who proved that the server of a cell was up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Witness {
+    /// The kind.
+    pub kind: WitnessKind,
+    /// The source, as scenario files write it.
+    pub from: String,
+}
+
+/// The kinds of witness, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WitnessKind {
+    /// Another source that should be allowed.
+    Source,
+    /// The node that the server is on, which is always allowed.
+    Node,
+    /// The server to itself.
+    #[serde(rename = "self")]
+    Itself,
+}
+
+/// One cell's record: one source, one destination, one step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CellResult {
+    /// Stable in the scenario: `app1 -> metadata:80/tcp`, with what else tells it apart.
+    pub id: String,
+    /// The source, as scenario files write it.
+    pub from: String,
+    /// The destination, in short.
+    pub to: String,
+    /// The address that was tried.
+    pub address: Option<IpAddr>,
+    /// The port.
+    pub port: Option<u16>,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The family.
+    pub family: Family,
+    /// `allow` or `deny` for reachability, else `status`, `rejected` or `recorded`.
+    pub expected: &'static str,
+    /// The expectation in full.
+    pub expectation: Expectation,
+    /// What was observed last; none where the cell was skipped.
+    pub outcome: Option<Outcome>,
+    /// How many attempts had which outcome, over the hold.
+    pub outcomes: BTreeMap<Outcome, u32>,
+    /// The HTTP status.
+    pub status: Option<u16>,
+    /// The server's identity, as it answered.
+    pub server: Option<String>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why, in a sentence, wherever the verdict is not a pass.
+    pub reason: Option<String>,
+    /// The witness, where the cell expects a deny or nothing came back.
+    pub witness: Option<Witness>,
+    /// Attempts that count towards the verdict.
+    pub attempts: u32,
+    /// The window that an attempt had, in milliseconds.
+    pub window_ms: u64,
+    /// The slowest connect that was observed, in milliseconds.
+    pub connect_ms: Option<f64>,
+    /// The rule that decides the cell, by the simulator.
+    pub decided_by: Option<String>,
+    /// The literal command.
+    pub command: Option<String>,
+}
+
+/// One step's record.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepResult {
+    /// The step's name.
+    pub name: String,
+    /// What the step did, a line an action (`apply cloud-metadata-deny.yaml`).
+    pub actions: Vec<String>,
+    /// From the end of the last action to the start of the hold, in milliseconds; none where it never settled.
+    pub settled_ms: Option<u64>,
+    /// How many rounds were needed, void ones included.
+    pub rounds: u32,
+    /// The worst of the cells' verdicts.
+    pub verdict: Verdict,
+    /// The cells.
+    pub cells: Vec<CellResult>,
+}
+
+/// One scenario's record.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScenarioResult {
+    /// The scenario's id.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// Its file.
+    pub path: String,
+    /// The worst of the steps' verdicts.
+    pub verdict: Verdict,
+    /// Why the whole scenario has this verdict, where its cells do not say it.
+    pub reason: Option<String>,
+    /// `false` where something was applied that the simulator does not model: the report says `one oracle`.
+    pub two_oracles: bool,
+    /// Literal names of the logical namespaces, where they differ.
+    pub namespaces: BTreeMap<String, String>,
+    /// From the start of its stage to the last verdict, in milliseconds.
+    pub took_ms: u64,
+    /// How long its stage took to be ready, in milliseconds.
+    pub ready_ms: u64,
+    /// How long the wait for the cluster's DNS was, where the scenario needs it, in milliseconds.
+    pub dns_wait_ms: Option<u64>,
+    /// The steps, the closing check of the baseline (`restored`) among them.
+    pub steps: Vec<StepResult>,
+}
+
+/// Counts of cells by verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// As expected.
+    pub pass: u32,
+    /// Not as expected.
+    pub fail: u32,
+    /// Nothing can be said.
+    pub inconclusive: u32,
+    /// No policy is enforced.
+    pub not_enforcing: u32,
+    /// Not run.
+    pub skipped: u32,
+    /// Known failures.
+    pub xfail: u32,
+    /// Unexpected passes.
+    pub xpass: u32,
+    /// Not judged.
+    pub recorded: u32,
+}
+
+/// A whole run's record: the JSON report.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunResult {
+    /// Of this format; a change that breaks readers raises it.
+    pub schema_version: u32,
+    /// The program's version.
+    pub policyprobe: String,
+    /// The run's id.
+    pub run: String,
+    /// The backend.
+    pub backend: String,
+    /// When the run began, RFC 3339.
+    pub started: String,
+    /// Facts about the lab.
+    pub facts: BTreeMap<String, String>,
+    /// The canary.
+    pub canary: Canary,
+    /// Counts of cells.
+    pub summary: Summary,
+    /// The scenarios, in the order in which they ran.
+    pub scenarios: Vec<ScenarioResult>,
+    /// Times of the lab.
+    pub lab: LabTimes,
+    /// The exit code that this run has.
+    pub exit_code: u8,
+}
+
+/// Whether the lab enforces policy at all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Canary {
+    /// The conclusion: pass, not enforcing, inconclusive; skipped where no canary could run.
+    pub verdict: Verdict,
+    /// In words: which directions on which nodes.
+    pub detail: String,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// Times of the lab.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LabTimes {
+    /// From the start of the run to a lab that takes stages, in milliseconds.
+    pub ready_ms: u64,
+    /// From the start of the run to the end of the tear-down, in milliseconds.
+    pub total_ms: u64,
+}

@@ -1,0 +1,46 @@
+//! Requests, responses, and the headers by which a probe recognises its server.
+
+use std::net::SocketAddr;
+
+/// The request header that carries a probe's nonce, and the response header that brings it back.
+pub const NONCE: &str = "Policyprobe-Nonce";
+/// The response header with the server's identity. It is sent only where the request carried a nonce.
+pub const SERVER: &str = "Policyprobe-Server";
+/// The one path that an emulator answers by itself: harmless on a real metadata server, where it does not exist.
+pub const IDENTITY_PATH: &str = "/.policyprobe/identity";
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The method, as it came.
+    pub method: String,
+    /// The path without the query, as it came.
+    pub path: String,
+    /// The query without its question mark, as it came.
+    pub query: String,
+    /// Headers in order, as they came.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// Who asks.
+    pub peer: SocketAddr,
+}
+
+impl Request {
+    /// The first header of that name, in any case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A response.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// Headers, in the order and the spelling in which they are sent. `Content-Length` is added where it is missing.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}

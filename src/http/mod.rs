@@ -1,0 +1,8 @@
+//! A small HTTP/1.x server whose answers are exact to the byte, and the identity that answers carry.
+//!
+//! Cloud metadata servers differ in header order, header case and odd details that general HTTP libraries normalise
+//! away, so this writes HTTP by hand. It serves everything in a lab: pods, nodes, outside hosts, metadata servers.
+
+mod message;
+
+pub use message::*;

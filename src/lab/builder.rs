@@ -1,0 +1,24 @@
+//! How a run gets its lab.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::{Lab, LabError};
+use crate::engine::Events;
+
+/// A backend that is configured and not yet up.
+#[async_trait]
+pub trait LabBuilder: Send {
+    /// The backend's name, as `--backend` takes it.
+    fn backend(&self) -> &'static str;
+
+    /// Makes the lab. Whatever a failure or a cancellation leaves half-made is removed before it returns.
+    async fn build(
+        self: Box<Self>,
+        run: &str,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Arc<dyn Lab>, LabError>;
+}

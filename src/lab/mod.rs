@@ -1,0 +1,9 @@
+//! Where the traffic runs: the traits, and one folder a backend.
+
+mod builder;
+mod error;
+mod model;
+
+pub use builder::*;
+pub use error::*;
+pub use model::*;

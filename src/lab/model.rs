@@ -1,0 +1,193 @@
+//! The traits that a backend implements, and what passes through them. The engine knows nothing else of a backend.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::LabError;
+use crate::{
+    probe::Session,
+    scenario::{Cloud, LabSpec, LabelAction, Labels, Manifest, Need, NodeName, PodSpec},
+};
+
+/// A backend that is up. Cases that run side by side share it.
+#[async_trait]
+pub trait Lab: Send + Sync {
+    /// The backend's name, as `--backend` takes it.
+    fn backend(&self) -> &'static str;
+
+    /// What it can do.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Makes what a scenario's `lab` section asks for, ready to be probed. A stage whose section is equal to that of an
+    /// open, unused stage may be given out again, cleaned.
+    async fn stage(&self, spec: &LabSpec, cancel: &CancellationToken) -> Result<Arc<dyn Stage>, LabError>;
+
+    /// What could help to understand a failure: states and logs, in the backend's own words. Never fails.
+    async fn diagnose(&self) -> String;
+
+    /// Ends everything that the lab made. Every error is collected, none stops it.
+    async fn teardown(&self) -> Vec<LabError>;
+}
+
+/// The pods and servers of one scenario, live.
+#[async_trait]
+pub trait Stage: Send + Sync {
+    /// How things are now: addresses change when pods are recreated, labels when they are relabelled.
+    fn world(&self) -> World;
+
+    /// Applies one document, as it stands but for the namespace's literal name.
+    async fn apply(&self, manifest: &Manifest) -> Result<(), LabError>;
+
+    /// Deletes the object of one document.
+    async fn delete(&self, manifest: &Manifest) -> Result<(), LabError>;
+
+    /// Changes labels of a pod or a namespace.
+    async fn label(&self, action: &LabelAction) -> Result<(), LabError>;
+
+    /// Creates a pod and waits until it serves.
+    async fn create(&self, pod: &PodSpec) -> Result<(), LabError>;
+
+    /// Deletes a pod and creates it again.
+    async fn recreate(&self, namespace: &str, pod: &str) -> Result<(), LabError>;
+
+    /// Restarts a pod's container in place.
+    async fn restart(&self, namespace: &str, pod: &str) -> Result<(), LabError>;
+
+    /// Opens a session in a source.
+    async fn open(&self, source: &Source) -> Result<Box<dyn Session>, LabError>;
+
+    /// The nonces of the requests that have reached a server since the stage began.
+    async fn seen(&self, server: &ServerId) -> Result<BTreeSet<String>, LabError>;
+
+    /// Waits until the cluster's DNS answers; how long that took.
+    async fn dns_ready(&self) -> Result<Duration, LabError>;
+
+    /// Removes every policy that was applied, and restores labels and pods to the scenario's start.
+    async fn reset(&self) -> Result<(), LabError>;
+}
+
+/// What a lab can do, and facts about it for the report.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Capabilities {
+    /// The needs that it fulfils.
+    pub has: BTreeSet<Need>,
+    /// Why a need is not fulfilled here, where there is more to say than that it is not.
+    pub why_not: BTreeMap<Need, String>,
+    /// For the report: CNI, Kubernetes version, kernel, `server: netexec`, and the like.
+    pub facts: BTreeMap<String, String>,
+    /// How long a policy may take to have its effect before that is a failure.
+    #[serde(skip)]
+    pub converge_limit: Duration,
+}
+
+/// Where a probe starts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// A pod, by logical namespace and name.
+    Pod(String, String),
+    /// A node.
+    Node(NodeName),
+    /// A host outside the cluster.
+    Outside(String),
+}
+
+/// Who answers a probe.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServerId {
+    /// A pod, by logical namespace and name.
+    Pod(String, String),
+    /// A node's own server.
+    Node(NodeName),
+    /// A host outside the cluster.
+    Outside(String),
+    /// The metadata server.
+    Metadata,
+    /// The cluster's DNS.
+    Dns,
+    /// The API server.
+    Apiserver,
+}
+
+/// The names, labels and addresses of a stage.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// Namespaces by logical name.
+    pub namespaces: BTreeMap<String, WorldNamespace>,
+    /// The pods of the scenario, in its order, created ones after them.
+    pub pods: Vec<WorldPod>,
+    /// The two nodes.
+    pub nodes: Vec<WorldNode>,
+    /// Hosts outside the cluster.
+    pub outside: Vec<WorldOutside>,
+    /// The metadata server.
+    pub metadata: Option<WorldMetadata>,
+    /// The address of the API server's Service, and its port.
+    pub apiserver: Option<(IpAddr, u16)>,
+    /// Pods that are not the scenario's and that its policies may name, such as the DNS server.
+    pub others: Vec<WorldPod>,
+}
+
+/// A namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorldNamespace {
+    /// Its name in the cluster.
+    pub literal: String,
+    /// All its labels, `kubernetes.io/metadata.name` (literal) among them.
+    pub labels: Labels,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorldPod {
+    /// As the scenario describes it, with the labels as they are now and the logical namespace.
+    pub spec: PodSpec,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The identity that its server answers with.
+    pub identity: String,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorldNode {
+    /// Its role.
+    pub name: NodeName,
+    /// Its name in the cluster.
+    pub literal: String,
+    /// Its addresses, those on bridges and tunnels towards the pods included.
+    pub addresses: Vec<IpAddr>,
+    /// The identity and port of a server on it, where the lab has one.
+    pub server: Option<(String, u16)>,
+}
+
+/// A host outside the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorldOutside {
+    /// The scenario's name for it.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// The identity that its server answers with.
+    pub identity: String,
+}
+
+/// The metadata server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorldMetadata {
+    /// Whose server it is.
+    pub cloud: Cloud,
+    /// Its addresses, IPv4 first.
+    pub addresses: Vec<IpAddr>,
+    /// The identity that it answers with.
+    pub identity: String,
+    /// The node that the server is on, where it is on one.
+    pub node: Option<NodeName>,
+}

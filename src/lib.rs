@@ -1,0 +1,33 @@
+//! Proves what a Kubernetes network really lets through.
+//!
+//! Data goes one way: a scenario file becomes a [`scenario::Scenario`], the engine plans its cells (source,
+//! destination, expectation), a [`lab::Lab`] makes pods and applies manifests, sessions yield observations, and the
+//! engine turns them into verdicts and events that every reporter reads.
+//!
+//! - [`scenario`]: the file format.
+//! - [`policy`]: pure; what a NetworkPolicy means.
+//! - [`metadata`] and [`http`]: the emulated cloud metadata servers.
+//! - [`probe`]: requests, `curl`, observations.
+//! - [`lab`]: where the traffic runs, one folder a backend.
+//! - [`engine`]: baseline, apply, converge, hold, verdict.
+//! - [`report`]: one file a reporter.
+//!
+//! Without the default feature `harness` only what the static agent needs is built.
+
+pub mod http;
+pub mod metadata;
+
+#[cfg(feature = "harness")]
+pub mod cli;
+#[cfg(feature = "harness")]
+pub mod engine;
+#[cfg(feature = "harness")]
+pub mod lab;
+#[cfg(feature = "harness")]
+pub mod policy;
+#[cfg(feature = "harness")]
+pub mod probe;
+#[cfg(feature = "harness")]
+pub mod report;
+#[cfg(feature = "harness")]
+pub mod scenario;

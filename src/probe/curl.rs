@@ -1,0 +1,1 @@
+//! The configuration of one `curl` process for a whole batch, and the reading of its output.

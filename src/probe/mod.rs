@@ -1,0 +1,9 @@
+//! Requests and what came of them: `curl` command lines, their output, outcomes.
+
+mod curl;
+mod request;
+mod session;
+
+pub use curl::*;
+pub use request::*;
+pub use session::*;

@@ -1,0 +1,126 @@
+//! One request from one source, and its observation. What an observation *means* is the engine's business.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use serde::Serialize;
+
+use crate::scenario::Family;
+
+/// A request to make from one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What is asked.
+    pub target: Target,
+    /// Unique in the run; the server sends it back.
+    pub nonce: String,
+    /// The identity that the answer must carry (`pod/default/app1`, `metadata/gcp/RUN`).
+    pub server: String,
+    /// How long the connection may take to be made: the window.
+    pub connect_limit: Duration,
+}
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// An HTTP GET. Over TLS no certificate is checked: the identity is proved by the nonce.
+    Http {
+        /// Whether to use TLS.
+        tls: bool,
+        /// An address or a name.
+        host: String,
+        /// The port.
+        port: u16,
+        /// The path, with its leading slash and query.
+        path: String,
+        /// Headers, beside the nonce.
+        headers: Vec<(String, String)>,
+        /// The address family.
+        family: Family,
+        /// The header that carries the nonce, and brings it back.
+        nonce_header: String,
+    },
+    /// Only that the name resolves; nothing is sent to the address.
+    Resolve {
+        /// The name.
+        name: String,
+        /// The address family.
+        family: Family,
+    },
+}
+
+/// What happened to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The right server answered with the right nonce, whatever the HTTP status.
+    Reached,
+    /// Something answered that is not the server asked for.
+    WrongServer,
+    /// No answer in time.
+    TimedOut,
+    /// Refused: a reset, or an ICMP port unreachable.
+    Refused,
+    /// No route, or an ICMP that says so.
+    Unreachable,
+    /// The name was not resolved.
+    NameNotResolved,
+    /// Nothing is known: the probe itself failed, or its answer was lost.
+    ProbeLost,
+}
+
+impl Outcome {
+    /// Whether traffic was stopped, in one of the ways in which a CNI may stop it.
+    #[must_use]
+    pub fn is_stopped(self) -> bool {
+        matches!(self, Self::TimedOut | Self::Refused | Self::Unreachable)
+    }
+}
+
+/// One request's observation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// What happened.
+    pub outcome: Outcome,
+    /// The HTTP status, where there was one.
+    pub status: Option<u16>,
+    /// The server's identity, as the answer says it.
+    pub server: Option<String>,
+    /// The address that was connected to, or tried.
+    pub address: Option<IpAddr>,
+    /// From the start of the connection to its establishment, name resolution not included.
+    pub connect: Option<Duration>,
+    /// Why, where the outcome alone does not say it (`curl: (7) ...`).
+    pub detail: Option<String>,
+}
+
+/// An observation, and which request of the batch it belongs to.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The index in the batch.
+    pub index: usize,
+    /// When the harness learnt of it.
+    pub at: Instant,
+    /// The observation.
+    pub observation: Observation,
+}
+
+/// A place in a source from where requests can be made, kept open over the steps.
+#[async_trait]
+pub trait Session: Send {
+    /// Makes all requests of the batch at once; each is answered when it is done. A request without an answer when the
+    /// stream ends is lost, never denied. Dropping the stream gives the batch up.
+    fn probe<'a>(&'a mut self, batch: &'a [Request]) -> BoxStream<'a, Answer>;
+
+    /// Makes one request and returns the answer's body beside the observation. Only for servers whose identity is
+    /// proved: the bodies of a real metadata server are never kept.
+    async fn fetch(&mut self, request: &Request) -> (Observation, String);
+
+    /// The literal command that stands for a request, for a person to repeat it from a shell on the harness' machine
+    /// or in the source.
+    fn command(&self, request: &Request) -> String;
+}

@@ -1,0 +1,1 @@
+//! One file a reporter, all fed by the same events.

@@ -1,0 +1,39 @@
+//! A scenario with its manifests, as the loader hands it on.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+
+use super::Scenario;
+
+/// A scenario file that was read and checked, and the manifests that its steps name.
+#[derive(Clone, Debug)]
+pub struct LoadedScenario {
+    /// The file; for shipped scenarios a path below `scenarios/`.
+    pub path: PathBuf,
+    /// Whether it came with the binary.
+    pub shipped: bool,
+    /// What the file says.
+    pub scenario: Scenario,
+    /// By the file name that the steps use: the documents of that file, in order.
+    pub manifests: BTreeMap<String, Vec<Arc<Manifest>>>,
+}
+
+/// One document of a manifest file.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The file.
+    pub path: PathBuf,
+    /// The document as it stands, which is what a cluster gets.
+    pub raw: serde_json::Value,
+    /// `apiVersion`, for instance `networking.k8s.io/v1`.
+    pub api_version: String,
+    /// `kind`, for instance `NetworkPolicy`.
+    pub kind: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.namespace`, a logical name; `default` where nothing is said.
+    pub namespace: String,
+    /// The parsed policy, where it is one that the simulator models.
+    pub policy: Option<Arc<NetworkPolicy>>,
+}

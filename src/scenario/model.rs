@@ -1,0 +1,418 @@
+//! What a scenario file says, as types. Loading, positions and lint are elsewhere; nothing here does I/O.
+//!
+//! The JSON Schema is generated from these types, so every field is documented for the person who writes a file.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Labels of a pod or a namespace.
+pub type Labels = BTreeMap<String, String>;
+
+/// One scenario: a lab, and steps that change it and say who must reach what.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Stable name: reports, profiles and test names refer to it. Lower-case letters, digits and dashes.
+    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    pub id: String,
+    /// One sentence: what is proved.
+    pub title: String,
+    /// Whether a deviation is a failure.
+    #[serde(default)]
+    pub tier: Tier,
+    /// Words to select by (`policyprobe run TAG`).
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Where the rule under test is written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cites: Option<String>,
+    /// What the lab must be able to do beyond what the steps already say. Missing: the scenario is skipped.
+    #[serde(default)]
+    pub needs: Vec<Need>,
+    /// The pods, namespaces and servers.
+    #[serde(default)]
+    pub lab: LabSpec,
+    /// What happens, in order. The first step without an action is the baseline.
+    #[schemars(length(min = 1))]
+    pub steps: Vec<Step>,
+}
+
+/// How binding the rule under test is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// The API demands it: a deviation is a failure.
+    #[default]
+    Required,
+    /// The API leaves it open: recorded, never failed.
+    Undefined,
+    /// Of interest, outside the API: recorded, never failed.
+    Informational,
+}
+
+/// Something that a lab may or may not be able to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// An emulated cloud metadata server at its well-known address.
+    Metadata,
+    /// A cluster DNS that pods ask over the network.
+    Dns,
+    /// A Kubernetes API server.
+    Apiserver,
+    /// Pods and nodes with IPv6 addresses.
+    Ipv6,
+    /// UDP probes.
+    Udp,
+    /// SCTP probes.
+    Sctp,
+    /// Services with a cluster IP.
+    Services,
+    /// Hosts outside the cluster.
+    Outside,
+    /// Pods in the node's network namespace.
+    HostNetwork,
+    /// A server on the nodes themselves.
+    NodeServer,
+    /// Probes from inside the nodes.
+    NodeSource,
+    /// Restarting pods in place, or parts of the CNI.
+    Restart,
+    /// Disturbing the whole cluster.
+    Disruptive,
+}
+
+/// What the lab has while the scenario runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LabSpec {
+    /// The cloud whose metadata server is emulated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Cloud>,
+    /// Namespaces by logical name. On a cluster that the run did not make they are renamed. `default` is always there.
+    #[serde(default)]
+    pub namespaces: BTreeMap<String, NamespaceSpec>,
+    /// The pods.
+    #[serde(default)]
+    pub pods: Vec<PodSpec>,
+    /// Hosts outside the cluster, by name.
+    #[serde(default)]
+    pub outside: Vec<OutsideSpec>,
+    /// Services in front of the pods.
+    #[serde(default)]
+    pub services: Vec<ServiceSpec>,
+}
+
+/// A cloud whose metadata server can be emulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Cloud {
+    /// Google Compute Engine.
+    Gcp,
+}
+
+/// A namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamespaceSpec {
+    /// Labels beside `kubernetes.io/metadata.name`, which is always set.
+    #[serde(default)]
+    pub labels: Labels,
+}
+
+/// A pod: it serves on its ports, and probes start in it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PodSpec {
+    /// The pod's name.
+    pub name: String,
+    /// Its namespace's logical name.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: Labels,
+    /// The node that it runs on.
+    #[serde(default)]
+    pub node: NodeName,
+    /// The ports that it serves on; port 80 over TCP where nothing is said.
+    #[serde(default = "default_ports")]
+    pub ports: Vec<PortSpec>,
+    /// Whether it lives in the node's own network namespace.
+    #[serde(default, rename = "hostNetwork")]
+    pub host_network: bool,
+}
+
+/// A node's role: the lab has one of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeName {
+    /// The control plane's node.
+    Master,
+    /// The other node.
+    #[default]
+    Worker,
+}
+
+impl NodeName {
+    /// Both nodes, in the order of reports.
+    pub const ALL: [Self; 2] = [Self::Master, Self::Worker];
+
+    /// The name as files write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Master => "master",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// A port that a pod serves on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PortSpec {
+    /// The container port's name, for policies that name ports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The number.
+    #[schemars(range(min = 1))]
+    pub port: u16,
+    /// The protocol.
+    #[serde(default)]
+    pub protocol: Protocol,
+}
+
+/// A transport protocol, spelt as Kubernetes does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4.
+    #[default]
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+/// A host outside the cluster: it serves, and probes may start from it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutsideSpec {
+    /// The name that steps refer to (`outside/NAME` as a source).
+    pub name: String,
+    /// Its address; the lab chooses one where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<std::net::IpAddr>,
+    /// The ports that it serves on; port 80 over TCP where nothing is said.
+    #[serde(default = "default_ports")]
+    pub ports: Vec<PortSpec>,
+}
+
+/// A Service.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceSpec {
+    /// The Service's name.
+    pub name: String,
+    /// Its namespace's logical name.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// The labels of the pods behind it.
+    pub selector: Labels,
+    /// The Service's port.
+    pub port: u16,
+    /// The pods' port, where it differs.
+    #[serde(default, rename = "targetPort", skip_serializing_if = "Option::is_none")]
+    pub target_port: Option<u16>,
+    /// The protocol.
+    #[serde(default)]
+    pub protocol: Protocol,
+}
+
+/// One step: actions, in the order of the fields below, and then what must hold.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// The step's name in reports.
+    pub name: String,
+    /// Manifest files to apply, relative to the scenario file.
+    #[serde(default)]
+    pub apply: Vec<String>,
+    /// Manifest files whose objects are deleted.
+    #[serde(default)]
+    pub delete: Vec<String>,
+    /// Labels to set or remove on running pods and on namespaces.
+    #[serde(default)]
+    pub label: Vec<LabelAction>,
+    /// Pods to create.
+    #[serde(default)]
+    pub create: Vec<PodSpec>,
+    /// Pods to delete and create again: same name, new address.
+    #[serde(default)]
+    pub recreate: Vec<String>,
+    /// Pods whose container is restarted in place.
+    #[serde(default)]
+    pub restart: Vec<String>,
+    /// Manifests that the API server must refuse.
+    #[serde(default)]
+    pub rejected: Vec<RejectedSpec>,
+    /// Who must reach what, once the step has settled.
+    #[serde(default)]
+    pub expect: Vec<Expect>,
+}
+
+/// Labels to change on one pod or one namespace.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LabelAction {
+    /// The pod: `name`, or `namespace/name` where the name alone is ambiguous. Either this or `namespace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// The namespace's logical name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Labels to set.
+    #[serde(default)]
+    pub set: Labels,
+    /// Labels to remove, by key.
+    #[serde(default)]
+    pub remove: Vec<String>,
+}
+
+/// A manifest that the API server must refuse.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RejectedSpec {
+    /// The manifest file, relative to the scenario file.
+    pub file: String,
+    /// Words that the refusal must hold.
+    pub message: String,
+}
+
+/// What must hold for one destination.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// The destination.
+    pub to: Destination,
+    /// Sources that must reach it: `pod`, `namespace/pod`, `node/master`, `node/worker`, `outside/NAME`.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Sources that must not reach it.
+    #[serde(default)]
+    pub deny: Vec<String>,
+    /// Sources that must reach it and get this HTTP status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<StatusExpect>,
+    /// Sources whose outcome is recorded and never failed.
+    #[serde(default)]
+    pub record: Vec<String>,
+}
+
+/// Sources that must get one HTTP status.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StatusExpect {
+    /// The HTTP status code.
+    #[schemars(range(min = 100, max = 599))]
+    pub code: u16,
+    /// The sources.
+    pub from: Vec<String>,
+}
+
+/// A destination: exactly one of `metadata`, `pod`, `service`, `outside`, `node`, `dns`, `apiserver`, and how to ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Destination {
+    /// The cloud's metadata server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<MetadataTarget>,
+    /// A pod: `name` or `namespace/name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// A Service: `name` or `namespace/name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// A host outside the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<String>,
+    /// A node's own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
+    /// A name that the cluster's DNS must resolve (`kubernetes.default`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<String>,
+    /// The Kubernetes API server, by its Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apiserver: Option<ApiserverTarget>,
+    /// The port; what the target serves on where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// The protocol.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// The address family.
+    #[serde(default)]
+    pub family: Family,
+    /// The HTTP path, for targets other than `metadata`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// HTTP headers to send, beside those that the target always gets.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// How the metadata server is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetadataTarget {
+    /// The path; the cloud's image path where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// By address (the default) or by the cloud's host name, which needs DNS.
+    #[serde(default)]
+    pub by: By,
+}
+
+/// How a destination is named in the request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// By its address.
+    #[default]
+    Address,
+    /// By its host name.
+    Name,
+}
+
+/// The Kubernetes API server. It has no settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiserverTarget {}
+
+/// The namespace of whatever names none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
+fn default_namespace() -> String {
+    DEFAULT_NAMESPACE.to_owned()
+}
+
+fn default_ports() -> Vec<PortSpec> {
+    vec![PortSpec { name: None, port: 80, protocol: Protocol::Tcp }]
+}
