@@ -1,3 +1,5 @@
 //! One file a subcommand.
 
 pub mod metadata;
+
+pub mod cleanup;

@@ -2,8 +2,12 @@
 
 pub mod agent;
 mod builder;
+pub mod cluster;
+pub mod doctor;
 mod error;
+pub mod kind;
 mod model;
+pub mod state;
 
 pub use builder::*;
 pub use error::*;
