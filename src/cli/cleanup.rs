@@ -41,7 +41,9 @@ pub async fn run(args: &Args) -> anyhow::Result<u8> {
                 let cluster = state.record().cluster.unwrap_or_default();
                 println!("{run}: keeps the cluster {cluster}, left alone (`--kept` removes it)");
             }
-            Ok(Some(state)) if args.dry_run => lines(&state.record()).iter().for_each(|line| println!("{run}: would remove {line}")),
+            Ok(Some(state)) if args.dry_run => {
+                lines(&state.record()).iter().for_each(|line| println!("{run}: would remove {line}"))
+            }
             Ok(Some(state)) => {
                 let errors = clean(&state).await;
                 for error in &errors {
@@ -108,7 +110,11 @@ mod tests {
         let record = Record {
             cluster: Some("pp-r".to_owned()),
             docker: true,
-            namespaces: vec![NamespaceRecord { kubeconfig: None, context: "prod".to_owned(), name: "pp-r-x".to_owned() }],
+            namespaces: vec![NamespaceRecord {
+                kubeconfig: None,
+                context: "prod".to_owned(),
+                name: "pp-r-x".to_owned(),
+            }],
             ..Record::default()
         };
         let expected =

@@ -123,7 +123,8 @@ impl RunState {
         let Some(lock) = lock(&folder.join(format!("{run}.lock")))? else { return Ok(None) };
         let path = folder.join(format!("{run}.json"));
         let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let record = serde_json::from_slice(&text).with_context(|| format!("{} is no record of a run", path.display()))?;
+        let record =
+            serde_json::from_slice(&text).with_context(|| format!("{} is no record of a run", path.display()))?;
         Ok(Some(Self { run: run.to_owned(), folder: folder.to_owned(), record: Mutex::new(record), _lock: lock }))
     }
 

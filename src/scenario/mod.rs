@@ -5,4 +5,3 @@ mod model;
 
 pub use loaded::*;
 pub use model::*;
-

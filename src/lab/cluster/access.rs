@@ -39,7 +39,8 @@ impl Access {
     async fn open(context: Option<&str>, kubeconfig: Option<&Path>, direct: bool) -> Result<Self, LabError> {
         let hint = "give another file with `--kubeconfig` or KUBECONFIG, or use `--backend kind` or `embedded`";
         let file = kubeconfig.map_or_else(Kubeconfig::read, Kubeconfig::read_from);
-        let mut file = file.map_err(|error| LabError::with_hint(format!("cannot read the kubeconfig: {}", chain(&error)), hint))?;
+        let mut file =
+            file.map_err(|error| LabError::with_hint(format!("cannot read the kubeconfig: {}", chain(&error)), hint))?;
         let Some(context) = context.map(str::to_owned).or_else(|| file.current_context.clone()) else {
             return Err(LabError::with_hint("the kubeconfig has no current context", "name one with `--context`"));
         };
@@ -50,11 +51,15 @@ impl Access {
         }
         if direct {
             // Also an empty value keeps the proxy variables of the environment away.
-            file.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()).for_each(|cluster| cluster.proxy_url = None);
+            file.clusters
+                .iter_mut()
+                .filter_map(|named| named.cluster.as_mut())
+                .for_each(|cluster| cluster.proxy_url = None);
         }
         let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
         let config = Config::from_custom_kubeconfig(file, &options).await;
-        let mut config = config.map_err(|error| LabError::with_hint(format!("the kubeconfig is broken: {}", chain(&error)), hint))?;
+        let mut config = config
+            .map_err(|error| LabError::with_hint(format!("the kubeconfig is broken: {}", chain(&error)), hint))?;
         if direct {
             config.proxy_url = None;
         }

@@ -102,10 +102,13 @@ fn refused(title: &str, error: &kube::Error) -> LabError {
 
 /// A failure of the lab's own request, with what helps against the usual ones.
 pub(crate) fn broken(what: &str, error: &kube::Error) -> LabError {
-    let message = format!("{what}: {}", match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => chain(other),
-    });
+    let message = format!(
+        "{what}: {}",
+        match error {
+            kube::Error::Api(status) => status.message.clone(),
+            other => chain(other),
+        }
+    );
     let hint = [
         ("PodSecurity", "the namespace's pod security level does not admit the lab's pods; they pass `restricted`"),
         ("exceeded quota", "raise the quota, or use another cluster"),

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::{Access, ClusterLab, Facts, Ground, Naming, PROBE_IMAGE, Parts, Place, agent_for, node_pods, remove_namespace};
+use super::{
+    Access, ClusterLab, Facts, Ground, Naming, PROBE_IMAGE, Parts, Place, agent_for, node_pods, remove_namespace,
+};
 use crate::{
     engine::Events,
     lab::{Capabilities, Lab, LabBuilder, LabError, WorldMetadata, state::RunState},

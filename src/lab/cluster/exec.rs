@@ -80,7 +80,8 @@ pub(crate) struct PodPlace {
 impl Place for PodPlace {
     async fn enter(&self) -> Result<Wire, String> {
         let opened = self.pods.exec(&self.pod, ["sh"], &parameters(true).stderr(false)).await;
-        let mut process = opened.map_err(|error| format!("cannot exec in `{}/{}`: {error}", self.namespace, self.pod))?;
+        let mut process =
+            opened.map_err(|error| format!("cannot exec in `{}/{}`: {error}", self.namespace, self.pod))?;
         let status = process.take_status().ok_or("the exec has no status")?;
         let ended = status.map(|status| match status.as_ref().map(exit_code) {
             Some(Some(code)) => format!("the shell ended with {code}"),

@@ -8,7 +8,11 @@ use k8s_openapi::api::{
 };
 use kube::{Api, ResourceExt, api::ListParams};
 
-use super::{access::Access, apply::broken, pods::{Progress, progress}};
+use super::{
+    access::Access,
+    apply::broken,
+    pods::{Progress, progress},
+};
 use crate::{
     lab::{LabError, WorldNamespace, WorldNode, WorldPod},
     scenario::{NodeName, PodSpec, PortSpec, Protocol},
@@ -55,8 +59,11 @@ impl Facts {
     pub(crate) async fn read(access: &Access) -> Result<Self, LabError> {
         let client = &access.client;
         let (everything, all) = (ListParams::default(), broken_reading);
-        let (nodes, services, namespaces) =
-            (Api::<Node>::all(client.clone()), Api::<Service>::namespaced(client.clone(), "default"), Api::<Namespace>::all(client.clone()));
+        let (nodes, services, namespaces) = (
+            Api::<Node>::all(client.clone()),
+            Api::<Service>::namespaced(client.clone(), "default"),
+            Api::<Namespace>::all(client.clone()),
+        );
         let sets = Api::<DaemonSet>::all(client.clone());
         let (nodes, service, kube_system, sets, version) = tokio::try_join!(
             nodes.list(&everything),
@@ -106,7 +113,8 @@ fn broken_reading(error: &kube::Error) -> LabError {
 /// The cluster's DNS servers, as they are now.
 pub(crate) async fn dns_pods(access: &Access, nodes: &[WorldNode]) -> Result<Vec<WorldPod>, LabError> {
     let pods = Api::<Pod>::namespaced(access.client.clone(), KUBE_SYSTEM);
-    let found = pods.list(&ListParams::default().labels("k8s-app=kube-dns")).await.map_err(|error| broken_reading(&error))?;
+    let found =
+        pods.list(&ListParams::default().labels("k8s-app=kube-dns")).await.map_err(|error| broken_reading(&error))?;
     Ok(found.items.iter().map(|pod| dns_pod(pod, nodes)).collect())
 }
 
@@ -159,7 +167,8 @@ fn label(node: &Node, key: &str) -> String {
 
 fn world_node(name: NodeName, node: &Node) -> WorldNode {
     let told = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
-    let internal = told.filter(|address| address.type_ == "InternalIP").filter_map(|address| address.address.parse().ok());
+    let internal =
+        told.filter(|address| address.type_ == "InternalIP").filter_map(|address| address.address.parse().ok());
     let ranges = node.spec.iter().flat_map(|spec| spec.pod_cidrs.iter().flatten());
     // Most CNIs give a bridge towards the pods the first address of the node's range.
     let gateways = ranges.filter_map(|range| range.parse::<ipnet::IpNet>().ok()?.hosts().next());

@@ -59,20 +59,22 @@ pub(crate) async fn make(
 async fn start(pods: &Api<Pod>, name: &str, body: &serde_json::Value) -> Result<(), LabError> {
     let making = async {
         let namespace = body["metadata"]["namespace"].as_str().unwrap_or_default();
-        let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(pods.clone().into_client(), namespace);
+        let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> =
+            Api::namespaced(pods.clone().into_client(), namespace);
         let there = |account: Option<&k8s_openapi::api::core::v1::ServiceAccount>| account.is_some();
         wait::await_condition(accounts, "default", there)
             .await
             .map_err(|error| anyhow::anyhow!("waiting for a service account: {}", chain(&error)))?;
         apply(pods, body).await.map_err(|error| broken("the cluster admits no pod on a node's network", &error))?;
-        let settled =
-            |pod: Option<&Pod>| pod.is_some_and(|pod| !matches!(progress(pod), Progress::Waiting(_)));
+        let settled = |pod: Option<&Pod>| pod.is_some_and(|pod| !matches!(progress(pod), Progress::Waiting(_)));
         let pod = wait::await_condition(pods.clone(), name, settled)
             .await
             .map_err(|error| anyhow::anyhow!("waiting for a pod on a node's network: {}", chain(&error)))?;
         match pod.as_ref().map(progress) {
             Some(Progress::Running { .. }) => Ok(()),
-            other => Err(anyhow::anyhow!("a pod on a node's network cannot start: {}", json!(format!("{other:?}"))).into()),
+            other => {
+                Err(anyhow::anyhow!("a pod on a node's network cannot start: {}", json!(format!("{other:?}"))).into())
+            }
         }
     };
     let late = || Err(anyhow::anyhow!("a pod on a node's network does not run after {} s", PATIENCE.as_secs()).into());

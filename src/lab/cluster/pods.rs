@@ -100,7 +100,8 @@ impl PodMaker {
         match tokio::time::timeout(PATIENCE, making).await {
             Ok(made) => made,
             Err(_) => {
-                let states: Vec<_> = waiting.iter().map(|((space, name), why)| format!("{space}/{name}: {why}")).collect();
+                let states: Vec<_> =
+                    waiting.iter().map(|((space, name), why)| format!("{space}/{name}: {why}")).collect();
                 Err(LabError::with_hint(
                     format!("pods do not serve after {} s: {}", PATIENCE.as_secs(), states.join("; ")),
                     "`kubectl describe pod` says more; `--probe-image` names another image",
@@ -113,7 +114,9 @@ impl PodMaker {
         let accounts = Api::<ServiceAccount>::namespaced(self.client.clone(), namespace);
         let there = |account: Option<&ServiceAccount>| account.is_some();
         let waited = wait::await_condition(accounts, "default", there).await;
-        waited.map(drop).map_err(|error| LabError::from(anyhow::Error::new(error).context("waiting for a service account")))
+        waited
+            .map(drop)
+            .map_err(|error| LabError::from(anyhow::Error::new(error).context("waiting for a service account")))
     }
 
     /// Carries the agent into each pod as soon as its container runs.
@@ -175,7 +178,9 @@ impl PodMaker {
         match tokio::time::timeout(PATIENCE, gone).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(anyhow::Error::new(error).context(format!("waiting for the end of `{name}`")).into()),
-            Err(_) => Err(anyhow::anyhow!("the pod `{namespace}/{name}` is not gone after {} s", PATIENCE.as_secs()).into()),
+            Err(_) => {
+                Err(anyhow::anyhow!("the pod `{namespace}/{name}` is not gone after {} s", PATIENCE.as_secs()).into())
+            }
         }
     }
 
@@ -195,7 +200,9 @@ impl PodMaker {
             };
             let waited = wait::await_condition(pods.clone(), name, again).await;
             waited.map_err(|error| LabError::from(anyhow::Error::new(error).context(what.clone())))?;
-            exec(&pods, name, &["sh", "-c", AWAIT_AGENT], b"").await.map_err(|error| anyhow::anyhow!("{what}: {error}"))?;
+            exec(&pods, name, &["sh", "-c", AWAIT_AGENT], b"")
+                .await
+                .map_err(|error| anyhow::anyhow!("{what}: {error}"))?;
             Ok(())
         };
         tokio::time::timeout(PATIENCE, restarting)
@@ -225,12 +232,20 @@ pub(crate) fn progress(pod: &Pod) -> Progress {
     if let Some(waiting) = container.and_then(|container| container.state.as_ref()?.waiting.as_ref()) {
         let reason = waiting.reason.clone().unwrap_or_default();
         let why = format!("{reason}: {}", waiting.message.as_deref().unwrap_or("no message"));
-        let lost = ["ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"];
+        let lost = [
+            "ImagePullBackOff",
+            "ErrImageNeverPull",
+            "InvalidImageName",
+            "CreateContainerConfigError",
+            "CreateContainerError",
+        ];
         return if lost.contains(&reason.as_str()) { Progress::Hopeless(why) } else { Progress::Waiting(why) };
     }
     let addresses: Vec<IpAddr> = status.pod_ips.iter().flatten().filter_map(|ip| ip.ip.parse().ok()).collect();
     match container {
-        Some(ContainerStatus { state: Some(state), restart_count, .. }) if state.running.is_some() && !addresses.is_empty() => {
+        Some(ContainerStatus { state: Some(state), restart_count, .. })
+            if state.running.is_some() && !addresses.is_empty() =>
+        {
             Progress::Running { addresses, restarts: *restart_count }
         }
         _ => {
@@ -255,8 +270,10 @@ mod tests {
     #[test]
     fn an_image_that_cannot_be_pulled_is_hopeless_and_a_first_failure_is_not() {
         let waiting = |reason: &str| {
-            state(json!({ "containerStatuses": [{ "name": "probe", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-                "state": { "waiting": { "reason": reason, "message": "not found" } } }] }))
+            state(
+                json!({ "containerStatuses": [{ "name": "probe", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": { "waiting": { "reason": reason, "message": "not found" } } }] }),
+            )
         };
         assert_eq!(waiting("ImagePullBackOff"), Progress::Hopeless("ImagePullBackOff: not found".to_owned()));
         assert!(matches!(waiting("ErrImagePull"), Progress::Waiting(_)));

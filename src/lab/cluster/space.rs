@@ -33,7 +33,8 @@ pub(crate) struct Spaces(Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<Space>>>>
 impl Spaces {
     /// Waits for a namespace. Whoever needs several takes them in the order of their names.
     pub(crate) async fn lease(&self, logical: &str) -> Lease {
-        let space = Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(logical.to_owned()).or_default());
+        let space =
+            Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(logical.to_owned()).or_default());
         space.lock_owned().await
     }
 

@@ -7,10 +7,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures::future::{try_join_all, join_all};
-use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, ResourceExt, api::ListParams, runtime::{WatchStreamExt, watcher}};
 use futures::TryStreamExt;
+use futures::future::{join_all, try_join_all};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, ResourceExt,
+    api::ListParams,
+    runtime::{WatchStreamExt, watcher},
+};
 
 use super::{
     apply::{ObjectRef, broken},
@@ -23,10 +27,7 @@ use super::{
     space::Lease,
 };
 use crate::{
-    lab::{
-        LabError, ServerId, Source, Stage, World, WorldNamespace, WorldPod,
-        state::RUN_LABEL,
-    },
+    lab::{LabError, ServerId, Source, Stage, World, WorldNamespace, WorldPod, state::RUN_LABEL},
     policy::literalise,
     probe::{CurlSession, Session},
     scenario::{DEFAULT_NAMESPACE, LabSpec, LabelAction, Labels, Manifest, NodeName, PodSpec},
@@ -113,7 +114,8 @@ impl ClusterStage {
     /// Deletes what is not wanted, relabels what differs in labels alone, creates what is missing.
     async fn prepare_pods(&self, leases: &mut Leases) -> Result<(), LabError> {
         let maker = &self.shared.maker;
-        let running = if leases.values().all(|space| space.pods.is_empty()) { BTreeSet::new() } else { self.running().await? };
+        let running =
+            if leases.values().all(|space| space.pods.is_empty()) { BTreeSet::new() } else { self.running().await? };
         let wanted = |logical: &str, name: &str| {
             self.spec.pods.iter().find(|spec| (spec.namespace.as_str(), spec.name.as_str()) == (logical, name))
         };
@@ -138,15 +140,22 @@ impl ClusterStage {
             }
         }
         try_join_all(relabelled.iter().map(|(namespace, spec)| maker.apply(namespace, spec))).await?;
-        let missing = self.spec.pods.iter().filter(|spec| {
-            leases.get(&spec.namespace).is_some_and(|space| !space.pods.contains_key(&spec.name))
-        });
+        let missing = self
+            .spec
+            .pods
+            .iter()
+            .filter(|spec| leases.get(&spec.namespace).is_some_and(|space| !space.pods.contains_key(&spec.name)));
         let missing: Vec<_> = missing.map(|spec| (self.shared.naming.literal(&spec.namespace), spec.clone())).collect();
         if !missing.is_empty() {
             self.shared.events.phase(format!("waiting for {} pods", missing.len()));
         }
-        for live in maker.make(&missing).await? {
-            keep(leases, live);
+        match maker.make(&missing).await {
+            Ok(made) => made.into_iter().for_each(|live| keep(leases, live)),
+            Err(error) => {
+                // A pod that got its agent and is not known would be taken for one that waits for it.
+                join_all(missing.iter().map(|(namespace, spec)| maker.remove(namespace, &spec.name))).await;
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -195,7 +204,9 @@ impl ClusterStage {
             None if self.shared.naming.owns_cluster() => {}
             None => {
                 return Err(LabError::with_hint(
-                    format!("{title}: an object of the whole cluster is not applied to a cluster that the run did not make"),
+                    format!(
+                        "{title}: an object of the whole cluster is not applied to a cluster that the run did not make"
+                    ),
                     "use `--backend kind`",
                 ));
             }
@@ -234,7 +245,9 @@ impl ClusterStage {
         match (found.next(), found.next()) {
             (Some(spec), None) => Ok((spec.namespace.clone(), spec.name.clone())),
             (None, _) => Err(anyhow::anyhow!("there is no pod `{text}`").into()),
-            (Some(_), Some(_)) => Err(LabError::with_hint(format!("`{text}` is the name of several pods"), "write `namespace/name`")),
+            (Some(_), Some(_)) => {
+                Err(LabError::with_hint(format!("`{text}` is the name of several pods"), "write `namespace/name`"))
+            }
         }
     }
 
@@ -353,7 +366,8 @@ impl Stage for ClusterStage {
         let mut controls = self.controls.lock().await;
         let shell = controls.entry(server.clone()).or_insert_with(|| Shell::new(place));
         let command = format!("curl -q -s -S -f --noproxy '*' --max-time 5 {url}/nonces 2>&1");
-        let lines = shell.read(&command).await.map_err(|error| anyhow::anyhow!("cannot read a server's log: {error}"))?;
+        let lines =
+            shell.read(&command).await.map_err(|error| anyhow::anyhow!("cannot read a server's log: {error}"))?;
         Ok(lines.into_iter().filter(|line| !line.is_empty()).collect())
     }
 

@@ -65,7 +65,10 @@ pub struct KindBuilder {
 
 /// The Docker network that kind puts its nodes on.
 fn network() -> String {
-    std::env::var("KIND_EXPERIMENTAL_DOCKER_NETWORK").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "kind".to_owned())
+    std::env::var("KIND_EXPERIMENTAL_DOCKER_NETWORK")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "kind".to_owned())
 }
 
 async fn network_exists(name: &str) -> Result<bool, LabError> {
@@ -177,10 +180,9 @@ impl Build {
         remove::labelled(kept.run()).await?;
         let image = emulator::image(self.state.run(), agent).await?;
         let network = network();
-        tokio::try_join!(
-            self.start_emulator(image, &network),
-            async { sweep(access).await.map_err(|error| LabError::from(error.context("cannot clean the kept cluster"))) },
-        )?;
+        tokio::try_join!(self.start_emulator(image, &network), async {
+            sweep(access).await.map_err(|error| LabError::from(error.context("cannot clean the kept cluster")))
+        },)?;
         Ok(())
     }
 
@@ -244,13 +246,10 @@ impl Build {
         if let Some(image) = &self.options.node_image {
             facts.texts.insert("node image".to_owned(), image.clone());
         }
-        let nodes: BTreeMap<NodeName, String> = facts.nodes.iter().map(|node| (node.name, node.literal.clone())).collect();
-        let world = WorldMetadata {
-            cloud: Cloud::Gcp,
-            addresses: vec![LINK_LOCAL],
-            identity: self.identity(),
-            node: None,
-        };
+        let nodes: BTreeMap<NodeName, String> =
+            facts.nodes.iter().map(|node| (node.name, node.literal.clone())).collect();
+        let world =
+            WorldMetadata { cloud: Cloud::Gcp, addresses: vec![LINK_LOCAL], identity: self.identity(), node: None };
         let emulator = self.emulator.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let ground = KindGround {
             cluster: name,

@@ -31,7 +31,8 @@ const PATIENCE_BY_HAND: Duration = Duration::from_secs(600);
 
 /// The lab's configuration, without kind's own CNI where another one is wanted.
 fn configuration(cni: &Cni) -> anyhow::Result<String> {
-    let file = CONFIGURATIONS.get_file("lab.yaml").and_then(|file| file.contents_utf8()).context("kind-config/lab.yaml")?;
+    let file =
+        CONFIGURATIONS.get_file("lab.yaml").and_then(|file| file.contents_utf8()).context("kind-config/lab.yaml")?;
     if matches!(cni, Cni::Default) {
         return Ok(file.to_owned());
     }
@@ -62,7 +63,8 @@ pub(crate) async fn create(state: &RunState, name: &str, image: Option<&str>, cn
 pub(crate) async fn check_free(name: &str) -> Result<(), LabError> {
     let clusters = run("kind", &["get", "clusters"], None).await?;
     if clusters.lines().any(|known| known == name) {
-        let hint = format!("`policyprobe cleanup` removes what an earlier run left; `--cluster {name}` uses a kept one");
+        let hint =
+            format!("`policyprobe cleanup` removes what an earlier run left; `--cluster {name}` uses a kept one");
         return Err(LabError::with_hint(format!("there is a kind cluster `{name}` already"), hint));
     }
     Ok(())
@@ -77,7 +79,8 @@ pub(crate) async fn nodes(name: &str) -> Result<Vec<String>, LabError> {
 /// refused until those are served, so that a second try is made after `kubectl` has waited for them.
 pub(crate) async fn install(control_plane: &str, manifest: &Path) -> Result<(), LabError> {
     let bytes = tokio::fs::read(manifest).await.with_context(|| format!("cannot read {}", manifest.display()));
-    let bytes = bytes.map_err(|error| LabError::with_hint(format!("{error:#}"), "`--cni` takes `default`, `none` or a file"))?;
+    let bytes = bytes
+        .map_err(|error| LabError::with_hint(format!("{error:#}"), "`--cni` takes `default`, `none` or a file"))?;
     let kubectl = ["exec", "-i", control_plane, "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"];
     let apply = [&kubectl[..], &["apply", "--server-side", "--force-conflicts", "-f", "-"]].concat();
     if run("docker", &apply, Some(bytes.clone())).await.is_ok() {
@@ -87,7 +90,10 @@ pub(crate) async fn install(control_plane: &str, manifest: &Path) -> Result<(), 
     // Where there are no such kinds this fails, and the second try says what is wrong.
     let _ = run("docker", &[&kubectl[..], &wait].concat(), None).await;
     run("docker", &apply, Some(bytes)).await.map(drop).map_err(|error| {
-        LabError::with_hint(format!("cannot install the CNI: {error}"), format!("see that {} is for this Kubernetes", manifest.display()))
+        LabError::with_hint(
+            format!("cannot install the CNI: {error}"),
+            format!("see that {} is for this Kubernetes", manifest.display()),
+        )
     })
 }
 

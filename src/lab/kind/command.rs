@@ -84,7 +84,9 @@ async fn finish(
 /// What to say where a program is not installed.
 pub(crate) fn missing(program: &str) -> LabError {
     let hint = match program {
-        "kind" => "install it from https://kind.sigs.k8s.io/docs/user/quick-start/#installation, or use the embedded backend",
+        "kind" => {
+            "install it from https://kind.sigs.k8s.io/docs/user/quick-start/#installation, or use the embedded backend"
+        }
         "docker" => "install Docker Engine from https://docs.docker.com/engine/install/, or use the embedded backend",
         _ => "install it and see that it is in PATH",
     };

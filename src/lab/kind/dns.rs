@@ -16,7 +16,9 @@ const NAMESPACE: &str = "kube-system";
 
 /// Lets CoreDNS answer the name. Servers that may have read the old configuration are replaced.
 pub(crate) async fn name(access: &Access, name: &str) -> Result<(), LabError> {
-    write(access, name).await.map_err(|error| LabError::from(error.context("cannot name the metadata server in CoreDNS")))
+    write(access, name)
+        .await
+        .map_err(|error| LabError::from(error.context("cannot name the metadata server in CoreDNS")))
 }
 
 async fn write(access: &Access, name: &str) -> anyhow::Result<()> {

@@ -19,7 +19,11 @@ pub async fn doctor(node_image: Option<&str>) -> Vec<Check> {
     }
     checks.push(match agent::binary() {
         Some(bytes) => Check::good("kind: agent", format!("{} KiB, for {}", bytes.len() / 1024, agent::arch())),
-        None => Check::bad("kind: agent", agent::missing().unwrap_or_default(), "build policyprobe again, or set POLICYPROBE_AGENT"),
+        None => Check::bad(
+            "kind: agent",
+            agent::missing().unwrap_or_default(),
+            "build policyprobe again, or set POLICYPROBE_AGENT",
+        ),
     });
     checks
 }

@@ -57,7 +57,10 @@ pub(crate) async fn start(image: GenericImage, run: &str, identity: &str, networ
 }
 
 fn hinted(error: anyhow::Error) -> LabError {
-    LabError::with_hint(format!("{error:#}"), "see that Docker runs and that you may use it (`docker info`; DOCKER_HOST)")
+    LabError::with_hint(
+        format!("{error:#}"),
+        "see that Docker runs and that you may use it (`docker info`; DOCKER_HOST)",
+    )
 }
 
 impl Emulator {

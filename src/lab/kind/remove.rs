@@ -44,7 +44,13 @@ async fn containers(label: &str) -> Result<(), LabError> {
 /// Removes the network that `kind` made for the run. Docker refuses while another cluster is on it, and that is right.
 pub(crate) async fn network(name: &str) -> Result<(), LabError> {
     match run("docker", &["network", "rm", name], None).await {
-        Err(LabError::Broken { message, .. }) if message.contains("active endpoints") || message.contains("not found") || message.contains("No such network") => Ok(()),
+        Err(LabError::Broken { message, .. })
+            if message.contains("active endpoints")
+                || message.contains("not found")
+                || message.contains("No such network") =>
+        {
+            Ok(())
+        }
         other => other.map(drop),
     }
 }

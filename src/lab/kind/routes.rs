@@ -44,7 +44,13 @@ fn closing() -> String {
 }
 
 /// Opens the way to the emulator, and asks it who it is. Nothing else is asked before this has succeeded.
-pub(crate) async fn open(node: &str, shell: &mut Shell, emulator: Ipv4Addr, identity: &str, name: &str) -> Result<(), LabError> {
+pub(crate) async fn open(
+    node: &str,
+    shell: &mut Shell,
+    emulator: Ipv4Addr,
+    identity: &str,
+    name: &str,
+) -> Result<(), LabError> {
     let routed = format!("ip route replace {LINK_LOCAL}/32 via {emulator} 2>&1 && ip route get {LINK_LOCAL} 2>&1");
     let route = shell.read(&routed).await.map_err(|error| broken(node, &error))?;
     if !leads_to(&route, emulator) {
@@ -55,7 +61,8 @@ pub(crate) async fn open(node: &str, shell: &mut Shell, emulator: Ipv4Addr, iden
         "curl -q -s -S --noproxy '*' --connect-timeout 2 --max-time 4 -o /dev/null -D - -H '{NONCE}: {nonce}' \
          http://{LINK_LOCAL}{IDENTITY_PATH} 2>&1"
     );
-    let answer = shell.read(&ask).await.map_err(|error| broken(node, &format!("the emulator does not answer: {error}")))?;
+    let answer =
+        shell.read(&ask).await.map_err(|error| broken(node, &format!("the emulator does not answer: {error}")))?;
     if header(&answer, SERVER) != Some(identity) || header(&answer, NONCE) != Some(&nonce) {
         return Err(LabError::RealMetadata { address: LINK_LOCAL });
     }
@@ -108,7 +115,8 @@ mod tests {
 
     #[test]
     fn addresses_are_read_without_loopback() {
-        let line = "2: kube-bridge    inet 10.244.1.1/24 brd 10.244.1.255 scope global kube-bridge\\       valid_lft forever";
+        let line =
+            "2: kube-bridge    inet 10.244.1.1/24 brd 10.244.1.255 scope global kube-bridge\\       valid_lft forever";
         assert_eq!(parse_address(line), Some("10.244.1.1".parse().unwrap()));
         assert_eq!(parse_address("1: lo    inet 127.0.0.1/8 scope host lo"), None);
         assert_eq!(parse_address("3: eth0    inet6 fe80::1/64 scope link"), Some("fe80::1".parse().unwrap()));
