@@ -10,7 +10,7 @@ use policyprobe::{
         LabBuilder, LabError, ServerId, Source,
         kind::{Cni, KindBuilder},
     },
-    scenario::{Cloud, LabSpec, LabelAction, Manifest, NodeName},
+    scenario::{LabSpec, LabelAction, Manifest, NodeName},
 };
 use tokio_util::sync::CancellationToken;
 
