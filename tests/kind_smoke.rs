@@ -39,8 +39,7 @@ fn manifest(raw: serde_json::Value) -> Manifest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kind_lab_stages_probes_applies_and_leaves_nothing() {
-    if std::env::var("POLICYPROBE_BACKEND").as_deref() != Ok("kind") {
-        eprintln!("ignored: POLICYPROBE_BACKEND is not kind");
+    if !is_wanted() {
         return;
     }
     let begun = Instant::now();
@@ -54,14 +53,9 @@ async fn a_kind_lab_stages_probes_applies_and_leaves_nothing() {
             }
         }
     });
-    let builder = KindBuilder {
-        node_image: std::env::var("POLICYPROBE_NODE_IMAGE").ok(),
-        cni: std::env::var_os("POLICYPROBE_CNI").map_or(Cni::Default, |file| Cni::File(file.into())),
-        ..KindBuilder::default()
-    };
     let cancel = CancellationToken::new();
     let run = format!("smoke{}", std::process::id());
-    let lab = Box::new(builder).build(&run, &events, &cancel).await.unwrap();
+    let lab = Box::new(builder()).build(&run, &events, &cancel).await.unwrap();
     say(&format!("lab is up: {:?}", lab.capabilities()));
     let checked = tokio::spawn({
         let lab = Arc::clone(&lab);
@@ -164,4 +158,67 @@ async fn a_kind_lab_stages_probes_applies_and_leaves_nothing() {
     printing.abort();
     assert!(errors.is_empty());
     checked.unwrap();
+}
+
+fn is_wanted() -> bool {
+    let is_wanted = std::env::var("POLICYPROBE_BACKEND").as_deref() == Ok("kind");
+    if !is_wanted {
+        eprintln!("ignored: POLICYPROBE_BACKEND is not kind");
+    }
+    is_wanted
+}
+
+fn builder() -> KindBuilder {
+    KindBuilder {
+        node_image: std::env::var("POLICYPROBE_NODE_IMAGE").ok(),
+        cni: std::env::var_os("POLICYPROBE_CNI").map_or(Cni::Default, |file| Cni::File(file.into())),
+        ..KindBuilder::default()
+    }
+}
+
+/// The containers of a run: its nodes and its emulator.
+fn containers(run: &str) -> Vec<String> {
+    let names = duct::cmd!("docker", "ps", "-a", "--format", "{{.Names}}").read().unwrap();
+    names.lines().filter(|name| name.starts_with(&format!("pp-{run}-"))).map(str::to_owned).collect()
+}
+
+async fn until_there_are_containers(run: &str) {
+    while containers(run).is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_build_leaves_nothing() {
+    if !is_wanted() {
+        return;
+    }
+    let run = format!("stop{}", std::process::id());
+    let (events, _receiver) = Events::channel();
+    let cancel = CancellationToken::new();
+    let (built, ()) = tokio::join!(Box::new(builder()).build(&run, &events, &cancel), async {
+        until_there_are_containers(&run).await;
+        cancel.cancel();
+    });
+    assert!(matches!(built.err(), Some(LabError::Cancelled)));
+    assert_eq!(containers(&run), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cleanup_removes_what_a_killed_run_left() {
+    if !is_wanted() {
+        return;
+    }
+    let test = "a_kind_lab_stages_probes_applies_and_leaves_nothing";
+    let this = std::env::current_exe().unwrap();
+    let mut child = tokio::process::Command::new(this).args(["--exact", test]).kill_on_drop(true).spawn().unwrap();
+    let run = format!("smoke{}", child.id().unwrap());
+    until_there_are_containers(&run).await;
+    let alive = policyprobe::lab::state::RunState::claim(&run).unwrap();
+    assert!(alive.is_none(), "a live run's record is locked");
+    child.kill().await.unwrap();
+    let args = policyprobe::cli::cleanup::Args { dry_run: false, kept: false };
+    assert_eq!(policyprobe::cli::cleanup::run(&args).await.unwrap(), 0);
+    assert_eq!(containers(&run), Vec::<String>::new());
+    assert!(!policyprobe::lab::state::runs().unwrap().contains(&run));
 }
