@@ -133,7 +133,7 @@ impl PodMaker {
         let (mut carrying, mut replacing) = (FuturesUnordered::new(), FuturesUnordered::new());
         let (mut failed, mut handled) = (BTreeSet::new(), BTreeSet::new());
         let mut young = BTreeMap::new();
-        let mut live = Vec::new();
+        let mut live: Vec<LivePod> = Vec::new();
         while live.len() < wanted.len() {
             tokio::select! {
                 change = changes.try_next() => {
@@ -161,10 +161,20 @@ impl PodMaker {
                 // Where these cannot be watched, the kubelet's own next try is waited for.
                 Some(Ok(event)) = failures.next() => { failed.extend(event.involved_object.uid); }
                 Some(replaced) = replacing.next() => { let () = replaced?; }
-                Some(carried) = carrying.next() => {
-                    let pod: LivePod = carried?;
-                    waiting.remove(&(pod.namespace.clone(), pod.spec.name.clone()));
-                    live.push(pod);
+                Some((pod, carried)) = carrying.next() => {
+                    let key = (pod.namespace.clone(), pod.spec.name.clone());
+                    match carried {
+                        Ok(()) => {
+                            waiting.remove(&key);
+                            live.push(pod);
+                        }
+                        // A young CNI may have the kubelet make a sandbox twice: the container is gone again.
+                        Err(why) => {
+                            let spec = wanted.iter().find(|(space, spec)| (space, &spec.name) == (&key.0, &key.1));
+                            replacing.extend(spec.map(|(space, spec)| self.replace(space.clone(), spec)));
+                            waiting.insert(key, format!("cannot carry the agent in: {why}"));
+                        }
+                    }
                 }
             }
             for (uid, (namespace, spec)) in &young {
@@ -176,10 +186,9 @@ impl PodMaker {
         Ok(live)
     }
 
-    async fn carry(&self, pod: LivePod) -> Result<LivePod, LabError> {
+    async fn carry(&self, pod: LivePod) -> (LivePod, Result<(), String>) {
         let said = exec(&self.pods(&pod.namespace), &pod.spec.name, &["sh", "-c", CARRY_IN], self.agent).await;
-        said.map_err(|error| anyhow::anyhow!("cannot carry the agent in: {error}"))?;
-        Ok(pod)
+        (pod, said.map(drop))
     }
 
     /// A new pod in place of one whose network could not be made, as happens on nodes that are Ready a moment before
