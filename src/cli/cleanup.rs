@@ -38,7 +38,9 @@ pub async fn run(args: &Args) -> anyhow::Result<u8> {
                 println!("{run}: keeps the cluster {cluster}, left alone (`--kept` removes it)");
             }
             Ok(Some(state)) if args.dry_run => {
-                lines(&state.record()).iter().for_each(|line| println!("{run}: would remove {line}"))
+                for line in lines(&state.record()) {
+                    println!("{run}: would remove {line}");
+                }
             }
             Ok(Some(state)) => {
                 let errors = clean(&state).await;
@@ -47,7 +49,9 @@ pub async fn run(args: &Args) -> anyhow::Result<u8> {
                     code = NO_LAB;
                 }
                 if errors.is_empty() {
-                    lines(&state.record()).iter().for_each(|line| println!("{run}: removed {line}"));
+                    for line in lines(&state.record()) {
+                        println!("{run}: removed {line}");
+                    }
                     state.forget().with_context(|| format!("{run}: its record stays"))?;
                 }
             }

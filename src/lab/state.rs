@@ -57,7 +57,7 @@ pub struct NamespaceRecord {
 pub struct ChildRecord {
     /// The process id, and its group's.
     pub pid: i32,
-    /// When it started, in clock ticks since boot (proc_pid_stat(5), field 22).
+    /// When it started, in clock ticks since boot (`proc_pid_stat(5)`, field 22).
     pub start: u64,
 }
 

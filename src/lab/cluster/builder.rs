@@ -94,7 +94,7 @@ impl LabBuilder for ClusterBuilder {
         let access = Access::user(self.context.as_deref(), self.kubeconfig.as_deref());
         let access = cancel.run_until_cancelled(access).await.ok_or(LabError::Cancelled)??;
         let state = Arc::new(RunState::create(run)?);
-        let making = self.make(access.clone(), Arc::clone(&state), events);
+        let making = Box::pin(self.make(access.clone(), Arc::clone(&state), events));
         let error = match cancel.run_until_cancelled(making).await {
             Some(Ok(lab)) => return Ok(Arc::new(lab)),
             Some(Err(error)) => error,

@@ -18,7 +18,7 @@ use crate::{
     scenario::{NodeName, PodSpec, PortSpec, Protocol},
 };
 
-/// DaemonSets by which a CNI is known: a part of the name, and the CNI.
+/// `DaemonSet`s by which a CNI is known: a part of the name, and the CNI.
 const CNIS: [(&str, &str); 14] = [
     ("calico-node", "Calico"),
     ("cilium", "Cilium"),

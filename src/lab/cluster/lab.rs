@@ -1,6 +1,7 @@
 //! A cluster that is up, as a lab.
 
 use std::{
+    fmt::Write,
     net::IpAddr,
     sync::{
         Arc,
@@ -205,7 +206,8 @@ impl Lab for ClusterLab {
             for event in events.items.iter().filter(|event| event.type_.as_deref() == Some("Warning")) {
                 let about = event.involved_object.name.as_deref().unwrap_or_default();
                 let message = event.message.as_deref().unwrap_or_default();
-                text.push_str(&format!("{name}/{about}: {message}\n"));
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "{name}/{about}: {message}");
             }
         }
         text

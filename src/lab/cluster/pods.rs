@@ -97,17 +97,14 @@ impl PodMaker {
             try_join_all(wanted.iter().map(|(namespace, spec)| self.apply(namespace, spec))).await?;
             self.serving(wanted, &mut waiting).await
         };
-        match tokio::time::timeout(PATIENCE, making).await {
-            Ok(made) => made,
-            Err(_) => {
-                let states: Vec<_> =
-                    waiting.iter().map(|((space, name), why)| format!("{space}/{name}: {why}")).collect();
-                Err(LabError::with_hint(
-                    format!("pods do not serve after {} s: {}", PATIENCE.as_secs(), states.join("; ")),
-                    "`kubectl describe pod` says more; `--probe-image` names another image",
-                ))
-            }
+        if let Ok(made) = tokio::time::timeout(PATIENCE, making).await {
+            return made;
         }
+        let states: Vec<_> = waiting.iter().map(|((space, name), why)| format!("{space}/{name}: {why}")).collect();
+        Err(LabError::with_hint(
+            format!("pods do not serve after {} s: {}", PATIENCE.as_secs(), states.join("; ")),
+            "`kubectl describe pod` says more; `--probe-image` names another image",
+        ))
     }
 
     async fn service_account(&self, namespace: &str) -> Result<(), LabError> {
@@ -282,8 +279,9 @@ pub(crate) fn progress(pod: &Pod) -> Progress {
         }
         _ => {
             let conditions = status.conditions.iter().flatten();
-            let unmet = conditions.filter(|condition| condition.status == "False").filter_map(|c| c.message.clone());
-            Progress::Waiting(unmet.last().unwrap_or_else(|| "the container does not run".to_owned()))
+            let mut unmet =
+                conditions.filter(|condition| condition.status == "False").filter_map(|c| c.message.clone());
+            Progress::Waiting(unmet.next_back().unwrap_or_else(|| "the container does not run".to_owned()))
         }
     }
 }
@@ -295,7 +293,7 @@ mod tests {
 
     use super::*;
 
-    fn state(status: serde_json::Value) -> Progress {
+    fn state(status: &serde_json::Value) -> Progress {
         progress(&serde_json::from_value(json!({ "metadata": { "name": "a" }, "status": status })).unwrap())
     }
 
@@ -303,7 +301,7 @@ mod tests {
     fn an_image_that_cannot_be_pulled_is_hopeless_and_a_first_failure_is_not() {
         let waiting = |reason: &str| {
             state(
-                json!({ "containerStatuses": [{ "name": "probe", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                &json!({ "containerStatuses": [{ "name": "probe", "image": "", "imageID": "", "ready": false, "restartCount": 0,
                 "state": { "waiting": { "reason": reason, "message": "not found" } } }] }),
             )
         };
@@ -316,8 +314,8 @@ mod tests {
     fn a_pod_runs_when_its_container_does_and_it_has_an_address() {
         let container = json!([{ "name": "probe", "image": "", "imageID": "", "ready": true, "restartCount": 2,
             "state": { "running": {} } }]);
-        let running = state(json!({ "containerStatuses": container, "podIPs": [{ "ip": "10.244.1.2" }] }));
+        let running = state(&json!({ "containerStatuses": container, "podIPs": [{ "ip": "10.244.1.2" }] }));
         assert_eq!(running, Progress::Running { addresses: vec!["10.244.1.2".parse().unwrap()], restarts: 2 });
-        assert!(matches!(state(json!({ "containerStatuses": container })), Progress::Waiting(_)));
+        assert!(matches!(state(&json!({ "containerStatuses": container })), Progress::Waiting(_)));
     }
 }

@@ -76,7 +76,7 @@ impl Shell {
             return Ok(open);
         }
         let Wire { input, output, ended, holder } = self.place.enter().await?;
-        let token = format!("policyprobe-{:016x}", RandomState::new().hash_one(&END));
+        let token = format!("policyprobe-{:016x}", RandomState::new().hash_one(END));
         Ok(Open { input, lines: BufReader::new(output).lines(), ended, token, calls: 0, _holder: holder })
     }
 

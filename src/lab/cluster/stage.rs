@@ -278,10 +278,8 @@ impl Stage for ClusterStage {
         let (object, document, title) = self.object(manifest).await?;
         let mut leases = self.leases.lock().await;
         // Noted first: what was applied is deleted again even where the answer is lost.
-        if let Some(space) = leases.values_mut().next() {
-            if !space.applied.contains(&object) {
-                space.applied.push(object.clone());
-            }
+        if let Some(space) = leases.values_mut().next().filter(|space| !space.applied.contains(&object)) {
+            space.applied.push(object.clone());
         }
         object.apply(&self.shared.access.client, &title, &document).await
     }

@@ -205,16 +205,13 @@ impl Build {
         let agent = agent_for(&[])?;
         let kept = self.options.cluster.as_deref().map(kept).transpose()?;
         let name = self.options.cluster.clone().unwrap_or_else(|| format!("pp-{}", self.state.run()));
-        let access = match &kept {
-            Some(kept) => {
-                let access = Access::private(&kept.kubeconfig()).await?;
-                self.adopt(kept, &access, agent).await?;
-                access
-            }
-            None => {
-                self.create(&name, agent).await?;
-                Access::private(&self.state.kubeconfig()).await?
-            }
+        let access = if let Some(kept) = &kept {
+            let access = Access::private(&kept.kubeconfig()).await?;
+            self.adopt(kept, &access, agent).await?;
+            access
+        } else {
+            self.create(&name, agent).await?;
+            Access::private(&self.state.kubeconfig()).await?
         };
         let containers = cluster::nodes(&name).await?;
         let control_plane = containers.iter().find(|node| node.ends_with("control-plane")).cloned().unwrap_or_default();
@@ -308,7 +305,7 @@ impl LabBuilder for KindBuilder {
         let state = Arc::new(RunState::create(run)?);
         let (events, emulator, tasks) = (events.clone(), Arc::default(), TaskTracker::new());
         let build = Build { options: *self, state, events, emulator, tasks, begun: Instant::now() };
-        let error = match cancel.run_until_cancelled(build.make()).await {
+        let error = match cancel.run_until_cancelled(Box::pin(build.make())).await {
             Some(Ok(lab)) => return Ok(Arc::new(lab)),
             Some(Err(error)) => error,
             None => LabError::Cancelled,

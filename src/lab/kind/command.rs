@@ -72,7 +72,7 @@ async fn finish(
     let mut group = Group(pid.map(Pid::from_raw), abandon);
     begin(pid.context("a started process has an id")?)?;
     let waiting = Arc::clone(&handle);
-    let waited = tokio::task::spawn_blocking(move || waiting.wait().map(Clone::clone)).await;
+    let waited = tokio::task::spawn_blocking(move || waiting.wait().cloned()).await;
     group.0 = None;
     let output = waited.context("waiting for a child")?.with_context(|| format!("waiting for `{title}`"))?;
     if output.status.success() {

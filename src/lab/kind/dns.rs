@@ -1,5 +1,7 @@
 //! The metadata server's name in the cluster's DNS. Only for clusters of our own.
 
+use std::fmt::Write;
+
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{
     Api, ResourceExt,
@@ -16,12 +18,12 @@ const NAMESPACE: &str = "kube-system";
 
 /// Lets CoreDNS answer the name. Servers that may have read the old configuration are replaced.
 pub(crate) async fn name(access: &Access, name: &str) -> Result<(), LabError> {
-    write(access, name)
+    edit(access, name)
         .await
         .map_err(|error| LabError::from(error.context("cannot name the metadata server in CoreDNS")))
 }
 
-async fn write(access: &Access, name: &str) -> anyhow::Result<()> {
+async fn edit(access: &Access, name: &str) -> anyhow::Result<()> {
     let maps = Api::<ConfigMap>::namespaced(access.client.clone(), NAMESPACE);
     let Some(map) = maps.get_opt("coredns").await? else {
         anyhow::bail!("there is no ConfigMap {NAMESPACE}/coredns");
@@ -48,7 +50,8 @@ fn with_host(corefile: &str, name: &str) -> Option<String> {
     let mut is_placed = false;
     for line in corefile.lines() {
         if !is_placed && line.trim_start().starts_with("kubernetes ") {
-            new.push_str(&format!("    hosts {{\n        {LINK_LOCAL} {name}\n        fallthrough\n    }}\n"));
+            // Writing to a string cannot fail.
+            let _ = write!(new, "    hosts {{\n        {LINK_LOCAL} {name}\n        fallthrough\n    }}\n");
             is_placed = true;
         }
         new.push_str(line);

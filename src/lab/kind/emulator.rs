@@ -28,7 +28,7 @@ pub(crate) async fn image(run: &str, agent: &[u8]) -> Result<GenericImage, LabEr
     );
     let image = GenericBuildableImage::new("policyprobe-metadata", run).with_dockerfile_string(dockerfile);
     let built = image.with_data(agent, "agent").build_image().await;
-    built.context("cannot build the metadata server's image").map_err(hinted)
+    built.context("cannot build the metadata server's image").map_err(|error| hinted(&error))
 }
 
 /// Starts the emulator on a network that exists.
@@ -45,7 +45,7 @@ pub(crate) async fn start(image: GenericImage, run: &str, identity: &str, networ
         .start()
         .await
         .context("cannot start the metadata server's container")
-        .map_err(hinted)?;
+        .map_err(|error| hinted(&error))?;
     let address = container.get_bridge_ip_address().await.context("cannot read the metadata server's address");
     match address {
         Ok(std::net::IpAddr::V4(address)) => Ok(Emulator { container, address }),
@@ -56,7 +56,7 @@ pub(crate) async fn start(image: GenericImage, run: &str, identity: &str, networ
     }
 }
 
-fn hinted(error: anyhow::Error) -> LabError {
+fn hinted(error: &anyhow::Error) -> LabError {
     LabError::with_hint(
         format!("{error:#}"),
         "see that Docker runs and that you may use it (`docker info`; DOCKER_HOST)",

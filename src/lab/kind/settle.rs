@@ -30,12 +30,16 @@ pub(crate) async fn settle(child: ChildRecord) {
             if members.is_empty() {
                 return;
             }
-            members.iter().filter(|(_, makes_container)| !makes_container).for_each(|(pid, _)| end(*pid));
+            for (pid, _) in members.iter().filter(|(_, makes_container)| !makes_container) {
+                end(*pid);
+            }
             polls.tick().await;
         }
     };
     if timeout_at(Instant::now() + PATIENCE, gone).await.is_err() {
-        members(child.pid).iter().for_each(|(pid, _)| end(*pid));
+        for (pid, _) in members(child.pid) {
+            end(pid);
+        }
     }
 }
 
@@ -55,7 +59,7 @@ fn members(group: i32) -> Vec<(i32, bool)> {
     pids.filter(is_member).map(describe).collect()
 }
 
-/// The process group, by the fifth field of proc_pid_stat(5); none of a process that has ended.
+/// The process group, by the fifth field of `proc_pid_stat(5)`; none of a process that has ended.
 fn runs_in_group(stat: &str) -> Option<i32> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
