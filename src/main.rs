@@ -1,3 +1,26 @@
 //! The command line: parse, run, exit code.
 
-fn main() {}
+use std::{env, process::ExitCode};
+
+use clap::Parser as _;
+use policyprobe::cli::{self, Cli, Command, Global};
+
+fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    cli::use_colors(global.color);
+    ExitCode::from(run(&command, global).unwrap_or_else(|error| cli::fail(&error)))
+}
+
+fn run(command: &Command, global: Global) -> anyhow::Result<u8> {
+    match command {
+        Command::Lab(args) => wait(cli::lab::run(args, global)),
+        Command::Run(args) => wait(cli::run::run(args, global)),
+        Command::Doctor(args) => wait(cli::doctor::run(args, global)),
+        Command::Completions(args) => cli::completions::run(args),
+    }
+}
+
+/// The only runtime. Commands that need none start without its threads.
+fn wait(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(command)
+}

@@ -92,7 +92,7 @@ impl<'a> Grid<'a> {
     }
 
     fn block(&self, range: std::ops::Range<usize>, theme: Theme, out: &mut String) {
-        let bar = paint(theme::FAINT, theme.either(" │ ", " | "));
+        let bar = format!(" {} ", paint(theme::FAINT, theme.either("│", "|")));
         let columns = &self.columns[range.clone()];
         let height = columns.iter().map(|column| column.heading.len()).max().unwrap_or(0);
         for line in 0..height {

@@ -79,7 +79,7 @@ impl<W: Write> Narrative<W> {
         match (told, step) {
             (Some(told), Some(step)) => out.push_str(&doings(told, step)),
             // The closing check is the engine's own step: no file names it.
-            _ => actions.iter().for_each(|action| drop(writeln!(out, "{}", comment(action)))),
+            _ => out.extend(actions.iter().map(|action| comment(action) + "\n")),
         }
         out
     }
@@ -102,13 +102,12 @@ impl<W: Write> Narrative<W> {
         }
         let _ = writeln!(out, "{}", paint_prompt(&document::command(from, command)));
         for line in text.lines() {
-            let _ = writeln!(out, "{line}");
+            let _ = writeln!(out, "{}", theme::visible(line));
         }
-        if let (Some(address), false) = (address, self.resolved) {
+        // The document pings the name once to learn the address; whoever asks by address knows it.
+        if let Some(address) = address.filter(|address| !self.resolved && !command.contains(&address.to_string())) {
             self.resolved = true;
-            let note = format!(
-                "That was {address}, the address to block. The document pings to learn it; no ICMP is sent here."
-            );
+            let note = format!("The name is {address}. The document pings it to learn this; no ICMP is sent here.");
             for line in theme::wrap(&note, self.theme.width.min(100) - 2) {
                 let _ = writeln!(out, "{}", comment(&line));
             }
@@ -191,7 +190,7 @@ fn doings(told: &Told, step: &Step) -> String {
     for file in &step.apply {
         if let Some(text) = told.manifests.get(file) {
             lines.push(prompt(&format!("cat {file}")));
-            lines.extend(text.trim_end().lines().map(|line| paint(theme::DENIED, line)));
+            lines.extend(text.trim_end().lines().map(|line| paint(theme::QUOTED, &theme::visible(line))));
         }
         lines.push(prompt(&format!("kubectl apply -f {file}")));
     }

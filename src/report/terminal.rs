@@ -22,12 +22,14 @@ pub struct Terminal<W> {
     theme: Theme,
     quiet: bool,
     all_tables: bool,
+    /// Whether tables were written last: a line of its own needs air.
+    crowded: bool,
 }
 
 impl<W: Write> Terminal<W> {
     /// A reporter to this stream. `quiet` leaves only what is not as expected, and the last line.
     pub fn new(out: W, theme: Theme, quiet: bool) -> Self {
-        Self { out, theme, quiet, all_tables: true }
+        Self { out, theme, quiet, all_tables: true, crowded: false }
     }
 
     fn show(&mut self, text: &str) -> io::Result<()> {
@@ -46,7 +48,9 @@ impl<W: Write> Terminal<W> {
         } else {
             brief(scenario, self.theme)
         };
-        self.show(&text)
+        let air = if self.crowded && !tables { "\n" } else { "" };
+        self.crowded = tables;
+        self.show(&format!("{air}{text}"))
     }
 }
 
@@ -74,7 +78,7 @@ impl<W: Write + Send> Reporter for Terminal<W> {
 
     fn finish(&mut self, result: &RunResult, written: &[String]) -> io::Result<()> {
         let text = if self.quiet {
-            summary::line(result, self.theme)
+            format!("{}{}", if self.crowded { "\n" } else { "" }, summary::line(result, self.theme))
         } else {
             format!("\n{}", summary::block(result, written, self.theme))
         };
@@ -102,7 +106,8 @@ pub(crate) fn canary(canary: &Canary, theme: Theme) -> String {
     };
     let mut text =
         format!("{sign} {}", paint(if canary.verdict == Verdict::Pass { theme::HEAD } else { style }, heading));
-    let _ = writeln!(text, ": {} {}", canary.detail, paint(theme::FAINT, &words::duration(canary.took_ms)));
+    let took = paint(theme::FAINT, &format!("({})", words::duration(canary.took_ms)));
+    let _ = writeln!(text, ": {} {took}", canary.detail);
     if canary.verdict == Verdict::NotEnforcing {
         text.push_str("  no deny can pass in this lab; `--continue-unenforced` runs the scenarios all the same\n");
     }

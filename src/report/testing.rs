@@ -178,12 +178,13 @@ fn run(canary: Canary, exit_code: u8, scenarios: Vec<ScenarioResult>) -> RunResu
         summary,
         scenarios,
         lab: LabTimes { ready_ms: 92, total_ms: 871 },
+        error: None,
         exit_code,
     }
 }
 
 fn facts() -> BTreeMap<String, String> {
-    [("cni", "policyprobe's reference enforcer (drop)"), ("kernel", "6.8.0")].map(|(k, v)| (k.into(), v.into())).into()
+    [("cni", "reference (drops)"), ("kernel", "6.8.0")].map(|(k, v)| (k.into(), v.into())).into()
 }
 
 fn enforced() -> Canary {

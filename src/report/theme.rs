@@ -17,6 +17,8 @@ pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const WARN: Style = AnsiColor::Yellow.on_default();
 /// A denial that is as it should be.
 pub(crate) const DENIED: Style = AnsiColor::Cyan.on_default();
+/// A file's text.
+pub(crate) const QUOTED: Style = AnsiColor::Blue.on_default();
 /// Headings.
 pub(crate) const HEAD: Style = Style::new().bold();
 /// What is there for those who look for it.
@@ -65,6 +67,12 @@ impl Theme {
             (Verdict::Xfail, _) => "x",
             (Verdict::Xpass, _) => "!",
         }
+    }
+
+    /// A text behind the sign of a verdict.
+    #[must_use]
+    pub fn line(self, verdict: Verdict, text: &str) -> String {
+        format!("{} {text}", paint(style(verdict), self.sign(verdict)))
     }
 
     /// One of two spellings.
@@ -116,11 +124,13 @@ fn is_utf8(locale: &str) -> bool {
 /// Breaks a text into lines of at most `limit` columns, at blanks where there are any.
 pub(crate) fn wrap(text: &str, limit: usize) -> Vec<String> {
     let limit = limit.max(8);
+    let text = visible(text);
     let mut lines = Vec::new();
     for paragraph in text.lines() {
         let mut line = String::new();
         for word in paragraph.split(' ') {
-            if !line.is_empty() && width(&line) + 1 + width(word) > limit {
+            let needed = width(&line) + 1 + width(word);
+            if !line.is_empty() && needed > limit && !is_unit(word) {
                 lines.push(std::mem::take(&mut line));
             }
             if !line.is_empty() {
@@ -136,6 +146,20 @@ pub(crate) fn wrap(text: &str, limit: usize) -> Vec<String> {
         lines.push(line);
     }
     lines
+}
+
+/// A number and its unit stay together, at the price of a few columns.
+fn is_unit(word: &str) -> bool {
+    matches!(word.trim_end_matches(|sign: char| !sign.is_alphanumeric()), "ms" | "s" | "min")
+}
+
+/// What servers and files say must not move the terminal's cursor.
+pub(crate) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for sign in text.chars() {
+        if sign.is_control() && sign != '\n' { shown.extend(sign.escape_default()) } else { shown.push(sign) }
+    }
+    shown
 }
 
 /// A text cut to so many columns, with an ellipsis where something is missing.
@@ -170,6 +194,8 @@ mod tests {
     fn wraps_at_blanks_and_breaks_what_has_none() {
         assert_eq!(wrap("metadata:80/tcp by name", 15), ["metadata:80/tcp", "by name"]);
         assert_eq!(wrap("abcdefghijkl", 8), ["abcdefgh", "ijkl"]);
+        assert_eq!(wrap("tries of 100 ms, at", 13), ["tries of 100 ms,", "at"], "a number keeps its unit");
+        assert_eq!(wrap("a\u{1b}[2J", 20), ["a\\u{1b}[2J"]);
         assert_eq!(wrap("", 8), Vec::<String>::new());
     }
 

@@ -1,0 +1,50 @@
+//! From flags to a lab that is not yet built. The one place that knows which backend takes which flag.
+
+use clap::ValueEnum as _;
+
+use super::{Backend, BackendArgs, Problem};
+use crate::lab::LabBuilder;
+
+/// The environment's way to say `--node-image`. It is no error beside another backend: it is set for a whole CI job.
+const NODE_IMAGE: &str = "POLICYPROBE_NODE_IMAGE";
+
+/// The builder of the lab that the flags describe.
+pub fn builder(args: &BackendArgs) -> anyhow::Result<Box<dyn LabBuilder>> {
+    check(args)?;
+    match args.backend {
+        // WIRING: `lab::embedded::EmbeddedBuilder`, `lab::kind::KindBuilder`, `lab::cluster::ClusterBuilder`.
+        backend => {
+            let message = format!("the backend `{}` is not part of this build", name(backend));
+            Err(crate::lab::LabError::with_hint(message, "`policyprobe doctor` says which backends work here").into())
+        }
+    }
+}
+
+/// Refuses flags that the chosen backend would ignore.
+fn check(args: &BackendArgs) -> Result<(), Problem> {
+    use Backend::{Cluster, Embedded, Kind};
+    let flags: [(&str, bool, &[Backend]); 9] = [
+        ("--deny-by", args.deny_by.is_some(), &[Embedded]),
+        ("--node-image", args.node_image.is_some(), &[Kind]),
+        ("--cni", args.cni.is_some(), &[Kind]),
+        ("--keep", args.keep, &[Kind]),
+        ("--cluster", args.cluster.is_some(), &[Kind]),
+        ("--context", args.context.is_some(), &[Cluster]),
+        ("--kubeconfig", args.kubeconfig.is_some(), &[Cluster]),
+        ("--probe-image", args.probe_image.is_some(), &[Kind, Cluster]),
+        ("--allow-real-metadata", args.allow_real_metadata, &[Cluster]),
+    ];
+    for (flag, given, takes) in flags {
+        if given && !takes.contains(&args.backend) {
+            let message = format!("`{flag}` has no meaning with the backend `{}`", name(args.backend));
+            let backends: Vec<_> = takes.iter().map(|backend| format!("`--backend {}`", name(*backend))).collect();
+            return Err(Problem::usage(message).hint(format!("it goes with {}", backends.join(" or "))));
+        }
+    }
+    Ok(())
+}
+
+/// The backend's name, as `--backend` takes it.
+pub(super) fn name(backend: Backend) -> String {
+    backend.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
