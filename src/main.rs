@@ -1,6 +1,6 @@
 //! The command line: parse, run, exit code.
 
-use std::{env, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser as _;
 use policyprobe::cli::{self, Cli, Command, Global};

@@ -26,7 +26,6 @@ pub(super) async fn conduct(
     global: Global,
     show: Show,
 ) -> anyhow::Result<u8> {
-    check(&args.reports)?;
     let options = Options {
         continue_unenforced: args.continue_unenforced,
         strict_timeouts: args.strict_timeouts,
@@ -43,7 +42,7 @@ pub(super) async fn conduct(
 }
 
 /// Before anything is made: an hour's run must not end in a wrong path.
-fn check(reports: &[ReportSpec]) -> Result<(), Problem> {
+pub(super) fn check_reports(reports: &[ReportSpec]) -> Result<(), Problem> {
     for (index, report) in reports.iter().enumerate() {
         if reports[..index].iter().any(|earlier| earlier.path == report.path) {
             let target = report.path.as_ref().map_or("stdout".to_owned(), |path| format!("`{}`", path.display()));

@@ -138,7 +138,8 @@ async fn lab() -> Check {
     let begin = Instant::now();
     let (events, _) = Events::channel();
     let made = async {
-        let lab = backend::builder(&BackendArgs::default())?.build("doctor", &events, &CancellationToken::new()).await?;
+        let lab =
+            backend::builder(&BackendArgs::default())?.build("doctor", &events, &CancellationToken::new()).await?;
         anyhow::Ok(lab.teardown().await)
     };
     let name = "a lab".to_owned();
@@ -170,7 +171,8 @@ mod tests {
     fn what_is_missing_comes_with_a_hint() {
         let missing = curl(Err(std::io::ErrorKind::NotFound.into()));
         assert!(!missing.ok && missing.hint.is_some());
-        let there = Check { name: "a lab".to_owned(), ok: true, detail: "made and removed in 92 ms".to_owned(), hint: None };
+        let there =
+            Check { name: "a lab".to_owned(), ok: true, detail: "made and removed in 92 ms".to_owned(), hint: None };
         let works = Section { backend: Backend::Embedded, checks: vec![there.clone()] };
         let broken = Section { backend: Backend::Kind, checks: vec![missing, there] };
         let theme = Theme { unicode: true, width: 80 };

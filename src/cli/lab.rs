@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use super::{
     BackendArgs, Global, RunArgs, backend,
-    conduct::{Show, conduct},
+    conduct::{Show, check_reports, conduct},
 };
 use crate::{
     report::Told,
@@ -35,6 +35,7 @@ const BY_ADDRESS: &str = "metadata-lab-by-address";
 
 /// Shows the lab.
 pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
+    check_reports(&args.run.reports)?;
     let builder = backend::builder(&args.backend)?;
     // While a cluster's DNS is still starting, the scenario that needs none is shown.
     let ids: &[&str] = if builder.dns_lags() { &[BY_ADDRESS, BY_NAME] } else { &[BY_NAME] };

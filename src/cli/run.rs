@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::{
     BackendArgs, Global, Problem, RunArgs, backend,
-    conduct::{Show, conduct},
+    conduct::{Show, check_reports, conduct},
 };
 use crate::scenario::{self, Diagnostics, LoadedScenario};
 
@@ -29,6 +29,7 @@ pub struct Args {
 
 /// Runs the scenarios.
 pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
+    check_reports(&args.run.reports)?;
     let builder = backend::builder(&args.backend)?;
     let scenarios = scenario::select(&args.select)?;
     if scenarios.is_empty() {

@@ -136,8 +136,9 @@ pub(crate) fn wrap(text: &str, limit: usize) -> Vec<String> {
             if !line.is_empty() {
                 line.push(' ');
             }
+            let bound = if is_unit(word) { usize::MAX } else { limit };
             for sign in word.chars() {
-                if width(&line) >= limit {
+                if width(&line) >= bound {
                     lines.push(std::mem::take(&mut line));
                 }
                 line.push(sign);
