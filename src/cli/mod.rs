@@ -1,14 +1,17 @@
 //! One file a subcommand.
 
 mod args;
+mod conduct;
+mod output;
+mod signals;
 pub mod backend;
 pub mod completions;
-mod conduct;
 pub mod doctor;
+pub mod init;
 pub mod lab;
-mod output;
+pub mod lint;
+pub mod list;
 pub mod run;
-mod signals;
-
+pub mod schema;
 pub use args::*;
 pub use output::{Problem, fail, use_colors};
