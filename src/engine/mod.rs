@@ -2,6 +2,7 @@
 
 mod event;
 mod exit;
+pub mod plan;
 mod result;
 mod run;
 
