@@ -11,6 +11,7 @@ pub mod init;
 pub mod lab;
 pub mod lint;
 pub mod list;
+pub mod metadata;
 pub mod run;
 pub mod schema;
 pub use args::*;

@@ -18,9 +18,9 @@ pub use files::{LARGEST_FILE, SHIPPED};
 pub use load::{load_path, shipped};
 pub use loaded::*;
 pub use model::*;
+#[cfg(test)]
+mod tests;
+pub use crate::metadata::Cloud;
 pub use reference::ReferenceError;
 pub use schema::json_schema;
 pub use select::{pack, select};
-
-#[cfg(test)]
-mod tests;
