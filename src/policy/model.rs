@@ -67,12 +67,23 @@ pub struct Flow<'a> {
     pub from_address: IpAddr,
     /// Who is meant.
     pub to: End<'a>,
-    /// The destination address.
+    /// The destination address; behind a Service that of the server, not the Service's.
     pub to_address: IpAddr,
-    /// The destination port.
+    /// The destination port; behind a Service the server's, not the Service's.
     pub port: u16,
     /// The protocol.
     pub protocol: Protocol,
+    /// The Service that is addressed, where there is one between the two.
+    pub service: Option<ServiceAddress>,
+}
+
+/// What a source sees of a Service: its packets are rewritten on their way to `to_address` and `port`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceAddress {
+    /// The Service's own address.
+    pub address: IpAddr,
+    /// The Service's own port.
+    pub port: u16,
 }
 
 /// The simulator's answer.
@@ -111,6 +122,10 @@ pub enum DirectionReason {
     AllowedBy(RuleRef),
     /// The pod is isolated by these policies, and no rule of theirs allows it.
     IsolatedBy(Vec<String>),
+    /// The pod is isolated, but a pod cannot block access to itself.
+    Itself,
+    /// The pod is isolated, but traffic from the node that it is on is always allowed.
+    OwnNode,
 }
 
 /// One rule of one policy.

@@ -1,0 +1,11 @@
+//! What each rule of the API means, as tables: a set of policies, and flows with `+` (allowed), `-` (denied) or `?`
+//! (undefined) before them.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+pub(super) mod fixtures;
+mod isolation;
+mod open;
+mod peers;
+mod ports;
+mod reasons;
