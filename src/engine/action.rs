@@ -13,7 +13,7 @@ use crate::{
 
 /// A line for each action of a step.
 #[must_use]
-pub fn lines(step: &Step) -> Vec<String> {
+pub(super) fn lines(step: &Step) -> Vec<String> {
     let mut lines = Vec::new();
     lines.extend(step.apply.iter().map(|file| format!("apply {file}")));
     lines.extend(step.delete.iter().map(|file| format!("delete {file}")));
@@ -27,7 +27,7 @@ pub fn lines(step: &Step) -> Vec<String> {
 
 /// Whether a step changes anything.
 #[must_use]
-pub fn is_change(step: &Step) -> bool {
+pub(super) fn is_change(step: &Step) -> bool {
     !lines(step).is_empty()
 }
 
@@ -47,7 +47,7 @@ fn pod_text(pod: &PodSpec) -> String {
 }
 
 /// Takes a step's actions, one after the other. Returns the cells of the manifests that had to be refused.
-pub async fn act(
+pub(super) async fn act(
     stage: &dyn Stage,
     sessions: &Sessions,
     loaded: &LoadedScenario,

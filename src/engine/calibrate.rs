@@ -4,21 +4,21 @@
 use std::time::Duration;
 
 /// No window is shorter: below it the scheduler of a busy machine is what is measured.
-pub const SHORTEST_WINDOW: Duration = Duration::from_millis(100);
+pub(super) const SHORTEST_WINDOW: Duration = Duration::from_millis(100);
 /// The window of a cell that no connect is known of.
-pub const UNKNOWN_WINDOW: Duration = Duration::from_secs(3);
+pub(super) const UNKNOWN_WINDOW: Duration = Duration::from_secs(3);
 /// The window of `--strict-timeouts`: what a person waits before pressing Ctrl-C.
-pub const STRICT_WINDOW: Duration = Duration::from_secs(4);
+pub(super) const STRICT_WINDOW: Duration = Duration::from_secs(4);
 /// How long an allowed cell may take: three SYNs are sent in it.
-pub const ALLOW_LIMIT: Duration = Duration::from_secs(4);
+pub(super) const ALLOW_LIMIT: Duration = Duration::from_secs(4);
 /// An allowed cell is not given up before one SYN retransmission could have been answered.
-pub const PAST_RETRANSMISSION: Duration = Duration::from_millis(1300);
+pub(super) const PAST_RETRANSMISSION: Duration = Duration::from_millis(1300);
 /// The probability that loss alone makes a whole scenario's denies look enforced is kept below this.
-pub const FALSE_DENY: f64 = 1e-6;
+pub(super) const FALSE_DENY: f64 = 1e-6;
 /// Attempts of a denied cell for which no connect is known at all. Each lasts whole seconds, so holds several SYNs.
-pub const UNKNOWN_ATTEMPTS: u32 = 12;
+pub(super) const UNKNOWN_ATTEMPTS: u32 = 12;
 /// No denied cell gets more attempts: where more were needed, the path is too bad for a verdict.
-pub const MOST_ATTEMPTS: u32 = 90;
+pub(super) const MOST_ATTEMPTS: u32 = 90;
 
 const FACTOR: u32 = 50;
 const CAP_FACTOR: u32 = 10;
@@ -31,7 +31,7 @@ const CONFIDENCE: f64 = 0.95;
 /// 6.5, doubling before that), so whole seconds are losses and the remainder is the path. Reading a doubled time-out
 /// as linear counts a loss too many, which only makes for more attempts.
 #[must_use]
-pub fn read_connect(connect: Duration) -> (Duration, u32) {
+pub(super) fn read_connect(connect: Duration) -> (Duration, u32) {
     let seconds = connect.as_secs();
     (connect.saturating_sub(Duration::from_secs(seconds)), u32::try_from(seconds).unwrap_or(u32::MAX))
 }
@@ -42,7 +42,7 @@ pub fn read_connect(connect: Duration) -> (Duration, u32) {
 /// It is capped at the greater of 3.5 s and 10 round trips: three SYNs are sent in 3.5 s, so waiting longer adds hardly
 /// a chance to be answered, and a path of 150 ms does not cost 7.5 s an attempt.
 #[must_use]
-pub fn window(own: Option<Duration>, witness: Option<Duration>, strict: bool) -> Duration {
+pub(super) fn window(own: Option<Duration>, witness: Option<Duration>, strict: bool) -> Duration {
     if strict {
         return STRICT_WINDOW;
     }
@@ -53,22 +53,22 @@ pub fn window(own: Option<Duration>, witness: Option<Duration>, strict: bool) ->
 
 /// Connects that were tried and lost, on one path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
+pub(super) struct Losses {
     /// SYNs sent.
-    pub trials: u32,
+    pub(super) trials: u32,
     /// SYNs that were not answered.
-    pub lost: u32,
+    pub(super) lost: u32,
 }
 
 impl Losses {
     /// Counts a connect that was made.
-    pub fn connected(&mut self, lost: u32) {
+    pub(super) fn connected(&mut self, lost: u32) {
         self.trials = self.trials.saturating_add(lost).saturating_add(1);
         self.lost = self.lost.saturating_add(lost);
     }
 
     /// Counts a connect that was given up after `limit`, on a path that is open.
-    pub fn gave_up(&mut self, limit: Duration) {
+    pub(super) fn gave_up(&mut self, limit: Duration) {
         let sent = syns_in(limit);
         self.trials = self.trials.saturating_add(sent);
         self.lost = self.lost.saturating_add(sent);
@@ -76,14 +76,14 @@ impl Losses {
 
     /// The 95 % upper bound of the probability that a SYN is lost; none where nothing was tried.
     #[must_use]
-    pub fn bound(self) -> Option<f64> {
+    pub(super) fn bound(self) -> Option<f64> {
         (self.trials > 0).then(|| upper_bound(self.lost, self.trials))
     }
 }
 
 /// How many SYNs are sent in this time at least, on a kernel that doubles the time-out (after 0, 1 and 3 s).
 #[must_use]
-pub fn syns_in(limit: Duration) -> u32 {
+pub(super) fn syns_in(limit: Duration) -> u32 {
     match limit.as_secs() {
         0 => 1,
         1 | 2 => 2,
@@ -132,7 +132,7 @@ fn at_most(lost: u32, trials: u32, p: f64) -> f64 {
 /// 10⁻⁶: `cells × bound^SYNs ≤ 10⁻⁶`, and an attempt of whole seconds holds several SYNs. At least `rounds`, one a
 /// round of the hold. None where the path loses too much for any reasonable number.
 #[must_use]
-pub fn attempts(cells: usize, bound: Option<f64>, window: Duration, rounds: u32) -> Option<u32> {
+pub(super) fn attempts(cells: usize, bound: Option<f64>, window: Duration, rounds: u32) -> Option<u32> {
     let Some(bound) = bound else { return Some(UNKNOWN_ATTEMPTS.max(rounds)) };
     let cells = f64::from(u32::try_from(cells.max(1)).unwrap_or(u32::MAX));
     (rounds..=MOST_ATTEMPTS).find(|attempts| {
@@ -144,7 +144,7 @@ pub fn attempts(cells: usize, bound: Option<f64>, window: Duration, rounds: u32)
 /// The connect limit of an allowed cell that is not open yet, on its `tries`-th failed try in a row (from 0). It grows
 /// by half each time: a cell that opens is seen soon after, and loss and delay still get their whole seconds.
 #[must_use]
-pub fn opening_limit(window: Duration, tries: u32) -> Duration {
+pub(super) fn opening_limit(window: Duration, tries: u32) -> Duration {
     let grown = window.min(ALLOW_LIMIT).mul_f64(1.5_f64.powi(i32::try_from(tries.min(20)).unwrap_or(20)));
     grown.clamp(SHORTEST_WINDOW, ALLOW_LIMIT)
 }

@@ -7,14 +7,14 @@ use super::{
 /// The worst of these verdicts. What was skipped or only recorded says nothing beside what was judged, so it counts
 /// only where nothing was.
 #[must_use]
-pub fn worst(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
+pub(super) fn worst(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
     let rank = |verdict: &Verdict| (!matches!(verdict, Verdict::Skipped | Verdict::Recorded), *verdict);
     verdicts.into_iter().max_by_key(rank).unwrap_or(Verdict::Pass)
 }
 
 /// Counts the cells.
 #[must_use]
-pub fn summarize(scenarios: &[ScenarioResult]) -> Summary {
+pub(super) fn summarize(scenarios: &[ScenarioResult]) -> Summary {
     let mut summary = Summary::default();
     for cell in scenarios.iter().flat_map(|scenario| &scenario.steps).flat_map(|step| &step.cells) {
         let count = match cell.verdict {
@@ -34,7 +34,7 @@ pub fn summarize(scenarios: &[ScenarioResult]) -> Summary {
 
 /// How a run ended, beside its verdicts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub(super) enum Ending {
     /// It came to its end.
     Complete,
     /// A signal ended it.
@@ -47,7 +47,7 @@ pub enum Ending {
 
 /// The exit code: an interrupt first, then 5, 2, 3, 1, 4, 0.
 #[must_use]
-pub fn exit_code(ending: &Ending, canary: &Canary, scenarios: &[ScenarioResult]) -> u8 {
+pub(super) fn exit_code(ending: &Ending, canary: &Canary, scenarios: &[ScenarioResult]) -> u8 {
     match ending {
         Ending::Interrupted => return INTERRUPTED,
         Ending::NoLab(_) => return NO_LAB,

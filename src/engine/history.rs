@@ -19,10 +19,10 @@ use crate::{
 /// What makes a cell of one step the same as one of another: the path, not the address, which changes when a pod is
 /// created again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PathKey {
+pub(super) struct PathKey {
     from: Source,
     server: ServerId,
-    port: Option<u16>,
+    port: u16,
     protocol: Protocol,
     family: Family,
     by_name: bool,
@@ -31,14 +31,14 @@ pub struct PathKey {
 impl PathKey {
     /// The path of a cell.
     #[must_use]
-    pub fn of(cell: &PlannedCell) -> Self {
+    pub(super) fn of(cell: &PlannedCell) -> Self {
         Self {
             from: cell.from.clone(),
             server: cell.server.clone(),
             port: cell.port,
             protocol: cell.protocol,
             family: cell.family,
-            by_name: cell.is_by_name(),
+            by_name: cell.by_name,
         }
     }
 }
@@ -56,7 +56,7 @@ struct Open {
 
 /// What a scenario has learnt so far.
 #[derive(Clone, Debug, Default)]
-pub struct History {
+pub(super) struct History {
     open: BTreeMap<PathKey, Open>,
     from: BTreeMap<Source, Losses>,
     to: BTreeMap<ServerId, Losses>,
@@ -66,7 +66,7 @@ pub struct History {
 
 impl History {
     /// Learns from the attempts of a cell in one round.
-    pub fn learn(&mut self, cell: &PlannedCell, started: Instant, limit: Duration, attempts: &[Attempt], baseline: bool) {
+    pub(super) fn learn(&mut self, cell: &PlannedCell, started: Instant, limit: Duration, attempts: &[Attempt], baseline: bool) {
         let key = PathKey::of(cell);
         let reached = |attempt: &&Attempt| attempt.observation.outcome == Outcome::Reached;
         let is_open = attempts.iter().any(|attempt| reached(&attempt));
@@ -103,38 +103,38 @@ impl History {
 
     /// The slowest connect of a cell's own path.
     #[must_use]
-    pub fn slowest(&self, cell: &PlannedCell) -> Option<Duration> {
+    pub(super) fn slowest(&self, cell: &PlannedCell) -> Option<Duration> {
         self.open.get(&PathKey::of(cell)).map(|open| open.slowest)
     }
 
     /// The time that a named destination needs before its connection begins.
     #[must_use]
-    pub fn before_connect(&self, cell: &PlannedCell) -> Duration {
+    pub(super) fn before_connect(&self, cell: &PlannedCell) -> Duration {
         self.open.get(&PathKey::of(cell)).map_or(Duration::from_millis(500), |open| open.before)
     }
 
     /// Whether the cell's path was open when it was last tried.
     #[must_use]
-    pub fn was_reached(&self, cell: &PlannedCell) -> bool {
+    pub(super) fn was_reached(&self, cell: &PlannedCell) -> bool {
         self.last.get(&PathKey::of(cell)) == Some(&Outcome::Reached)
     }
 
     /// The upper bound of the loss on a cell's path: the worse of its two ends.
     #[must_use]
-    pub fn loss(&self, cell: &PlannedCell) -> Option<f64> {
+    pub(super) fn loss(&self, cell: &PlannedCell) -> Option<f64> {
         let ends = [self.from.get(&cell.from), self.to.get(&cell.server)];
         ends.into_iter().flatten().filter_map(|losses| losses.bound()).reduce(f64::max)
     }
 
     /// Remembers whether the baseline of a cell was as it should be.
-    pub fn set_baseline(&mut self, cell: &PlannedCell, sound: bool) {
+    pub(super) fn set_baseline(&mut self, cell: &PlannedCell, sound: bool) {
         let known = self.sound.entry(PathKey::of(cell)).or_insert(true);
         *known &= sound;
     }
 
     /// Whether the cell was found wrong in the baseline.
     #[must_use]
-    pub fn is_baseline_wrong(&self, cell: &PlannedCell) -> bool {
+    pub(super) fn is_baseline_wrong(&self, cell: &PlannedCell) -> bool {
         self.sound.get(&PathKey::of(cell)) == Some(&false)
     }
 }

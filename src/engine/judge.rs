@@ -13,38 +13,38 @@ use super::{Expectation, Verdict};
 use crate::probe::Outcome;
 
 /// After so many relapses a deny is no deny, even when it holds at last.
-pub const FLAPS: u32 = 3;
+pub(super) const FLAPS: u32 = 3;
 
 /// What is known of one cell when its step is over.
 #[derive(Clone, Debug)]
-pub struct Evidence {
+pub(super) struct Evidence {
     /// The outcome; none where there was no probe.
-    pub outcome: Option<Outcome>,
+    pub(super) outcome: Option<Outcome>,
     /// The HTTP status.
-    pub status: Option<u16>,
+    pub(super) status: Option<u16>,
     /// Who answered instead, curl's own words, or whatever else tells more than the outcome.
-    pub detail: Option<String>,
+    pub(super) detail: Option<String>,
     /// Whether a witness was answered around the attempts.
-    pub witness: WitnessEvidence,
+    pub(super) witness: WitnessEvidence,
     /// What the server's log says about the denied attempts.
-    pub log: LogEvidence,
+    pub(super) log: LogEvidence,
     /// Whether the case is about DNS, so that an unresolved name is the way in which it is stopped.
-    pub about_dns: bool,
+    pub(super) about_dns: bool,
     /// Whether the cell worked before any policy.
-    pub baseline: BaselineEvidence,
+    pub(super) baseline: BaselineEvidence,
     /// Whether the outcome held for the whole hold.
-    pub held: bool,
+    pub(super) held: bool,
     /// How often the cell fell back to the other outcome after it had been as expected.
-    pub flaps: u32,
+    pub(super) flaps: u32,
     /// `false` once the canary has found that no policy is enforced.
-    pub enforcing: bool,
+    pub(super) enforcing: bool,
     /// `false` for tiers that are recorded and never failed.
-    pub judged: bool,
+    pub(super) judged: bool,
 }
 
 /// Whether a witness was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WitnessEvidence {
+pub(super) enum WitnessEvidence {
     /// Before, during and after the attempts, without a gap longer than the window.
     Answered,
     /// It was asked and not answered: perhaps the server is down.
@@ -57,7 +57,7 @@ pub enum WitnessEvidence {
 
 /// What the server's log says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogEvidence {
+pub(super) enum LogEvidence {
     /// No denied attempt arrived, or there is no log to ask.
     Clean,
     /// A denied attempt arrived.
@@ -68,7 +68,7 @@ pub enum LogEvidence {
 
 /// Whether the cell worked before any policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BaselineEvidence {
+pub(super) enum BaselineEvidence {
     /// This step is the baseline.
     This,
     /// It was reached, or nobody claimed that it would be.
@@ -78,11 +78,11 @@ pub enum BaselineEvidence {
 }
 
 /// A verdict and, where it is no pass, why.
-pub type Judgement = (Verdict, Option<String>);
+pub(super) type Judgement = (Verdict, Option<String>);
 
 /// The verdict of one cell.
 #[must_use]
-pub fn judge(expectation: &Expectation, evidence: &Evidence) -> Judgement {
+pub(super) fn judge(expectation: &Expectation, evidence: &Evidence) -> Judgement {
     let Some(outcome) = evidence.outcome else { return inconclusive("it was never probed") };
     if *expectation == Expectation::Recorded || !evidence.judged {
         return (Verdict::Recorded, Some(format!("not judged, only recorded: {}", words(outcome))));
@@ -173,7 +173,7 @@ fn blocked(outcome: Outcome, evidence: &Evidence) -> Judgement {
 
 /// The verdict on a manifest that the API server must refuse; `refusal` has its words, none where it took the manifest.
 #[must_use]
-pub fn judge_rejection(message: &str, refusal: Option<&str>) -> Judgement {
+pub(super) fn judge_rejection(message: &str, refusal: Option<&str>) -> Judgement {
     match refusal {
         Some(words) if words.contains(message) => (Verdict::Pass, None),
         Some(words) => fail(format!("it was refused for another reason: {words}")),
@@ -183,7 +183,7 @@ pub fn judge_rejection(message: &str, refusal: Option<&str>) -> Judgement {
 
 /// An outcome in words.
 #[must_use]
-pub fn words(outcome: Outcome) -> &'static str {
+pub(super) fn words(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Reached => "it was reached",
         Outcome::WrongServer => "another server answered",

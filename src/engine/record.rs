@@ -13,29 +13,29 @@ use crate::{lab::ServerId, probe::Outcome};
 
 /// What is known beside a cell's own track.
 #[derive(Clone, Debug)]
-pub struct Circumstances {
+pub(super) struct Circumstances {
     /// Whether the cell worked before any policy.
-    pub baseline: BaselineEvidence,
+    pub(super) baseline: BaselineEvidence,
     /// Whether the canary found policies enforced.
-    pub enforcing: bool,
+    pub(super) enforcing: bool,
     /// Whether the scenario's tier is judged.
-    pub judged: bool,
+    pub(super) judged: bool,
     /// What the cell had to hold.
-    pub hold: Hold,
+    pub(super) hold: Hold,
 }
 
 /// What the servers' logs hold: nonces, or why there is nothing to read.
-pub type Logs = BTreeMap<ServerId, Result<BTreeSet<String>, String>>;
+pub(super) type Logs = BTreeMap<ServerId, Result<BTreeSet<String>, String>>;
 
 /// Whether a server of this kind keeps a log of nonces: the cluster's own do not.
 #[must_use]
-pub fn keeps_log(server: &ServerId) -> bool {
+pub(super) fn keeps_log(server: &ServerId) -> bool {
     !matches!(server, ServerId::Dns | ServerId::Apiserver)
 }
 
 /// The record of a cell that was probed.
 #[must_use]
-pub fn record(
+pub(super) fn record(
     cell: &PlannedCell,
     track: &Track,
     logs: &Logs,
@@ -80,13 +80,13 @@ pub fn record(
 
 /// The record of a cell that was not probed.
 #[must_use]
-pub fn unprobed(cell: &PlannedCell, (verdict, reason): Judgement, decided_by: Option<String>) -> CellResult {
+pub(super) fn unprobed(cell: &PlannedCell, (verdict, reason): Judgement, decided_by: Option<String>) -> CellResult {
     CellResult {
         id: cell.id.clone(),
         from: cell.from_text.clone(),
         to: cell.to_text.clone(),
         address: cell.address,
-        port: cell.port,
+        port: Some(cell.port),
         protocol: cell.protocol,
         family: cell.family,
         expected: expected(&cell.expectation),
@@ -108,7 +108,7 @@ pub fn unprobed(cell: &PlannedCell, (verdict, reason): Judgement, decided_by: Op
 
 /// An expectation in one word, as reports have it.
 #[must_use]
-pub fn expected(expectation: &Expectation) -> &'static str {
+pub(super) fn expected(expectation: &Expectation) -> &'static str {
     match expectation {
         Expectation::Reachable => "allow",
         Expectation::Blocked => "deny",

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     lab::{LabError, Source},
-    probe::{Observation, Outcome, Request, Target},
+    probe::{Observation, Outcome, Request, Session, Target},
 };
 
 /// How long after the last connect limit a batch may still answer, before what is open counts as lost.
@@ -29,7 +29,7 @@ const GIVE_UP: Duration = Duration::from_secs(15);
 
 /// Nonces of one run: unique, and recognisable as its own.
 #[derive(Debug)]
-pub struct Nonces {
+pub(super) struct Nonces {
     run: String,
     next: AtomicU64,
 }
@@ -37,71 +37,71 @@ pub struct Nonces {
 impl Nonces {
     /// The nonces of a run.
     #[must_use]
-    pub fn new(run: &str) -> Self {
+    pub(super) fn new(run: &str) -> Self {
         Self { run: run.to_owned(), next: AtomicU64::new(1) }
     }
 
     /// The next one.
-    pub fn next(&self) -> String {
+    pub(super) fn next(&self) -> String {
         format!("{}-{}", self.run, self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
 
 /// One request of one cell.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub(super) struct Ask {
     /// The cell's index.
-    pub cell: usize,
+    pub(super) cell: usize,
     /// The request.
-    pub request: Request,
+    pub(super) request: Request,
 }
 
 /// What one source is asked as a witness, over and over.
 #[derive(Clone, Debug)]
-pub struct Watching {
+pub(super) struct Watching {
     /// The servers that it has to reach.
-    pub questions: BTreeMap<ServerKey, Question>,
+    pub(super) questions: BTreeMap<ServerKey, Question>,
     /// From one time to the next.
-    pub period: Duration,
+    pub(super) period: Duration,
 }
 
 /// One server that a witness has to reach.
 #[derive(Clone, Debug)]
-pub struct Question {
+pub(super) struct Question {
     /// What is asked.
-    pub target: Target,
+    pub(super) target: Target,
     /// The identity that must answer.
-    pub identity: String,
+    pub(super) identity: String,
     /// How long the connect may take.
-    pub limit: Duration,
+    pub(super) limit: Duration,
 }
 
 /// Everything that is to happen in one round.
 #[derive(Clone, Debug, Default)]
-pub struct Round {
+pub(super) struct Round {
     /// The cells' requests.
-    pub batches: BTreeMap<Source, Vec<Ask>>,
+    pub(super) batches: BTreeMap<Source, Vec<Ask>>,
     /// The witnesses.
-    pub watches: BTreeMap<Source, Watching>,
+    pub(super) watches: BTreeMap<Source, Watching>,
 }
 
 /// What was seen of one cell in one round.
 #[derive(Clone, Debug)]
-pub struct CellSeen {
+pub(super) struct CellSeen {
     /// When its batch began.
-    pub started: Instant,
+    pub(super) started: Instant,
     /// Its attempts, lost ones included.
-    pub attempts: Vec<Attempt>,
+    pub(super) attempts: Vec<Attempt>,
     /// The literal command of the first of them, where there was a session to ask.
-    pub command: Option<String>,
+    pub(super) command: Option<String>,
 }
 
 /// Every witness' samples, in order of time.
-pub type Samples = BTreeMap<(Source, ServerKey), Vec<Sample>>;
+pub(super) type Samples = BTreeMap<(Source, ServerKey), Vec<Sample>>;
 
 /// Runs one round. New samples are added to `samples`; the latest of the round before serves as "before" where it is
 /// recent enough. An error is one after which nothing more may be sent; everything else is a lost probe.
-pub async fn round(
+pub(super) async fn round(
     sessions: &Sessions,
     nonces: &Nonces,
     round: &Round,

@@ -16,7 +16,7 @@ use crate::{
 
 /// What a session is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lane {
+pub(super) enum Lane {
     /// The cells' own requests.
     Batch,
     /// A witness' requests.
@@ -26,17 +26,17 @@ pub enum Lane {
 type Slot = Arc<AsyncMutex<Option<Box<dyn Session>>>>;
 
 /// The open sessions of one stage.
-pub struct Sessions {
+pub(super) struct Sessions {
     stage: Arc<dyn Stage>,
     slots: Mutex<BTreeMap<(Source, Lane), Slot>>,
 }
 
 /// A session that is this holder's alone until it is dropped.
-pub struct Lease(OwnedMutexGuard<Option<Box<dyn Session>>>);
+pub(super) struct Lease(OwnedMutexGuard<Option<Box<dyn Session>>>);
 
 impl Lease {
     /// The session; none once it was discarded.
-    pub fn session(&mut self) -> Option<&mut dyn Session> {
+    pub(super) fn session(&mut self) -> Option<&mut dyn Session> {
         match &mut *self.0 {
             Some(session) => Some(session.as_mut()),
             None => None,
@@ -44,7 +44,7 @@ impl Lease {
     }
 
     /// Closes a session that answers nothing any more. The next lease opens a new one.
-    pub fn discard(mut self) {
+    pub(super) fn discard(mut self) {
         *self.0 = None;
     }
 }
@@ -52,12 +52,12 @@ impl Lease {
 impl Sessions {
     /// No session yet.
     #[must_use]
-    pub fn new(stage: Arc<dyn Stage>) -> Self {
+    pub(super) fn new(stage: Arc<dyn Stage>) -> Self {
         Self { stage, slots: Mutex::new(BTreeMap::new()) }
     }
 
     /// The session of a source, opened where it is not yet.
-    pub async fn lease(&self, source: &Source, lane: Lane) -> Result<Lease, LabError> {
+    pub(super) async fn lease(&self, source: &Source, lane: Lane) -> Result<Lease, LabError> {
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(slots.entry((source.clone(), lane)).or_default())
@@ -70,7 +70,7 @@ impl Sessions {
     }
 
     /// Opens many sessions at once. One that cannot be opened is tried again when it is needed, and fails there.
-    pub async fn open(&self, wanted: impl IntoIterator<Item = (Source, Lane)>) {
+    pub(super) async fn open(&self, wanted: impl IntoIterator<Item = (Source, Lane)>) {
         join_all(wanted.into_iter().map(|(source, lane)| async move {
             let _ = self.lease(&source, lane).await;
         }))
@@ -78,7 +78,7 @@ impl Sessions {
     }
 
     /// Forgets the sessions of a source that is about to be replaced.
-    pub fn forget(&self, source: &Source) {
+    pub(super) fn forget(&self, source: &Source) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|(other, _), _| other != source);
     }

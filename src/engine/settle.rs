@@ -34,7 +34,7 @@ const SAMPLES_KEPT: usize = 256;
 
 /// What a table is probed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Occasion {
+pub(super) enum Occasion {
     /// Before any policy: windows and loss are calibrated.
     Baseline,
     /// After a step's actions.
@@ -45,55 +45,55 @@ pub enum Occasion {
 
 /// What stays the same over the steps of a scenario.
 #[derive(Clone, Copy)]
-pub struct Setting<'a> {
+pub(super) struct Setting<'a> {
     /// The stage's sessions.
-    pub sessions: &'a Sessions,
+    pub(super) sessions: &'a Sessions,
     /// The run's nonces.
-    pub nonces: &'a Nonces,
+    pub(super) nonces: &'a Nonces,
     /// Where rounds are told of.
-    pub events: &'a Events,
+    pub(super) events: &'a Events,
     /// The scenario's id.
-    pub scenario: &'a str,
+    pub(super) scenario: &'a str,
     /// Whether probes can start in nodes.
-    pub from_nodes: bool,
+    pub(super) from_nodes: bool,
     /// Whole seconds instead of calibrated windows.
-    pub strict: bool,
+    pub(super) strict: bool,
     /// How many cells the scenario denies, over all steps.
-    pub denies: usize,
+    pub(super) denies: usize,
 }
 
 /// One step's table.
-pub struct Table<'a> {
+pub(super) struct Table<'a> {
     /// The step's name.
-    pub step: &'a str,
+    pub(super) step: &'a str,
     /// What it is probed for.
-    pub occasion: Occasion,
+    pub(super) occasion: Occasion,
     /// The cells to probe.
-    pub cells: &'a [PlannedCell],
+    pub(super) cells: &'a [PlannedCell],
     /// Further cells, probed in the baseline only to calibrate what later steps deny.
-    pub calibration: &'a [PlannedCell],
+    pub(super) calibration: &'a [PlannedCell],
     /// The names and addresses.
-    pub world: &'a World,
+    pub(super) world: &'a World,
     /// When the last action ended.
-    pub since: Instant,
+    pub(super) since: Instant,
     /// When it must have settled.
-    pub deadline: Instant,
+    pub(super) deadline: Instant,
 }
 
 /// How a table ended.
-pub struct Settled {
+pub(super) struct Settled {
     /// The cells, in the table's order.
-    pub tracks: Vec<Track>,
+    pub(super) tracks: Vec<Track>,
     /// From the end of the last action to the start of the hold; none where the table never settled.
-    pub after: Option<Duration>,
+    pub(super) after: Option<Duration>,
     /// Rounds, void ones included.
-    pub rounds: u32,
+    pub(super) rounds: u32,
     /// What each cell had to hold.
-    pub hold: Hold,
+    pub(super) hold: Hold,
 }
 
 /// Probes a table until it holds, or until its deadline.
-pub async fn settle(setting: &Setting<'_>, table: &Table<'_>, history: &mut History) -> Result<Settled, LabError> {
+pub(super) async fn settle(setting: &Setting<'_>, table: &Table<'_>, history: &mut History) -> Result<Settled, LabError> {
     Settling::new(setting, table).run(history).await
 }
 
@@ -206,13 +206,14 @@ impl<'a> Settling<'a> {
         let mut plan = Round::default();
         for index in 0..self.cells.len() {
             let cell = self.cells[index];
+            let Some(target) = cell.target.clone() else { continue };
             let (limit, attempts) = self.limit(index, history);
             self.tracks[index].window = limit;
             let asks = plan.batches.entry(cell.from.clone()).or_default();
             asks.extend((0..attempts).map(|_| Ask {
                 cell: index,
                 request: Request {
-                    target: cell.target.clone(),
+                    target: target.clone(),
                     nonce: self.setting.nonces.next(),
                     server: cell.identity.clone(),
                     connect_limit: limit,
@@ -265,7 +266,7 @@ impl<'a> Settling<'a> {
         let (cell, track) = (self.cells[index], &self.tracks[index]);
         let window = calibrate::window(history.slowest(cell), self.witness_now(index), self.setting.strict);
         let window = window.max(track.at_least);
-        if cell.is_by_name() { window + history.before_connect(cell) * 2_u32.pow(track.unresolved.min(5)) } else { window }
+        if cell.by_name { window + history.before_connect(cell) * 2_u32.pow(track.unresolved.min(5)) } else { window }
     }
 
     /// The slowest connect of the witnesses of a cell's server, in their latest samples.

@@ -9,86 +9,86 @@ use crate::probe::{Observation, Outcome};
 
 /// What must be seen before a table counts as settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hold {
+pub(super) struct Hold {
     /// Rounds in a row, the first good one included.
-    pub rounds: u32,
+    pub(super) rounds: u32,
     /// From the start of the first to the end of the last.
-    pub span: Duration,
+    pub(super) span: Duration,
 }
 
 impl Hold {
     /// After a change: three rounds that span 300 ms.
-    pub const CHANGE: Self = Self { rounds: 3, span: Duration::from_millis(300) };
+    pub(super) const CHANGE: Self = Self { rounds: 3, span: Duration::from_millis(300) };
     /// Where nothing has changed and nothing is denied, once is enough.
-    pub const ONCE: Self = Self { rounds: 1, span: Duration::ZERO };
+    pub(super) const ONCE: Self = Self { rounds: 1, span: Duration::ZERO };
 }
 
 /// One attempt of a cell in a round.
 #[derive(Clone, Debug)]
-pub struct Attempt {
+pub(super) struct Attempt {
     /// The request's nonce.
-    pub nonce: String,
+    pub(super) nonce: String,
     /// What was observed.
-    pub observation: Observation,
+    pub(super) observation: Observation,
     /// When the harness learnt of it.
-    pub ended: Instant,
+    pub(super) ended: Instant,
 }
 
 /// A cell's part of one round.
 #[derive(Clone, Debug)]
-pub struct CellRound {
+pub(super) struct CellRound {
     /// When its batch began.
-    pub started: Instant,
+    pub(super) started: Instant,
     /// Its attempts, lost ones included.
-    pub attempts: Vec<Attempt>,
+    pub(super) attempts: Vec<Attempt>,
     /// What the witness proves, and who it was; none where there is nobody.
-    pub cover: Option<(Cover, Witness)>,
+    pub(super) cover: Option<(Cover, Witness)>,
     /// Somebody else who reached the same server in this round.
-    pub seen_by: Option<Witness>,
+    pub(super) seen_by: Option<Witness>,
 }
 
 /// One cell over the rounds of a step.
 #[derive(Clone, Debug, Default)]
-pub struct Track {
+pub(super) struct Track {
     /// Rounds in a row in which the cell was as expected.
-    pub good_rounds: u32,
+    pub(super) good_rounds: u32,
     /// The start of the first of them.
-    pub good_since: Option<Instant>,
+    pub(super) good_since: Option<Instant>,
     /// The end of the last of them.
-    pub good_until: Option<Instant>,
+    pub(super) good_until: Option<Instant>,
     /// Attempts in these rounds, or where the cell is not as expected, in the last round.
-    pub attempts: u32,
+    pub(super) attempts: u32,
     /// Their outcomes.
-    pub outcomes: BTreeMap<Outcome, u32>,
+    pub(super) outcomes: BTreeMap<Outcome, u32>,
     /// Their nonces, as far as they were stopped.
-    pub nonces: Vec<String>,
+    pub(super) nonces: Vec<String>,
     /// How many attempts are needed; none where no number would do.
-    pub needed: Option<u32>,
+    pub(super) needed: Option<u32>,
     /// What was observed last, the attempt that tells most.
-    pub last: Option<Observation>,
+    pub(super) last: Option<Observation>,
     /// What the witness proved last.
-    pub cover: Option<(Cover, Witness)>,
+    pub(super) cover: Option<(Cover, Witness)>,
     /// Somebody else who reached the server in the last round.
-    pub seen_by: Option<Witness>,
+    pub(super) seen_by: Option<Witness>,
     /// How often a cell that had been as expected was seen to be otherwise.
-    pub flaps: u32,
+    pub(super) flaps: u32,
     /// Tries in a row in which a cell that should be reached was not.
-    pub failed_tries: u32,
+    pub(super) failed_tries: u32,
     /// Rounds in which the name of the destination was not resolved in time.
-    pub unresolved: u32,
+    pub(super) unresolved: u32,
     /// The window or limit of the last round.
-    pub window: Duration,
+    pub(super) window: Duration,
     /// What the window was enlarged to, because the witness was slow.
-    pub at_least: Duration,
+    pub(super) at_least: Duration,
     /// The slowest connect seen.
-    pub slowest: Option<Duration>,
+    pub(super) slowest: Option<Duration>,
     /// The literal command of the last request.
-    pub command: Option<String>,
+    pub(super) command: Option<String>,
 }
 
 impl Track {
     /// Takes a round in.
-    pub fn record(&mut self, cell: &PlannedCell, round: CellRound) {
+    pub(super) fn record(&mut self, cell: &PlannedCell, round: CellRound) {
         let Some(telling) = most_telling(&cell.expectation, &round.attempts) else { return };
         let good = as_expected(cell, &round);
         let was_good = self.good_rounds > 0;
@@ -127,7 +127,7 @@ impl Track {
 
     /// Whether the cell was as expected for a whole hold.
     #[must_use]
-    pub fn held(&self, hold: Hold) -> bool {
+    pub(super) fn held(&self, hold: Hold) -> bool {
         let (Some(since), Some(until)) = (self.good_since, self.good_until) else { return false };
         self.good_rounds >= hold.rounds
             && until.saturating_duration_since(since) >= hold.span

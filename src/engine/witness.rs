@@ -14,11 +14,11 @@ use crate::{
 
 /// What makes two cells ask the very same server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerKey {
+pub(super) struct ServerKey {
     server: ServerId,
     identity: String,
     address: Option<IpAddr>,
-    port: Option<u16>,
+    port: u16,
     protocol: Protocol,
     family: Family,
 }
@@ -26,7 +26,7 @@ pub struct ServerKey {
 impl ServerKey {
     /// The server that a cell asks. For names to resolve it is the DNS server, whatever the name.
     #[must_use]
-    pub fn of(cell: &PlannedCell) -> Self {
+    pub(super) fn of(cell: &PlannedCell) -> Self {
         Self {
             server: cell.server.clone(),
             identity: cell.identity.clone(),
@@ -39,7 +39,7 @@ impl ServerKey {
 
     /// The server itself.
     #[must_use]
-    pub fn server(&self) -> &ServerId {
+    pub(super) fn server(&self) -> &ServerId {
         &self.server
     }
 }
@@ -47,45 +47,36 @@ impl ServerKey {
 impl PlannedCell {
     /// Whether the case is about the resolution of a name.
     #[must_use]
-    pub fn is_about_dns(&self) -> bool {
-        matches!(self.target, Target::Resolve { .. })
-    }
-
-    /// Whether the destination is named, so that DNS comes before the connection.
-    #[must_use]
-    pub fn is_by_name(&self) -> bool {
-        match &self.target {
-            Target::Http { host, .. } => host.trim_matches(['[', ']']).parse::<IpAddr>().is_err(),
-            Target::Resolve { .. } => false,
-        }
+    pub(super) fn is_about_dns(&self) -> bool {
+        matches!(self.target, Some(Target::Resolve { .. }))
     }
 
     /// Whether the destination must answer.
     #[must_use]
-    pub fn expects_answer(&self) -> bool {
+    pub(super) fn expects_answer(&self) -> bool {
         matches!(self.expectation, Expectation::Reachable | Expectation::Status { .. })
     }
 }
 
 /// Somebody who may be a witness.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub(super) struct Candidate {
     /// The kind.
-    pub kind: WitnessKind,
+    pub(super) kind: WitnessKind,
     /// The source.
-    pub source: Source,
+    pub(super) source: Source,
     /// The source, as scenario files write it.
-    pub from: String,
+    pub(super) from: String,
     /// What it asks. Always by address where one is known: that of a witness does not depend on DNS.
-    pub target: Target,
+    pub(super) target: Target,
 }
 
 /// Who may be the witness of a cell, the best first: other sources that should be allowed, the node that the server is
 /// on (any node for a server outside the cluster), the server to itself.
 #[must_use]
-pub fn candidates(cells: &[PlannedCell], cell: &PlannedCell, world: &World, from_nodes: bool) -> Vec<Candidate> {
+pub(super) fn candidates(cells: &[PlannedCell], cell: &PlannedCell, world: &World, from_nodes: bool) -> Vec<Candidate> {
     let key = ServerKey::of(cell);
-    let target = by_address(cell);
+    let Some(target) = by_address(cell) else { return Vec::new() };
     let mut found: Vec<Candidate> = Vec::new();
     let mut add = |kind, source: Source, from: String, target: Target| {
         if source != cell.from && found.iter().all(|candidate| candidate.source != source) {
@@ -93,7 +84,9 @@ pub fn candidates(cells: &[PlannedCell], cell: &PlannedCell, world: &World, from
         }
     };
     for other in cells.iter().filter(|other| other.expects_answer() && ServerKey::of(other) == key) {
-        add(WitnessKind::Source, other.from.clone(), other.from_text.clone(), by_address(other));
+        if let Some(target) = by_address(other) {
+            add(WitnessKind::Source, other.from.clone(), other.from_text.clone(), target);
+        }
     }
     // The cluster's DNS is not what a node asks.
     if from_nodes && !cell.is_about_dns() {
@@ -138,9 +131,9 @@ fn nodes_near(server: &ServerId, world: &World) -> Vec<NodeName> {
     near.into_iter().filter(|node| present.contains(node)).collect()
 }
 
-fn by_address(cell: &PlannedCell) -> Target {
+fn by_address(cell: &PlannedCell) -> Option<Target> {
     let mut target = cell.target.clone();
-    if let (Target::Http { host, .. }, Some(address)) = (&mut target, cell.address) {
+    if let (Some(Target::Http { host, .. }), Some(address)) = (&mut target, cell.address) {
         *host = address.to_string();
     }
     target
@@ -148,28 +141,28 @@ fn by_address(cell: &PlannedCell) -> Target {
 
 /// One time that a witness asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
+pub(super) struct Sample {
     /// When it asked.
-    pub asked: Instant,
+    pub(super) asked: Instant,
     /// When its answer came, or it gave up.
-    pub ended: Instant,
+    pub(super) ended: Instant,
     /// What came.
-    pub outcome: Outcome,
+    pub(super) outcome: Outcome,
     /// How long the connect took.
-    pub connect: Option<Duration>,
+    pub(super) connect: Option<Duration>,
 }
 
 impl Sample {
     /// Whether the right server answered; for the resolution of a name, whether it was resolved.
     #[must_use]
-    pub fn answered(&self) -> bool {
+    pub(super) fn answered(&self) -> bool {
         self.outcome == Outcome::Reached
     }
 }
 
 /// What a witness' samples prove for the time of some attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cover {
+pub(super) enum Cover {
     /// It was answered before, during and after.
     Confirmed,
     /// It was answered before and after, and in between not for this long.
@@ -180,7 +173,7 @@ pub enum Cover {
 
 /// Whether a witness was answered before `from`, after `to`, and never longer apart than `window`.
 #[must_use]
-pub fn cover(samples: &[Sample], from: Instant, to: Instant, window: Duration) -> Cover {
+pub(super) fn cover(samples: &[Sample], from: Instant, to: Instant, window: Duration) -> Cover {
     let answered: Vec<&Sample> = samples.iter().filter(|sample| sample.answered()).collect();
     let Some(before) = answered.iter().rposition(|sample| sample.ended <= from) else { return Cover::Unanswered };
     let Some(after) = answered.iter().position(|sample| sample.asked >= to) else { return Cover::Unanswered };
