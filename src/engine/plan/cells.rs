@@ -1,0 +1,135 @@
+//! The cells of a step: each source of each expectation, with the request to make.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::{
+    PlanError,
+    destination::{self, Resolved},
+    error::Fault,
+    reference::{node_in, outside_in, pod_in, short, source},
+};
+use crate::{
+    engine::Expectation,
+    lab::{ServerId, Source, World},
+    policy::ServiceAddress,
+    probe::Target,
+    scenario::{Expect, Family, LoadedScenario, Need, Protocol, Scenario},
+};
+
+/// One source, one destination, one step.
+#[derive(Clone, Debug)]
+pub struct PlannedCell {
+    /// Unique in the step, and the same in every step and every lab: `app1 -> metadata:80/tcp`, then `by name`,
+    /// `over ipv6`, a path and headers where they are not the target's usual ones.
+    pub id: String,
+    /// The source.
+    pub from: Source,
+    /// The source as scenario files write it; pods of `default` by their name alone.
+    pub from_text: String,
+    /// The destination, as in the id.
+    pub to_text: String,
+    /// Who must answer.
+    pub server: ServerId,
+    /// The identity that the answer must carry. The API server's and DNS's, which know nothing of identities, are
+    /// placeholders; the API server proves itself by the nonce alone.
+    pub identity: String,
+    /// What is asked. None where no request can be made: the lab has no such address, or there is no probe for the
+    /// protocol. `needs` then says what is missing.
+    pub target: Option<Target>,
+    /// What must come of it.
+    pub expectation: Expectation,
+    /// The address that is asked; none where only a name is known, or the lab has no such address.
+    pub address: Option<IpAddr>,
+    /// The port that is asked.
+    pub port: u16,
+    /// The port that the server listens on; another one than `port` only behind a Service.
+    pub server_port: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The address family.
+    pub family: Family,
+    /// Whether the source has to resolve a name first.
+    pub by_name: bool,
+    /// The Service in between.
+    pub service: Option<ServiceAddress>,
+    /// What the lab must be able to do for this cell.
+    pub needs: BTreeSet<Need>,
+}
+
+/// Plans a step, with the addresses of the world as it is once the step's actions are done. Cells are in the order of the
+/// file: by expectation, then `allow`, `deny`, `status`, `record`. A step that does not exist has no cells.
+pub fn cells(loaded: &LoadedScenario, step: usize, world: &World) -> Result<Vec<PlannedCell>, PlanError> {
+    let Some(step) = loaded.scenario.steps.get(step) else { return Ok(Vec::new()) };
+    let mut cells = Vec::new();
+    let mut seen = BTreeSet::new();
+    for expect in &step.expect {
+        for cell in expected_cells(&loaded.scenario, world, expect).map_err(|fault| fault.in_step(&step.name))? {
+            if !seen.insert(cell.id.clone()) {
+                let fault = Fault::new(format!("`{}` is expected twice", cell.id));
+                return Err(fault.hint("name each source once for each destination").in_step(&step.name));
+            }
+            cells.push(cell);
+        }
+    }
+    Ok(cells)
+}
+
+fn expected_cells(scenario: &Scenario, world: &World, expect: &Expect) -> Result<Vec<PlannedCell>, Fault> {
+    let to = destination::resolve(scenario, world, &expect.to)?;
+    let status = expect.status.as_ref().map(|status| (&status.from, Expectation::Status { code: status.code }));
+    [(&expect.allow, Expectation::Reachable), (&expect.deny, Expectation::Blocked)]
+        .into_iter()
+        .chain(status)
+        .chain([(&expect.record, Expectation::Recorded)])
+        .flat_map(|(sources, expectation)| sources.iter().map(move |from| (from, expectation.clone())))
+        .map(|(from, expectation)| cell(scenario, world, &to, from, expectation))
+        .collect()
+}
+
+fn cell(
+    scenario: &Scenario,
+    world: &World,
+    to: &Resolved,
+    from: &str,
+    expectation: Expectation,
+) -> Result<PlannedCell, Fault> {
+    let from = source(scenario, from)?;
+    let mut needs = to.needs.clone();
+    let from_text = match &from {
+        Source::Pod(namespace, name) => {
+            if pod_in(world, namespace, name)?.spec.host_network {
+                needs.insert(Need::HostNetwork);
+            }
+            short(namespace, name)
+        }
+        Source::Node(name) => {
+            node_in(world, *name)?;
+            needs.insert(Need::NodeSource);
+            format!("node/{}", name.as_str())
+        }
+        Source::Outside(name) => {
+            outside_in(world, name)?;
+            needs.insert(Need::Outside);
+            format!("outside/{name}")
+        }
+    };
+    let Resolved { server, identity, text, address, port, server_port, .. } = to.clone();
+    Ok(PlannedCell {
+        id: format!("{from_text} -> {text}"),
+        from,
+        from_text,
+        to_text: text,
+        server,
+        identity,
+        target: to.target.clone(),
+        expectation,
+        address,
+        port,
+        server_port,
+        protocol: to.protocol,
+        family: to.family,
+        by_name: to.by_name,
+        service: to.service,
+        needs,
+    })
+}

@@ -1,0 +1,286 @@
+//! A destination of an expectation, resolved in a world: who answers, where, and how it is asked.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::{
+    cloud,
+    error::Fault,
+    flow::{of_family, service_address},
+    reference::{node_in, outside_in, pod_in, pod_name, service, short},
+};
+use crate::{
+    http::NONCE,
+    lab::{ServerId, World, WorldPod},
+    policy::ServiceAddress,
+    probe::Target,
+    scenario::{By, Destination, Family, Need, PodSpec, PortSpec, Protocol, Scenario},
+};
+
+/// The header that the API server brings back: its audit id.
+const AUDIT_ID: &str = "Audit-ID";
+
+/// A destination, as far as it is the same for all sources.
+#[derive(Clone, Debug)]
+pub(super) struct Resolved {
+    pub(super) server: ServerId,
+    pub(super) identity: String,
+    /// In short, for reports, with whatever tells it apart from the target's usual question.
+    pub(super) text: String,
+    /// What is connected to; none where the lab has no such address.
+    pub(super) address: Option<IpAddr>,
+    pub(super) port: u16,
+    pub(super) server_port: u16,
+    pub(super) protocol: Protocol,
+    pub(super) family: Family,
+    pub(super) by_name: bool,
+    pub(super) service: Option<ServiceAddress>,
+    pub(super) target: Option<Target>,
+    pub(super) needs: BTreeSet<Need>,
+}
+
+/// Who answers and where: what differs by the kind of target.
+struct Place {
+    server: ServerId,
+    identity: String,
+    name: String,
+    address: Option<IpAddr>,
+    /// The name to ask by, instead of the address.
+    host: Option<String>,
+    port: u16,
+    server_port: u16,
+    service: Option<ServiceAddress>,
+    need: Option<Need>,
+    tls: bool,
+    path: &'static str,
+    headers: &'static [(&'static str, &'static str)],
+    nonce_header: &'static str,
+}
+
+impl Place {
+    fn new(server: ServerId, identity: impl Into<String>, name: impl Into<String>, port: u16) -> Self {
+        Self {
+            server,
+            identity: identity.into(),
+            name: name.into(),
+            address: None,
+            host: None,
+            port,
+            server_port: port,
+            service: None,
+            need: None,
+            tls: false,
+            path: "/",
+            headers: &[],
+            nonce_header: NONCE,
+        }
+    }
+}
+
+/// Resolves a destination.
+pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> Result<Resolved, Fault> {
+    if let Some(name) = &to.dns {
+        return Ok(resolve_name(name, to.family));
+    }
+    let place = place(scenario, world, to)?;
+    let asked_path = to.metadata.as_ref().map_or(to.path.as_deref(), |metadata| metadata.path.as_deref());
+    let asked_path = asked_path.map(|path| format!("/{}", path.trim_start_matches('/')));
+    let protocol = format!("{:?}", to.protocol).to_lowercase();
+    let mut text = format!("{}:{}/{protocol}", place.name, place.port);
+    let by_name = place.host.is_some();
+    if by_name && to.metadata.is_some() {
+        text.push_str(" by name");
+    }
+    if to.family == Family::Ipv6 {
+        text.push_str(" over ipv6");
+    }
+    if let Some(path) = asked_path.as_deref().filter(|path| *path != place.path) {
+        text.push(' ');
+        text.push_str(path);
+    }
+    for (key, value) in &to.headers {
+        text.push_str(&format!(" [{key}: {value}]"));
+    }
+    let mut needs: BTreeSet<Need> = place.need.into_iter().collect();
+    if by_name {
+        needs.insert(Need::Dns);
+    }
+    if to.family == Family::Ipv6 {
+        needs.insert(Need::Ipv6);
+    }
+    match to.protocol {
+        Protocol::Tcp => {}
+        Protocol::Udp => _ = needs.insert(Need::Udp),
+        Protocol::Sctp => _ = needs.insert(Need::Sctp),
+    }
+    let host = place.host.clone().or_else(|| place.address.map(|address| address.to_string()));
+    let target = host.filter(|_| to.protocol == Protocol::Tcp).map(|host| Target::Http {
+        tls: place.tls,
+        host,
+        port: place.port,
+        path: asked_path.unwrap_or_else(|| place.path.to_owned()),
+        headers: headers(place.headers, to),
+        family: to.family,
+        nonce_header: place.nonce_header.to_owned(),
+    });
+    Ok(Resolved {
+        server: place.server,
+        identity: place.identity,
+        text,
+        address: place.address,
+        port: place.port,
+        server_port: place.server_port,
+        protocol: to.protocol,
+        family: to.family,
+        by_name,
+        service: place.service,
+        target,
+        needs,
+    })
+}
+
+/// A name that DNS must resolve: the question itself is the traffic.
+fn resolve_name(name: &str, family: Family) -> Resolved {
+    let over = if family == Family::Ipv6 { " over ipv6" } else { "" };
+    let mut needs = BTreeSet::from([Need::Dns]);
+    if family == Family::Ipv6 {
+        needs.insert(Need::Ipv6);
+    }
+    Resolved {
+        server: ServerId::Dns,
+        identity: "dns".to_owned(),
+        text: format!("dns/{name}{over}"),
+        address: None,
+        port: 53,
+        server_port: 53,
+        protocol: Protocol::Udp,
+        family,
+        by_name: false,
+        service: Some(ServiceAddress { address: service_address(Family::Ipv4), port: 53 }),
+        target: Some(Target::Resolve { name: name.to_owned(), family }),
+        needs,
+    }
+}
+
+fn place(scenario: &Scenario, world: &World, to: &Destination) -> Result<Place, Fault> {
+    if let Some(metadata) = &to.metadata {
+        let Some(cloud) = scenario.lab.metadata else {
+            return Err(Fault::new("the lab has no metadata server").hint("set `lab.metadata: gcp`"));
+        };
+        let ask = cloud::ask(cloud);
+        let server = world.metadata.as_ref();
+        let identity = server.map(|server| server.identity.clone()).unwrap_or_default();
+        return Ok(Place {
+            address: server.and_then(|server| of_family(&server.addresses, to.family)),
+            host: (metadata.by == By::Name).then(|| ask.host.to_owned()),
+            need: Some(Need::Metadata),
+            path: ask.path,
+            headers: ask.headers,
+            ..Place::new(ServerId::Metadata, identity, "metadata", to.port.unwrap_or(80))
+        });
+    }
+    if let Some(word) = &to.pod {
+        let (namespace, name) = pod_name(scenario, word)?;
+        let pod = pod_in(world, &namespace, &name)?;
+        let port = to.port.map_or_else(|| first_port(&pod.spec.ports, to.protocol, word), Ok)?;
+        return Ok(pod_place(pod, short(&namespace, &name), port, to.family));
+    }
+    if let Some(word) = &to.service {
+        return service_place(scenario, world, to, word);
+    }
+    if let Some(name) = &to.outside {
+        let host = outside_in(world, name)?;
+        let spec = scenario.lab.outside.iter().find(|spec| spec.name == *name);
+        let ports = spec.map(|spec| spec.ports.as_slice()).unwrap_or_default();
+        let address = of_family(&[host.address], to.family);
+        if address.is_none() && spec.is_some_and(|spec| spec.address.is_some()) {
+            let other = if to.family == Family::Ipv4 { "ipv6" } else { "ipv4" };
+            return Err(Fault::new(format!("the outside host `{name}` has the address {}", host.address))
+                .hint(format!("set `family: {other}`")));
+        }
+        let port = to.port.map_or_else(|| first_port(ports, to.protocol, name), Ok)?;
+        let server = ServerId::Outside(name.clone());
+        return Ok(Place {
+            address,
+            need: Some(Need::Outside),
+            ..Place::new(server, host.identity.clone(), format!("outside/{name}"), port)
+        });
+    }
+    if let Some(name) = to.node {
+        let node = node_in(world, name)?;
+        let (identity, served) = node.server.clone().unwrap_or_default();
+        let port = to.port.or((served != 0).then_some(served)).unwrap_or(80);
+        return Ok(Place {
+            address: of_family(&node.addresses, to.family),
+            need: Some(Need::NodeServer),
+            ..Place::new(ServerId::Node(name), identity, format!("node/{}", name.as_str()), port)
+        });
+    }
+    if to.apiserver.is_some() {
+        let (address, served) = world.apiserver.map_or((None, 443), |(address, port)| (Some(address), port));
+        let port = to.port.unwrap_or(served);
+        let address = address.and_then(|address| of_family(&[address], to.family));
+        return Ok(Place {
+            address,
+            server_port: APISERVER_PORT,
+            service: address.map(|address| ServiceAddress { address, port }),
+            need: Some(Need::Apiserver),
+            tls: true,
+            path: "/version",
+            nonce_header: AUDIT_ID,
+            ..Place::new(ServerId::Apiserver, "apiserver", "apiserver", port)
+        });
+    }
+    Err(Fault::new("a destination names nobody")
+        .hint("one of `metadata`, `pod`, `service`, `outside`, `node`, `dns`, `apiserver`"))
+}
+
+/// Where the API server listens behind its Service, as kubeadm and kind set it up.
+const APISERVER_PORT: u16 = 6443;
+
+fn pod_place(pod: &WorldPod, name: String, port: u16, family: Family) -> Place {
+    let PodSpec { namespace, name: pod_name, host_network, .. } = &pod.spec;
+    let server = ServerId::Pod(namespace.clone(), pod_name.clone());
+    Place {
+        address: of_family(&pod.addresses, family),
+        need: host_network.then_some(Need::HostNetwork),
+        ..Place::new(server, pod.identity.clone(), name, port)
+    }
+}
+
+/// A Service with one pod behind it. It is asked by name, because a world knows no Service's address.
+fn service_place(scenario: &Scenario, world: &World, to: &Destination, word: &str) -> Result<Place, Fault> {
+    let spec = service(scenario, word)?;
+    let selected = |pod: &&WorldPod| {
+        let labels = &pod.spec.labels;
+        pod.spec.namespace == spec.namespace && spec.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+    };
+    let pods: Vec<_> = world.pods.iter().filter(selected).collect();
+    let [pod] = pods.as_slice() else {
+        return Err(Fault::new(format!("the Service `{word}` has {} pods behind it", pods.len()))
+            .hint("a probe proves the identity of one server: select exactly one pod"));
+    };
+    let port = to.port.unwrap_or(spec.port);
+    let target_port = if port == spec.port { spec.target_port.unwrap_or(port) } else { port };
+    let namespace = world.namespaces.get(&spec.namespace).map_or(&spec.namespace, |namespace| &namespace.literal);
+    Ok(Place {
+        address: None,
+        host: Some(format!("{}.{namespace}.svc.cluster.local", spec.name)),
+        server_port: target_port,
+        service: Some(ServiceAddress { address: service_address(to.family), port }),
+        need: Some(Need::Services),
+        ..pod_place(pod, format!("service/{}", short(&spec.namespace, &spec.name)), port, to.family)
+    })
+}
+
+fn first_port(ports: &[PortSpec], protocol: Protocol, name: &str) -> Result<u16, Fault> {
+    ports.iter().find(|port| port.protocol == protocol).map(|port| port.port).ok_or_else(|| {
+        Fault::new(format!("`{name}` serves nothing over {}", format!("{protocol:?}").to_uppercase())).hint("say which `port` is meant")
+    })
+}
+
+/// The target's own headers, unless the scenario says otherwise, and the scenario's.
+fn headers(own: &[(&str, &str)], to: &Destination) -> Vec<(String, String)> {
+    let kept = own.iter().filter(|(key, _)| !to.headers.keys().any(|asked| asked.eq_ignore_ascii_case(key)));
+    let kept = kept.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    kept.chain(to.headers.iter().map(|(key, value)| (key.clone(), value.clone()))).collect()
+}

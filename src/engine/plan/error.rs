@@ -1,0 +1,34 @@
+//! What makes a step impossible to plan.
+
+/// A step that cannot be planned: the file is at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("step `{step}`: {message}")]
+pub struct PlanError {
+    /// The step's name.
+    pub step: String,
+    /// What is wrong.
+    pub message: String,
+    /// What the author can do.
+    pub hint: Option<String>,
+}
+
+/// The same, before it is known which step it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Fault {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    pub(super) fn in_step(self, step: &str) -> PlanError {
+        PlanError { step: step.to_owned(), message: self.message, hint: self.hint }
+    }
+}

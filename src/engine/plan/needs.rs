@@ -1,0 +1,32 @@
+//! What a scenario needs as a whole. What its cells need is in their plans.
+
+use std::collections::BTreeSet;
+
+use crate::scenario::{LoadedScenario, Need};
+
+/// The needs without which a scenario cannot be staged or its steps taken: those that it states, and those that follow
+/// from its lab and its actions. A lab without them skips the scenario; what only some cells need skips those.
+#[must_use]
+pub fn scenario_needs(loaded: &LoadedScenario) -> BTreeSet<Need> {
+    let scenario = &loaded.scenario;
+    let lab = &scenario.lab;
+    let steps = &scenario.steps;
+    let host_network = lab.pods.iter().chain(steps.iter().flat_map(|step| &step.create)).any(|pod| pod.host_network);
+    // Only an API server knows kinds other than NetworkPolicy.
+    let other_kinds = steps
+        .iter()
+        .flat_map(|step| step.apply.iter().chain(&step.delete))
+        .filter_map(|file| loaded.manifests.get(file))
+        .flatten()
+        .any(|manifest| manifest.policy.is_none());
+    let derived = [
+        (lab.metadata.is_some(), Need::Metadata),
+        (!lab.outside.is_empty(), Need::Outside),
+        (!lab.services.is_empty(), Need::Services),
+        (host_network, Need::HostNetwork),
+        (steps.iter().any(|step| !step.restart.is_empty()), Need::Restart),
+        (other_kinds || steps.iter().any(|step| !step.rejected.is_empty()), Need::Apiserver),
+    ];
+    let derived = derived.into_iter().filter_map(|(needed, need)| needed.then_some(need));
+    scenario.needs.iter().copied().chain(derived).collect()
+}
