@@ -1,6 +1,7 @@
 //! Where the traffic runs: the traits, and one folder a backend.
 
 mod builder;
+pub mod embedded;
 mod error;
 mod model;
 
