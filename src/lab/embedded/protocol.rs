@@ -4,21 +4,11 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::DenyBy;
 use crate::{
     lab::{LabError, ServerId, Source, World},
     scenario::{LabSpec, LabelAction, PodSpec},
 };
-
-/// How the enforcer stops traffic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DenyBy {
-    /// Silently, as Calico and Cilium do: the client times out.
-    #[default]
-    Drop,
-    /// With a TCP reset or an ICMP port unreachable, as kube-router does: the client is refused.
-    Reject,
-}
 
 /// From the outer half.
 #[derive(Debug, Deserialize, Serialize)]

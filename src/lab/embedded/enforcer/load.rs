@@ -261,3 +261,13 @@ fn on_port(rule: Rule, range: PortRange) -> Rule {
             }),
     }
 }
+
+/// The rules in force, in nft's words, each with its chain and what it has counted.
+pub(in crate::lab::embedded) async fn listing(nft: &Connection<Nftables>) -> nlink::Result<Vec<String>> {
+    let rules = nft.list_rules(TABLE, INET).await?;
+    let line = |rule: &nlink::netlink::nftables::RuleInfo| {
+        let counted = rule.counter().map(|(packets, _)| format!(" [{packets} packets]")).unwrap_or_default();
+        format!("{}: {}{counted}", rule.chain, rule.nft_syntax_stateless().unwrap_or_default())
+    };
+    Ok(rules.iter().map(line).collect())
+}

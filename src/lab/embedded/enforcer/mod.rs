@@ -17,5 +17,5 @@ pub use addresses::Addresses;
 pub use cluster::{Cluster, Pod};
 pub use compile::{CompileError, compile};
 #[cfg(target_os = "linux")]
-pub(super) use load::{Devices, impair, load};
+pub(super) use load::{Devices, impair, listing, load};
 pub use ruleset::{Accept, Direction, Peers, PodRules, PortRange, Ruleset};
