@@ -3,6 +3,18 @@
 //! Cloud metadata servers differ in header order, header case and odd details that general HTTP libraries normalise
 //! away, so this writes HTTP by hand. It serves everything in a lab: pods, nodes, outside hosts, metadata servers.
 
+mod connection;
+mod control;
+mod handler;
+mod log;
 mod message;
+mod parse;
+mod server;
+mod write;
 
+pub use control::*;
+pub use handler::*;
+pub use log::*;
 pub use message::*;
+pub use server::*;
+pub(crate) use write::reason;

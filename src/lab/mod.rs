@@ -1,5 +1,6 @@
 //! Where the traffic runs: the traits, and one folder a backend.
 
+pub mod agent;
 mod builder;
 pub mod embedded;
 mod error;

@@ -5,3 +5,5 @@ mod model;
 
 pub use loaded::*;
 pub use model::*;
+
+pub use crate::metadata::Cloud;

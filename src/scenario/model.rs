@@ -105,14 +105,6 @@ pub struct LabSpec {
     pub services: Vec<ServiceSpec>,
 }
 
-/// A cloud whose metadata server can be emulated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Cloud {
-    /// Google Compute Engine.
-    Gcp,
-}
-
 /// A namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -1,0 +1,82 @@
+//! The agent's command line, read by hand: a parser for people would be larger than the rest of the program.
+
+use std::{fmt::Display, net::SocketAddr, str::FromStr};
+
+use anyhow::{Result, anyhow, bail, ensure};
+use policyprobe::metadata::{Cloud, is_metadata_address};
+
+/// What `--help` would say.
+pub(crate) const USAGE: &str = "\
+usage: policyprobe-agent serve --identity ID --listen ADDR:PORT... [--control ADDR:PORT]
+       policyprobe-agent metadata --cloud CLOUD --identity ID --in-container [--control ADDR:PORT] [--seed SEED]
+       policyprobe-agent version";
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Serve(Serve),
+    Metadata(Metadata),
+    Version,
+}
+
+/// Answer with an identity.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Serve {
+    pub(crate) identity: String,
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) control: Option<SocketAddr>,
+}
+
+/// Be a cloud's metadata server, at its addresses.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Metadata {
+    pub(crate) cloud: Cloud,
+    pub(crate) identity: String,
+    pub(crate) seed: String,
+    pub(crate) control: Option<SocketAddr>,
+}
+
+/// Reads the arguments behind the program's name.
+pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command> {
+    let command = arguments.next().ok_or_else(|| anyhow!("no command"))?;
+    let (mut identity, mut control, mut cloud, mut seed) = (None, None, None, None);
+    let mut listen = Vec::<SocketAddr>::new();
+    let mut in_container = false;
+    while let Some(flag) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| anyhow!("`{flag}` needs a value"));
+        match (command.as_str(), flag.as_str()) {
+            ("serve" | "metadata", "--identity") => identity = Some(value()?),
+            ("serve" | "metadata", "--control") => control = Some(read(&flag, &value()?)?),
+            ("serve", "--listen") => listen.push(read(&flag, &value()?)?),
+            ("metadata", "--cloud") => cloud = Some(read(&flag, &value()?)?),
+            ("metadata", "--seed") => seed = Some(value()?),
+            ("metadata", "--in-container") => in_container = true,
+            _ => bail!("`{command}` has no `{flag}`"),
+        }
+    }
+    let identity = || identity.ok_or_else(|| anyhow!("`--identity` is missing"));
+    match command.as_str() {
+        "serve" => {
+            ensure!(!listen.is_empty(), "`--listen` is missing");
+            let guarded = listen.iter().find(|address| is_metadata_address(address.ip()));
+            ensure!(guarded.is_none(), "`serve` does not listen on a metadata address; `metadata` does");
+            Ok(Command::Serve(Serve { identity: identity()?, listen, control }))
+        }
+        "metadata" => {
+            ensure!(
+                in_container,
+                "this puts a metadata address on the loopback device, which only a container's own network \
+                 survives: say `--in-container` if it runs in one"
+            );
+            let (identity, cloud) = (identity()?, cloud.ok_or_else(|| anyhow!("`--cloud` is missing"))?);
+            let seed = seed.unwrap_or_else(|| identity.replace('/', "-"));
+            Ok(Command::Metadata(Metadata { cloud, identity, seed, control }))
+        }
+        "version" | "--version" => Ok(Command::Version),
+        _ => bail!("there is no command `{command}`"),
+    }
+}
+
+fn read<T: FromStr<Err: Display>>(flag: &str, value: &str) -> Result<T> {
+    value.parse().map_err(|error| anyhow!("`{flag} {value}`: {error}"))
+}

@@ -1,0 +1,60 @@
+//! What the agent does: it serves an identity, or a cloud's metadata, until a signal ends it.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::{Context, Result};
+use policyprobe::http::{Echo, Log, Server, control};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+
+use crate::arguments::{Metadata, Serve};
+
+/// Answers with the identity on every address.
+pub(crate) async fn serve(Serve { identity, listen, control: at }: Serve) -> Result<()> {
+    let handler = Arc::new(Echo::new(&identity));
+    run(Server { identity, handler, log: Log::default() }, &listen, at).await
+}
+
+/// Takes the cloud's metadata addresses and answers there.
+pub(crate) async fn metadata(Metadata { cloud, identity, seed, control: at }: Metadata) -> Result<()> {
+    let cloud = cloud.definition();
+    let taken = take(cloud.addresses).await?;
+    let listen: Vec<_> = taken.into_iter().map(|address| SocketAddr::new(address, 80)).collect();
+    let handler = Arc::from((cloud.server)(&seed));
+    run(Server { identity, handler, log: Log::default() }, &listen, at).await
+}
+
+#[cfg(target_os = "linux")]
+use crate::loopback::take;
+
+#[cfg(not(target_os = "linux"))]
+async fn take(_: &[std::net::IpAddr]) -> Result<Vec<std::net::IpAddr>> {
+    anyhow::bail!("only Linux has containers to do this in")
+}
+
+/// Serves on all addresses, says `ready` on standard output when every one is bound, and ends with a signal.
+async fn run(server: Server, listen: &[SocketAddr], at: Option<SocketAddr>) -> Result<()> {
+    // Before anything is said: process 1 has no default actions for signals.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut tasks = JoinSet::new();
+    if let Some(at) = at {
+        tasks.spawn(Arc::new(control(&server.identity, &server.log)).serve(bind(at).await?));
+    }
+    let server = Arc::new(server);
+    for address in listen {
+        tasks.spawn(Arc::clone(&server).serve(bind(*address).await?));
+    }
+    println!("ready");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}

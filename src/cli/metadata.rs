@@ -1,0 +1,147 @@
+//! `policyprobe metadata`: an emulated metadata server by itself, for a look at it and for tests of one's own.
+
+use std::{
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+
+use crate::{
+    engine::{OK, USAGE},
+    http::{Log, Server, control},
+    metadata::{Cloud, METADATA_ADDRESSES, is_metadata_address},
+};
+
+/// The emulated metadata servers.
+#[derive(Args, Debug)]
+pub struct MetadataArgs {
+    #[command(subcommand)]
+    command: MetadataCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum MetadataCommand {
+    /// Serve a cloud's metadata, with made-up values, until interrupted.
+    Serve(ServeArgs),
+}
+
+#[derive(Args, Debug)]
+struct ServeArgs {
+    /// The cloud.
+    #[arg(long, value_enum)]
+    cloud: Cloud,
+    /// Where to serve, such as 127.0.0.1:8080. It may be given several times. A metadata address is refused.
+    #[arg(long, required = true, value_name = "ADDR")]
+    listen: Vec<SocketAddr>,
+    /// Where to serve the log of requests: /log, /nonces, /identity.
+    #[arg(long, value_name = "ADDR")]
+    control: Option<SocketAddr>,
+    /// What the server says that it is, to requests with a nonce [default: metadata/CLOUD].
+    #[arg(long, value_name = "NAME", value_parser = identity)]
+    identity: Option<String>,
+    /// A word in each made-up secret, by which a leaked one is recognised.
+    #[arg(long, value_name = "WORD", default_value = "local", value_parser = identity)]
+    seed: String,
+}
+
+/// An identity travels in a header.
+fn identity(text: &str) -> Result<String, String> {
+    let valid = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    valid.then(|| text.to_owned()).ok_or_else(|| "it must be made of visible ASCII characters".to_owned())
+}
+
+/// Runs the subcommand; the exit code.
+pub async fn run(args: MetadataArgs) -> anyhow::Result<u8> {
+    let MetadataCommand::Serve(args) = args.command;
+    let own = own_addresses()?;
+    for address in args.listen.iter().chain(&args.control) {
+        if let Some(refusal) = refusal(address.ip(), &own) {
+            eprintln!("error: refused to listen on {address}: {refusal}");
+            eprintln!("hint: choose an address such as 127.0.0.1:8080; only a lab puts a server at a metadata address");
+            return Ok(USAGE);
+        }
+    }
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let identity = args.identity.unwrap_or_else(|| format!("metadata/{}", args.cloud));
+    let definition = args.cloud.definition();
+    let server = Server { identity, handler: Arc::from((definition.server)(&args.seed)), log: Log::default() };
+    let mut tasks = JoinSet::new();
+    if let Some(address) = args.control {
+        let listener = bind(address).await?;
+        eprintln!("request log: http://{}/log", listener.local_addr()?);
+        tasks.spawn(Arc::new(control(&server.identity, &server.log)).serve(listener));
+    }
+    let server = Arc::new(server);
+    for address in args.listen {
+        let listener = bind(address).await?;
+        let headers: String = definition.headers.iter().map(|(name, value)| format!(" -H '{name}: {value}'")).collect();
+        eprintln!("{}: http://{}{}{headers}", args.cloud, listener.local_addr()?, definition.path);
+        tasks.spawn(Arc::clone(&server).serve(listener));
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(OK)
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::AddrInUse => "; another program listens there: choose another port",
+            ErrorKind::PermissionDenied => "; ports below 1024 need privileges: choose a higher one",
+            ErrorKind::AddrNotAvailable => "; this machine does not have that address",
+            _ => "",
+        };
+        anyhow!("cannot listen on {address}: {error}{hint}")
+    })
+}
+
+/// Why this address must not be listened on, if so.
+fn refusal(address: IpAddr, own: &[IpAddr]) -> Option<String> {
+    let is_known = |address: &IpAddr| METADATA_ADDRESSES.iter().any(|known| known.address == *address);
+    if is_metadata_address(address) {
+        Some("it is a metadata address: programs on this machine would take the emulator for their cloud".to_owned())
+    } else if let Some(own) = own.iter().filter(|_| address.is_unspecified()).find(|own| is_known(own)) {
+        Some(format!("every address includes {own}, a metadata address that this machine has"))
+    } else {
+        None
+    }
+}
+
+/// The addresses of this machine's interfaces.
+fn own_addresses() -> anyhow::Result<Vec<IpAddr>> {
+    let interfaces = nix::ifaddrs::getifaddrs().context("cannot list this machine's addresses")?;
+    let addresses = interfaces.filter_map(|interface| interface.address);
+    let ip = |address: nix::sys::socket::SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    };
+    Ok(addresses.filter_map(ip).collect())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_addresses_are_refused_and_others_are_not() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        for address in ["169.254.169.254", "::ffff:169.254.169.254", "168.63.129.16", "fd20:ce::254"] {
+            assert!(refusal(ip(address), &[]).is_some(), "{address}");
+        }
+        assert_eq!(refusal(ip("127.0.0.1"), &[ip("169.254.169.254")]), None);
+        assert_eq!(refusal(ip("0.0.0.0"), &[ip("10.0.0.1"), ip("169.254.7.7")]), None);
+        assert!(refusal(ip("0.0.0.0"), &[ip("169.254.169.254")]).unwrap().contains("169.254.169.254"));
+        assert!(own_addresses().unwrap().contains(&ip("127.0.0.1")));
+    }
+}

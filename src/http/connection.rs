@@ -1,0 +1,286 @@
+//! One connection: requests in, answers out, in order, within limits of time and size.
+
+use std::{
+    io::{Error, ErrorKind, Result},
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
+
+use super::{
+    Entry, IDENTITY_PATH, NONCE, Reply, Request, Response, SERVER, Server, log, parse,
+    parse::{Head, Refusal},
+    write,
+};
+
+/// How long a request may take to arrive, and a connection be idle before it.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an answer may take to be taken.
+const DELIVERY: Duration = Duration::from_secs(30);
+/// How long, and for how many bytes, a refused client is listened to, so that the answer is not lost in a reset.
+const LINGER: (Duration, u64) = (Duration::from_secs(1), 1 << 20);
+/// The longest nonce.
+const NONCE_LENGTH: usize = 128;
+
+/// Serves one connection to its end.
+pub(super) async fn serve<S>(stream: S, peer: SocketAddr, local: SocketAddr, server: Arc<Server>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut connection = Connection { stream, buffer: Vec::new(), peer, local, server };
+    // An error is the client's: it went away or took too long.
+    let _ = connection.run().await;
+}
+
+struct Connection<S> {
+    stream: S,
+    /// What has been read and belongs to no request yet.
+    buffer: Vec<u8>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    server: Arc<Server>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    async fn run(&mut self) -> Result<()> {
+        loop {
+            let head = match timeout(PATIENCE, self.head()).await {
+                Ok(head) => head?,
+                Err(_) if self.buffer.is_empty() => return Ok(()),
+                Err(_) => Some(Err(Refusal(408))),
+            };
+            let goes_on = match head {
+                None => return Ok(()),
+                Some(Err(refusal)) => return self.refuse(refusal).await,
+                Some(Ok(head)) => self.exchange(head).await?,
+            };
+            if !goes_on {
+                return self.stream.shutdown().await;
+            }
+        }
+    }
+
+    /// The next request's head; nothing at the connection's end.
+    async fn head(&mut self) -> Result<Option<std::result::Result<Head, Refusal>>> {
+        loop {
+            match parse::head(&self.buffer) {
+                Ok(Some((head, length))) => {
+                    self.buffer.drain(..length);
+                    return Ok(Some(Ok(head)));
+                }
+                Ok(None) if self.read().await? == 0 => return Ok(None),
+                Ok(None) => {}
+                Err(refusal) => return Ok(Some(Err(refusal))),
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<usize> {
+        self.buffer.reserve(4096);
+        self.stream.read_buf(&mut self.buffer).await
+    }
+
+    /// Answers one request; whether the connection goes on.
+    async fn exchange(&mut self, head: Head) -> Result<bool> {
+        let (keep_alive, length, expects_continue) = (head.keep_alive, head.body, head.expects_continue);
+        let mut request = Request {
+            method: head.method,
+            path: head.path,
+            query: head.query,
+            headers: head.headers,
+            body: Vec::new(),
+            peer: self.peer,
+        };
+        let nonce = request.header(NONCE).filter(|nonce| nonce.len() <= NONCE_LENGTH && parse::is_token(nonce));
+        let nonce = nonce.map(str::to_owned);
+        // Before the body is read and the answer written: a request whose answer gets lost has arrived all the same.
+        let number = self.server.log.add(Entry {
+            at: log::now(),
+            nonce: nonce.clone(),
+            peer: self.peer,
+            local: self.local,
+            method: request.method.clone(),
+            path: request.path.clone(),
+            status: None,
+        });
+        request.body = match timeout(PATIENCE, self.body(length, expects_continue)).await {
+            Ok(body) => body?,
+            Err(_) => return self.refuse(Refusal(408)).await.map(|()| false),
+        };
+        let response = if nonce.is_some() && request.path == IDENTITY_PATH {
+            Response::text(200, format!("{}\n", self.server.identity))
+        } else {
+            match self.server.handler.answer(&request) {
+                Reply::Now(response) => response,
+                Reply::Later(promise) => self.unless_gone(promise).await?,
+            }
+        };
+        self.server.log.answered(number, response.status);
+        let proof = nonce.as_deref().map(|nonce| [(NONCE, nonce), (SERVER, self.server.identity.as_str())]);
+        let extra = proof.as_ref().map_or(&[][..], |proof| &proof[..]);
+        let bytes = write::bytes(&response, extra, request.method != "HEAD");
+        self.send(&bytes).await?;
+        Ok(keep_alive && !response.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close")))
+    }
+
+    async fn body(&mut self, length: usize, expects_continue: bool) -> Result<Vec<u8>> {
+        if expects_continue && self.buffer.len() < length {
+            self.send(write::CONTINUE).await?;
+        }
+        while self.buffer.len() < length {
+            if self.read().await? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(self.buffer.drain(..length).collect())
+    }
+
+    /// Waits for the answer while the client does; what it sends meanwhile is kept for later.
+    async fn unless_gone(&mut self, mut promise: Pin<Box<dyn Future<Output = Response> + Send>>) -> Result<Response> {
+        loop {
+            let full = self.buffer.len() >= parse::HEAD;
+            tokio::select! {
+                response = &mut promise => return Ok(response),
+                read = self.read(), if !full => if read? == 0 {
+                    return Err(ErrorKind::ConnectionAborted.into());
+                },
+            }
+        }
+    }
+
+    async fn refuse(&mut self, Refusal(status): Refusal) -> Result<()> {
+        let mut response = Response::text(status, format!("{}\n", write::reason(status)));
+        response.headers.push(("Connection".to_owned(), "close".to_owned()));
+        self.send(&write::bytes(&response, &[], true)).await?;
+        self.stream.shutdown().await?;
+        let mut rest = (&mut self.stream).take(LINGER.1);
+        let _ = timeout(LINGER.0, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+        Ok(())
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        timeout(DELIVERY, self.stream.write_all(bytes)).await.map_err(|_| Error::from(ErrorKind::TimedOut))?
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+    use crate::http::{Echo, Handler, Log};
+
+    fn start(handler: impl Handler + 'static) -> (DuplexStream, Log, impl Future<Output = ()>) {
+        let (client, stream) = duplex(1 << 22);
+        let (log, address) = (Log::default(), SocketAddr::from(([127, 0, 0, 1], 80)));
+        let server = Server { identity: "pod/a/b".into(), handler: Arc::new(handler), log: log.clone() };
+        (client, log, serve(stream, address, address, Arc::new(server)))
+    }
+
+    /// Sends bytes and the end of the stream, and returns all that comes back.
+    async fn talk(bytes: &[u8]) -> (String, Log) {
+        let (mut client, log, serving) = start(Echo::new("pod/a/b"));
+        let mut answer = Vec::new();
+        let asking = async {
+            client.write_all(bytes).await.unwrap();
+            client.shutdown().await.unwrap();
+            client.read_to_end(&mut answer).await.unwrap();
+        };
+        tokio::join!(serving, asking);
+        (String::from_utf8(answer).unwrap(), log)
+    }
+
+    const PLAIN: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 8\r\n";
+
+    #[tokio::test]
+    async fn only_a_valid_nonce_is_answered_with_the_identity() {
+        let (answer, log) = talk(b"GET /x?y HTTP/1.1\r\npolicyprobe-nonce: n-1\r\n\r\n").await;
+        assert_eq!(answer, format!("{PLAIN}Policyprobe-Nonce: n-1\r\nPolicyprobe-Server: pod/a/b\r\n\r\npod/a/b\n"));
+        let [entry] = log.entries().try_into().unwrap();
+        assert_eq!((entry.path.as_str(), entry.nonce.as_deref(), entry.status), ("/x", Some("n-1"), Some(200)));
+        for nonce in ["", "a b", "a\u{e9}", &"n".repeat(129)] {
+            let (answer, log) = talk(format!("GET / HTTP/1.1\r\nPolicyprobe-Nonce: {nonce}\r\n\r\n").as_bytes()).await;
+            assert_eq!(answer, format!("{PLAIN}\r\npod/a/b\n"));
+            assert!(log.nonces().is_empty() && log.entries().len() == 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_follow_each_other_until_one_closes() {
+        let head = "HEAD / HTTP/1.1\r\n\r\n";
+        let post = "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc";
+        let (answer, log) =
+            talk(format!("{head}{post}GET /old HTTP/1.0\r\n\r\nGET /never HTTP/1.1\r\n\r\n").as_bytes()).await;
+        assert_eq!(answer, format!("{PLAIN}\r\n{PLAIN}\r\npod/a/b\n{PLAIN}\r\npod/a/b\n"));
+        assert_eq!(log.entries().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_request_counts_from_its_head_on() {
+        let (_, log) = talk(b"POST / HTTP/1.1\r\nPolicyprobe-Nonce: n\r\nContent-Length: 9\r\n\r\nabc").await;
+        assert!(log.nonces().contains("n"));
+        assert_eq!(log.entries()[0].status, None);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_waits_for_leave_to_send_its_body_gets_it() {
+        let (answer, _) = talk(b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n").await;
+        assert_eq!(answer, "HTTP/1.1 100 Continue\r\n\r\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_request_is_given_up_and_an_idle_connection_closed() {
+        for (sent, status) in [
+            ("GET / HT", "HTTP/1.1 408 "),
+            ("POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc", "HTTP/1.1 408 "),
+            ("", ""),
+        ] {
+            let (mut client, _, serving) = start(Echo::new("x"));
+            client.write_all(sent.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            let asking = async { client.read_to_string(&mut answer).await.unwrap() };
+            tokio::join!(serving, asking);
+            assert!(answer.starts_with(status) && answer.is_empty() == status.is_empty(), "{answer}");
+        }
+    }
+
+    struct Never;
+
+    impl Handler for Never {
+        fn answer(&self, _: &Request) -> Reply {
+            Reply::Later(Box::pin(std::future::pending()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_promise_is_dropped_with_its_client() {
+        let (mut client, log, serving) = start(Never);
+        client.write_all(b"GET / HTTP/1.1\r\nPolicyprobe-Nonce: n\r\n\r\n").await.unwrap();
+        drop(client);
+        serving.await;
+        assert_eq!(log.nonces().len(), 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn whatever_is_sent_is_answered_or_ends(
+            garbage in proptest::collection::vec(any::<u8>(), 0..300),
+            start in "(GET|PUT)? ?/?[a-z%?]{0,4} ?(HTTP/1.[01])?\r?\n?(Content-Length: [0-9x]{0,3})?\r?\n?\r?\n?"
+        ) {
+            let bytes = [start.as_bytes(), &garbage].concat();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let (answer, _) = runtime.block_on(talk(&bytes));
+            prop_assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 "));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What a server remembers of its requests: the other half of a proof that a denied probe never arrived.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// How many entries are kept; older ones are forgotten. Nonces are kept all.
+pub const LOG_CAPACITY: usize = 10_000;
+
+/// One request, as the server saw it. Bodies and queries are never kept.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Entry {
+    /// When the request's head was complete, in milliseconds since 1970.
+    pub at: u64,
+    /// The nonce, where there was a valid one.
+    pub nonce: Option<String>,
+    /// Who asked, as the server sees it: after any address translation.
+    pub peer: SocketAddr,
+    /// The address that was asked.
+    pub local: SocketAddr,
+    /// The method.
+    pub method: String,
+    /// The path without the query.
+    pub path: String,
+    /// The status of the answer; none while there is no answer.
+    pub status: Option<u16>,
+}
+
+/// The log of one server or of several. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Log(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: VecDeque<Entry>,
+    /// How many entries have been forgotten: the number of the first one that is left.
+    forgotten: usize,
+    nonces: BTreeSet<String>,
+}
+
+impl Log {
+    /// Every nonce that was ever seen.
+    #[must_use]
+    pub fn nonces(&self) -> BTreeSet<String> {
+        self.inner().nonces.clone()
+    }
+
+    /// The latest entries, oldest first.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        self.inner().entries.iter().cloned().collect()
+    }
+
+    /// Adds an entry. Its number is for [`Log::answered`].
+    pub fn add(&self, entry: Entry) -> usize {
+        let mut inner = self.inner();
+        inner.nonces.extend(entry.nonce.clone());
+        inner.entries.push_back(entry);
+        if inner.entries.len() > LOG_CAPACITY {
+            inner.entries.pop_front();
+            inner.forgotten += 1;
+        }
+        inner.forgotten + inner.entries.len() - 1
+    }
+
+    /// Sets the status of an entry, if it is still there.
+    pub fn answered(&self, number: usize, status: u16) {
+        let mut inner = self.inner();
+        let index = number.checked_sub(inner.forgotten);
+        if let Some(entry) = index.and_then(|index| inner.entries.get_mut(index)) {
+            entry.status = Some(status);
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn entry(nonce: &str) -> Entry {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let (method, path) = ("GET".to_owned(), "/".to_owned());
+        Entry { at: 0, nonce: Some(nonce.to_owned()), peer: address, local: address, method, path, status: None }
+    }
+
+    #[test]
+    fn old_entries_are_forgotten_and_their_nonces_are_not() {
+        let log = Log::default();
+        let first = log.add(entry("first"));
+        for index in 0..LOG_CAPACITY {
+            log.add(entry(&index.to_string()));
+        }
+        let last = log.add(entry("last"));
+        log.answered(first, 200);
+        log.answered(last, 404);
+        let entries = log.entries();
+        assert_eq!(entries.len(), LOG_CAPACITY);
+        assert!(entries.iter().rev().skip(1).all(|entry| entry.status.is_none()));
+        assert_eq!(entries.last().map(|entry| (entry.nonce.as_deref(), entry.status)), Some((Some("last"), Some(404))));
+        assert_eq!(log.nonces().len(), LOG_CAPACITY + 2);
+    }
+}
