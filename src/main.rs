@@ -6,17 +6,26 @@ use clap::Parser as _;
 use policyprobe::cli::{self, Cli, Command, Global};
 
 fn main() -> ExitCode {
+    // Before any thread exists.
+    if let Some(code) = cli::inside::dispatch() {
+        return code;
+    }
     let Cli { global, command } = Cli::parse();
     cli::use_colors(global.color);
-    ExitCode::from(run(&command, global).unwrap_or_else(|error| cli::fail(&error)))
+    ExitCode::from(run(command, global).unwrap_or_else(|error| cli::fail(&error)))
 }
 
-fn run(command: &Command, global: Global) -> anyhow::Result<u8> {
+fn run(command: Command, global: Global) -> anyhow::Result<u8> {
     match command {
-        Command::Lab(args) => wait(cli::lab::run(args, global)),
-        Command::Run(args) => wait(cli::run::run(args, global)),
-        Command::Doctor(args) => wait(cli::doctor::run(args, global)),
-        Command::Completions(args) => cli::completions::run(args),
+        Command::Lab(args) => wait(cli::lab::run(&args, global)),
+        Command::Run(args) => wait(cli::run::run(&args, global)),
+        Command::List(args) => cli::list::run(&args),
+        Command::Lint(args) => cli::lint::run(&args),
+        Command::Doctor(args) => wait(cli::doctor::run(&args, global)),
+        Command::Schema(args) => cli::schema::run(&args),
+        Command::Init(args) => cli::init::run(&args),
+        Command::Metadata(args) => wait(cli::metadata::run(args)),
+        Command::Completions(args) => cli::completions::run(&args),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::styling};
 
-use super::{completions, doctor, lab, run};
+use super::{completions, doctor, init, lab, lint, list, metadata, run, schema};
 use crate::report::ReportSpec;
 
 /// Proves what a Kubernetes network really lets through.
@@ -52,8 +52,18 @@ pub enum Command {
     Lab(lab::Args),
     /// Run scenarios
     Run(run::Args),
+    /// List scenarios: id, tier, tags and title
+    List(list::Args),
+    /// Check scenario files and their manifests, with line and column
+    Lint(lint::Args),
     /// Say which backends work here, what is missing, and how to get it
     Doctor(doctor::Args),
+    /// Print the JSON Schema of scenario files
+    Schema(schema::Args),
+    /// Write the shipped scenarios and the schema to a folder, as a start for one's own
+    Init(init::Args),
+    /// Emulated metadata servers
+    Metadata(metadata::MetadataArgs),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }

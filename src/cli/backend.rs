@@ -2,8 +2,11 @@
 
 use clap::ValueEnum as _;
 
-use super::{Backend, BackendArgs, Problem};
-use crate::lab::LabBuilder;
+use super::{Backend, BackendArgs, DenyBy, Problem};
+use crate::lab::{
+    LabBuilder, LabError,
+    embedded::{self, EmbeddedBuilder},
+};
 
 /// The environment's way to say `--node-image`. It is no error beside another backend: it is set for a whole CI job.
 const NODE_IMAGE: &str = "POLICYPROBE_NODE_IMAGE";
@@ -12,10 +15,11 @@ const NODE_IMAGE: &str = "POLICYPROBE_NODE_IMAGE";
 pub fn builder(args: &BackendArgs) -> anyhow::Result<Box<dyn LabBuilder>> {
     check(args)?;
     match args.backend {
-        // WIRING: `lab::embedded::EmbeddedBuilder`, `lab::kind::KindBuilder`, `lab::cluster::ClusterBuilder`.
-        backend => {
-            let message = format!("the backend `{}` is not part of this build", name(backend));
-            Err(crate::lab::LabError::with_hint(message, "`policyprobe doctor` says which backends work here").into())
+        Backend::Embedded => Ok(Box::new(EmbeddedBuilder { binary: None, deny_by: deny_by(args.deny_by) })),
+        // WIRING: `lab::kind::KindBuilder`, `lab::cluster::ClusterBuilder`.
+        Backend::Kind | Backend::Cluster => {
+            let message = format!("the backend `{}` is not part of this build", name(args.backend));
+            Err(LabError::with_hint(message, "`policyprobe doctor` says which backends work here").into())
         }
     }
 }
@@ -42,6 +46,13 @@ fn check(args: &BackendArgs) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+fn deny_by(flag: Option<DenyBy>) -> embedded::DenyBy {
+    match flag {
+        Some(DenyBy::Reject) => embedded::DenyBy::Reject,
+        Some(DenyBy::Drop) | None => embedded::DenyBy::Drop,
+    }
 }
 
 /// The backend's name, as `--backend` takes it.

@@ -1,18 +1,20 @@
 //! One file a subcommand.
 
 mod args;
-mod conduct;
-mod output;
-mod signals;
 pub mod backend;
 pub mod completions;
+mod conduct;
 pub mod doctor;
 pub mod init;
+pub mod inside;
 pub mod lab;
 pub mod lint;
 pub mod list;
 pub mod metadata;
+mod output;
 pub mod run;
 pub mod schema;
+mod signals;
+
 pub use args::*;
 pub use output::{Problem, fail, use_colors};

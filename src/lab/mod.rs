@@ -3,6 +3,7 @@
 pub mod agent;
 mod builder;
 mod doctor;
+pub mod embedded;
 mod error;
 mod model;
 

@@ -1,1 +1,409 @@
 //! The configuration of one `curl` process for a whole batch, and the reading of its output.
+//!
+//! Pure: starting the process is a [`CurlHost`](super::CurlHost)'s business. Each transfer ends with one line that
+//! `--write-out` prints; a transfer without its line is lost. The exit code of the process proves nothing and is not
+//! read at all.
+
+use std::{collections::HashMap, fmt::Write as _, net::IpAddr, time::Duration};
+
+use super::{Observation, Outcome, Request, Target};
+use crate::{http, scenario::Family};
+
+/// `--parallel-max` of curl 7 is capped at 300; a longer batch is split.
+pub const MAX_BATCH: usize = 250;
+
+/// The oldest curl that has `%header{}` in `--write-out`, and the rest of what is used here.
+pub const OLDEST_CURL: (u32, u32) = (7, 84);
+
+/// What a server may take to answer once the connection is made. Two retransmissions of a lost segment fit in.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// No interface has this name: curl resolves the host, fails to bind, and sends nothing (exit code 45).
+const NO_INTERFACE: &str = "if!policyprobe-none";
+
+const MARK: &str = "policyprobe|";
+
+/// The configuration for a batch of at most [`MAX_BATCH`] requests, whose lines carry indices from `first`.
+#[must_use]
+pub fn config(batch: &[Request], first: usize) -> String {
+    let mut text = format!("parallel\nparallel-immediate\nparallel-max = {}\nno-progress-meter\n", batch.len().max(1));
+    for (index, request) in (first..).zip(batch) {
+        if index > first {
+            text.push_str("next\n");
+        }
+        option(&mut text, "output", "/dev/null");
+        // Only the messages tell a refusal from an unreachable host; they go where the lines go.
+        text.push_str("verbose\n");
+        option(&mut text, "stderr", "-");
+        transfer(&mut text, request, index);
+    }
+    text
+}
+
+/// The configuration for one request whose body goes to the output, before the line.
+#[must_use]
+pub fn fetch_config(request: &Request) -> String {
+    let mut text = "no-progress-meter\nmax-filesize = 1048576\n".to_owned();
+    transfer(&mut text, request, 0);
+    text
+}
+
+/// The command that a person would type for a request.
+#[must_use]
+pub fn command(request: &Request) -> String {
+    let limit = seconds(request.connect_limit);
+    match &request.target {
+        Target::Http { tls, headers, family, .. } => {
+            let mut text = format!("curl -q --noproxy '*' --connect-timeout {limit}");
+            if *tls {
+                text.push_str(" -k");
+            }
+            if *family == Family::Ipv6 {
+                text.push_str(" -6");
+            }
+            for (name, value) in headers {
+                let _ = write!(text, " -H {}", quoted(&format!("{name}: {value}")));
+            }
+            let _ = write!(text, " {}", quoted(&url(&request.target)));
+            text
+        }
+        Target::Resolve { name, .. } => {
+            format!("curl -q --noproxy '*' --connect-timeout {limit} --interface '{NO_INTERFACE}' {}", quoted(name))
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=[]".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+fn transfer(text: &mut String, request: &Request, index: usize) {
+    option(text, "url", &url(&request.target));
+    option(text, "noproxy", "*");
+    option(text, "connect-timeout", &seconds(connect_timeout(request)));
+    option(text, "max-time", &seconds(connect_timeout(request) + ANSWER_LIMIT));
+    let (family, nonce_header) = match &request.target {
+        Target::Http { tls, headers, family, nonce_header, .. } => {
+            if *tls {
+                text.push_str("insecure\n");
+            }
+            for (name, value) in headers {
+                option(text, "header", &format!("{name}: {value}"));
+            }
+            option(text, "header", &format!("{nonce_header}: {}", request.nonce));
+            (*family, nonce_header.as_str())
+        }
+        Target::Resolve { family, .. } => {
+            option(text, "interface", NO_INTERFACE);
+            (*family, http::NONCE)
+        }
+    };
+    text.push_str(if family == Family::Ipv6 { "ipv6\n" } else { "ipv4\n" });
+    let fields = [
+        "%{exitcode}",
+        "%{http_code}",
+        "%{num_connects}",
+        "%{time_namelookup}",
+        "%{time_connect}",
+        "%{time_total}",
+        "%{remote_ip}",
+        &format!("%header{{{nonce_header}}}"),
+        &format!("%header{{{}}}", http::SERVER),
+        "%{errormsg}",
+    ];
+    option(text, "write-out", &format!("\n{MARK}{index}|{}\n", fields.join("|")));
+}
+
+/// A name's resolution happens within curl's connect limit, so a name gets more of it; what is left for the connection
+/// is checked when the line is read.
+fn connect_timeout(request: &Request) -> Duration {
+    let limit = request.connect_limit;
+    if by_name(&request.target) { limit + (limit / 2).max(Duration::from_millis(50)) } else { limit }
+}
+
+fn by_name(target: &Target) -> bool {
+    match target {
+        Target::Http { host, .. } => host.parse::<IpAddr>().is_err(),
+        Target::Resolve { .. } => true,
+    }
+}
+
+fn url(target: &Target) -> String {
+    match target {
+        Target::Http { tls, host, port, path, .. } => {
+            let (scheme, usual) = if *tls { ("https", 443) } else { ("http", 80) };
+            let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+            let port = if *port == usual { String::new() } else { format!(":{port}") };
+            format!("{scheme}://{host}{port}{path}")
+        }
+        Target::Resolve { name, .. } => format!("http://{name}/"),
+    }
+}
+
+fn option(text: &mut String, name: &str, value: &str) {
+    let _ = write!(text, "{name} = \"");
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            '\n' => text.push_str("\\n"),
+            c if c.is_control() => {}
+            c => text.push(c),
+        }
+    }
+    text.push_str("\"\n");
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.3}", duration.as_secs_f64())
+}
+
+/// What one line of curl's output says.
+#[derive(Debug, PartialEq)]
+pub enum Line {
+    /// A transfer is over: its index, and its raw fields.
+    Done(usize, Box<Fields>),
+    /// A connection failed: address, port, the system's words.
+    Failed(IpAddr, u16, String),
+    /// Anything else: a part of a body, or chatter.
+    Other,
+}
+
+/// The fields of a transfer's line.
+#[derive(Debug, PartialEq)]
+pub struct Fields {
+    exit: u32,
+    status: u16,
+    connects: u32,
+    lookup: Duration,
+    connect: Duration,
+    total: Duration,
+    address: Option<IpAddr>,
+    nonce: String,
+    server: String,
+    message: String,
+}
+
+/// Reads one line.
+#[must_use]
+pub fn read(line: &str) -> Line {
+    if let Some(rest) = line.strip_prefix(MARK) {
+        return done(rest).unwrap_or(Line::Other);
+    }
+    failed(line).unwrap_or(Line::Other)
+}
+
+fn done(rest: &str) -> Option<Line> {
+    let mut fields = rest.trim_end_matches('\r').splitn(11, '|');
+    let mut next = || fields.next();
+    let duration = |text: &str| text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
+    let index = next()?.parse().ok()?;
+    let fields = Fields {
+        exit: next()?.parse().ok()?,
+        status: next()?.parse().ok()?,
+        connects: next()?.parse().ok()?,
+        lookup: duration(next()?)?,
+        connect: duration(next()?)?,
+        total: duration(next()?)?,
+        address: next()?.parse().ok(),
+        nonce: next()?.to_owned(),
+        server: next()?.to_owned(),
+        message: next()?.to_owned(),
+    };
+    Some(Line::Done(index, Box::new(fields)))
+}
+
+/// `* connect to 10.0.0.1 port 80 failed: Connection refused`; curl 8 has `from ADDRESS port PORT` before `failed`.
+fn failed(line: &str) -> Option<Line> {
+    let rest = line.strip_prefix("* connect to ")?;
+    let (target, reason) = rest.split_once(" failed: ")?;
+    let mut words = target.split(' ');
+    let address = words.next()?.parse().ok()?;
+    let port = words.nth(1)?.parse().ok()?;
+    Some(Line::Failed(address, port, reason.trim_end().to_owned()))
+}
+
+/// The system's words for connections that failed, by where they went.
+pub type Failures = HashMap<(IpAddr, u16), String>;
+
+/// Whether these fields are of this request, and what they mean.
+#[must_use]
+pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Observation {
+    let resolved = fields.lookup > Duration::ZERO || !by_name(&request.target);
+    let connected = fields.connect > Duration::ZERO;
+    let address = fields.address.or_else(|| match &request.target {
+        Target::Http { host, .. } => host.parse().ok(),
+        Target::Resolve { .. } => None,
+    });
+    let message = (fields.exit != 0).then(|| format!("curl: ({}) {}", fields.exit, fields.message));
+    let of = |outcome, detail| Observation {
+        outcome,
+        status: (fields.status >= 100).then_some(fields.status),
+        server: (!fields.server.is_empty()).then(|| fields.server.clone()),
+        address,
+        connect: connected.then(|| fields.connect.saturating_sub(fields.lookup)),
+        detail,
+    };
+    let Target::Http { port, nonce_header, .. } = &request.target else {
+        return match fields.exit {
+            6 | 28 => of(Outcome::NameNotResolved, message),
+            // The bind to no interface fails after the resolution, which is all that was asked.
+            45 | 7 if resolved => Observation { server: Some(request.server.clone()), ..of(Outcome::Reached, None) },
+            _ => of(Outcome::ProbeLost, message),
+        };
+    };
+    if fields.status >= 100 {
+        // A foreign server that echoes our nonce in a header of its own protocol proves itself by that alone.
+        let named = nonce_header != http::NONCE || fields.server == request.server;
+        return if fields.nonce != request.nonce || !named {
+            of(Outcome::WrongServer, Some(stranger(request, fields)))
+        } else if fields.connects == 1 {
+            Observation { server: Some(request.server.clone()), ..of(Outcome::Reached, None) }
+        } else {
+            of(Outcome::ProbeLost, Some(format!("{} connections were made, not 1", fields.connects)))
+        };
+    }
+    match fields.exit {
+        6 => of(Outcome::NameNotResolved, message),
+        28 if !resolved => of(Outcome::NameNotResolved, message),
+        // What the resolution took of curl's limit must not shorten the window.
+        28 if !connected && fields.total.saturating_sub(fields.lookup) < request.connect_limit.mul_f64(0.9) => {
+            of(Outcome::ProbeLost, Some("the name's resolution used up the window".to_owned()))
+        }
+        28 if !connected => of(Outcome::TimedOut, message),
+        7 => {
+            let reason = address.and_then(|address| failures.get(&(address, *port)));
+            let outcome = match reason {
+                Some(text) if !text.contains("refused") && !text.contains("reset") => Outcome::Unreachable,
+                _ => Outcome::Refused,
+            };
+            of(outcome, reason.cloned().or(message))
+        }
+        // Somebody completed the handshake and then said nothing that proves who.
+        _ if connected => of(Outcome::WrongServer, message),
+        _ => of(Outcome::ProbeLost, message),
+    }
+}
+
+fn stranger(request: &Request, fields: &Fields) -> String {
+    if fields.server.is_empty() {
+        format!("an answer without identity (HTTP {}), not {}", fields.status, request.server)
+    } else if fields.server == request.server {
+        "the answer does not carry this request's nonce".to_owned()
+    } else {
+        format!("{} answered, not {}", fields.server, request.server)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(host: &str) -> Request {
+        Request {
+            target: Target::Http {
+                tls: false,
+                host: host.to_owned(),
+                port: 80,
+                path: "/x".to_owned(),
+                headers: vec![("Metadata-Flavor".to_owned(), "Google".to_owned())],
+                family: Family::Ipv4,
+                nonce_header: http::NONCE.to_owned(),
+            },
+            nonce: "n1".to_owned(),
+            server: "pod/default/app1".to_owned(),
+            connect_limit: Duration::from_millis(100),
+        }
+    }
+
+    fn outcome(host: &str, line: &str, failures: &[&str]) -> Outcome {
+        let mut known = Failures::new();
+        for line in failures {
+            if let Line::Failed(address, port, reason) = read(line) {
+                known.insert((address, port), reason);
+            }
+        }
+        let Line::Done(0, fields) = read(line) else { panic!("{line}") };
+        observe(&request(host), &fields, &known).outcome
+    }
+
+    #[test]
+    fn lines_of_real_curls_mean_what_happened() {
+        let refused = "* connect to 10.0.0.1 port 80 failed: Connection refused";
+        let from = "* connect to 10.0.0.1 port 80 from 10.0.0.2 port 40000 failed: No route to host";
+        let ip = "10.0.0.1";
+        for (host, line, failures, expected) in [
+            (ip, "0|200|1|0.00001|0.002|0.003|10.0.0.1|n1|pod/default/app1|", &[][..], Outcome::Reached),
+            (ip, "0|404|1|0.00001|0.002|0.003|10.0.0.1|n1|pod/default/app1|", &[], Outcome::Reached),
+            (ip, "18|200|1|0.00001|0.002|0.003|10.0.0.1|n1|pod/default/app1|partial", &[], Outcome::Reached),
+            (ip, "0|200|0|0.00001|0.002|0.003|10.0.0.1|n1|pod/default/app1|", &[], Outcome::ProbeLost),
+            (ip, "0|200|1|0.00001|0.002|0.003|10.0.0.1|n2|pod/default/app1|", &[], Outcome::WrongServer),
+            (ip, "0|200|1|0.00001|0.002|0.003|10.0.0.1|n1|pod/default/app2|", &[], Outcome::WrongServer),
+            (ip, "0|200|1|0.00001|0.002|0.003|10.0.0.1|||", &[], Outcome::WrongServer),
+            (ip, "52|000|1|0.00001|0.002|0.003|10.0.0.1|||Empty reply", &[], Outcome::WrongServer),
+            (ip, "28|000|0|0.00001|0.000000|0.100|||| timed out", &[], Outcome::TimedOut),
+            (ip, "28|000|1|0.00001|0.002|5.100|10.0.0.1||| timed out", &[], Outcome::WrongServer),
+            (ip, "7|000|0|0.00001|0.000000|0.001||||Couldn't connect", &[refused], Outcome::Refused),
+            (ip, "7|000|0|0.00001|0.000000|0.001||||Couldn't connect", &[from], Outcome::Unreachable),
+            (ip, "43|000|0|0|0|0||||Bad function", &[], Outcome::ProbeLost),
+            ("name", "28|000|0|0.000000|0.000000|0.150||||Resolving timed out", &[], Outcome::NameNotResolved),
+            ("name", "28|000|0|0.040000|0.000000|0.150||||timed out", &[], Outcome::TimedOut),
+            ("name", "28|000|0|0.100000|0.000000|0.150||||timed out", &[], Outcome::ProbeLost),
+            ("name", "6|000|0|0.000000|0.000000|0.001||||Could not resolve", &[], Outcome::NameNotResolved),
+        ] {
+            assert_eq!(outcome(host, &format!("{MARK}0|{line}"), failures), expected, "{host} {line}");
+        }
+    }
+
+    #[test]
+    fn a_config_cannot_be_broken_out_of() {
+        let mut nasty = request("10.0.0.1");
+        if let Target::Http { path, headers, .. } = &mut nasty.target {
+            *path = "/\"\noutput = \"x".to_owned();
+            headers.push(("X".to_owned(), "a\\b\r".to_owned()));
+        }
+        let text = config(&[nasty], 0);
+        assert_eq!(
+            text.lines().filter(|line| line.starts_with("output")).collect::<Vec<_>>(),
+            ["output = \"/dev/null\""]
+        );
+        assert!(text.contains(r#"header = "X: a\\b""#), "{text}");
+    }
+
+    #[test]
+    fn each_transfer_has_its_own_section_and_index() {
+        let text = config(&[request("10.0.0.1"), request("fd00::1")], 7);
+        assert_eq!(text.matches("\nnext\n").count(), 1);
+        assert!(text.contains("policyprobe|7|"), "{text}");
+        assert!(text.contains("policyprobe|8|"), "{text}");
+        assert!(text.contains("url = \"http://[fd00::1]/x\""), "{text}");
+    }
+
+    #[test]
+    fn the_command_can_be_pasted() {
+        assert_eq!(
+            command(&request("metadata.google.internal")),
+            "curl -q --noproxy '*' --connect-timeout 0.100 -H 'Metadata-Flavor: Google' http://metadata.google.internal/x"
+        );
+    }
+
+    #[test]
+    fn a_name_is_reached_when_it_resolves() {
+        let resolve = Request {
+            target: Target::Resolve { name: "kubernetes.default".to_owned(), family: Family::Ipv4 },
+            ..request("x")
+        };
+        for (line, expected) in [
+            ("45|000|0|0.001|0.000000|0.002||||Couldn't bind", Outcome::Reached),
+            ("6|000|0|0.000000|0.000000|0.002||||Could not resolve", Outcome::NameNotResolved),
+            ("28|000|0|0.000000|0.000000|1.0||||Resolving timed out", Outcome::NameNotResolved),
+            ("2|000|0|0.000000|0.000000|0.0||||failed init", Outcome::ProbeLost),
+        ] {
+            let Line::Done(_, fields) = read(&format!("{MARK}0|{line}")) else { panic!("{line}") };
+            assert_eq!(observe(&resolve, &fields, &Failures::new()).outcome, expected, "{line}");
+        }
+        assert_eq!(read("policyprobe|x|y"), Line::Other);
+        assert_eq!(read("* connect to nowhere failed: x"), Line::Other);
+        assert_eq!(url(&resolve.target), "http://kubernetes.default/");
+    }
+}

@@ -1,7 +1,12 @@
 //! A session that makes its requests with real `curl` processes, over whatever can start one in the source.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
-use tokio::sync::mpsc::UnboundedSender;
+use futures::{StreamExt, stream, stream::BoxStream};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use super::{Answer, Failures, Line, MAX_BATCH, Observation, Outcome, Request, Session, curl};
 
 /// A place in which `curl` can be started again and again: a pod, a node, a namespace.
 #[async_trait]
@@ -15,4 +20,215 @@ pub trait CurlHost: Send {
     /// How a person gets a shell or a command into this source: `kubectl exec -n default app1 --`, empty on the
     /// embedded backend.
     fn prefix(&self) -> String;
+}
+
+/// A session over a host: one `curl` a batch.
+pub struct CurlSession<H>(H);
+
+impl<H: CurlHost> CurlSession<H> {
+    /// A session in this host.
+    pub fn new(host: H) -> Self {
+        Self(host)
+    }
+}
+
+/// What a running batch has to say next.
+enum Said {
+    Line(String),
+    Over(Result<i32, String>),
+}
+
+/// The lines of one `curl`, and how it ended.
+fn run<'a, H: CurlHost>(host: &'a mut H, config: String) -> BoxStream<'a, Said> {
+    let (sender, receiver) = unbounded_channel();
+    let lines =
+        stream::unfold(receiver, |mut lines| async { lines.recv().await.map(|line| (Said::Line(line), lines)) });
+    let over = stream::once(async move { Said::Over(host.curl(&config, sender).await) });
+    // The channel ends when the host drops its sender, so the end of both is the end of the process.
+    stream::select(lines, over).boxed()
+}
+
+/// Reads lines into answers for the requests of one `curl`.
+#[derive(Default)]
+struct Reader {
+    failures: Failures,
+}
+
+impl Reader {
+    fn read(&mut self, batch: &[Request], line: &str) -> Option<Answer> {
+        match curl::read(line) {
+            Line::Failed(address, port, reason) => {
+                self.failures.insert((address, port), reason);
+                None
+            }
+            Line::Done(index, fields) => {
+                let observation = curl::observe(batch.get(index)?, &fields, &self.failures);
+                Some(Answer { index, at: Instant::now(), observation })
+            }
+            Line::Other => None,
+        }
+    }
+}
+
+#[async_trait]
+impl<H: CurlHost> Session for CurlSession<H> {
+    fn probe<'a>(&'a mut self, batch: &'a [Request]) -> BoxStream<'a, Answer> {
+        // One host runs one process at a time, so a long batch is a chain of processes.
+        let answers = async_stream::stream! {
+            for (n, part) in batch.chunks(MAX_BATCH).enumerate() {
+                let mut reader = Reader::default();
+                let mut said = run(&mut self.0, curl::config(part, n * MAX_BATCH));
+                while let Some(said) = said.next().await {
+                    if let Said::Line(line) = said && let Some(answer) = reader.read(batch, &line) {
+                        yield answer;
+                    }
+                }
+            }
+        };
+        answers.boxed()
+    }
+
+    async fn fetch(&mut self, request: &Request) -> (Observation, String) {
+        let batch = std::slice::from_ref(request);
+        let (mut reader, mut body, mut found, mut end) = (Reader::default(), Vec::new(), None, None);
+        let mut said = run(&mut self.0, curl::fetch_config(request));
+        while let Some(said) = said.next().await {
+            match said {
+                Said::Line(line) => match reader.read(batch, &line) {
+                    Some(answer) => found = Some(answer.observation),
+                    None => body.push(line),
+                },
+                Said::Over(result) => end = Some(result),
+            }
+        }
+        let lost = || Observation {
+            outcome: Outcome::ProbeLost,
+            status: None,
+            server: None,
+            address: None,
+            connect: None,
+            detail: end.and_then(Result::err),
+        };
+        let observation = found.unwrap_or_else(lost);
+        // Only a server that proved itself may have its body kept.
+        let body =
+            if observation.outcome == Outcome::Reached { body.join("\n").trim_end().to_owned() } else { String::new() };
+        (observation, body)
+    }
+
+    fn command(&self, request: &Request) -> String {
+        let prefix = self.0.prefix();
+        let space = if prefix.is_empty() { "" } else { " " };
+        format!("{prefix}{space}{}", curl::command(request))
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::{net::SocketAddr, process::Stdio, time::Duration};
+
+    use tokio::{
+        io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+        net::TcpListener,
+        process::Command,
+    };
+
+    use super::*;
+    use crate::{http, probe::Target, scenario::Family};
+
+    /// Curl on this machine, against servers on loopback.
+    struct Here;
+
+    #[async_trait]
+    impl CurlHost for Here {
+        async fn curl(&mut self, config: &str, lines: UnboundedSender<String>) -> Result<i32, String> {
+            let mut curl = Command::new("curl");
+            curl.args(["-q", "--config", "-"]).env_clear().env("PATH", "/usr/bin:/bin").kill_on_drop(true);
+            let mut curl = curl.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
+            curl.stdin.take().unwrap().write_all(config.as_bytes()).await.map_err(|e| e.to_string())?;
+            let mut out = BufReader::new(curl.stdout.take().unwrap()).lines();
+            while let Some(line) = out.next_line().await.map_err(|e| e.to_string())? {
+                let _ = lines.send(line);
+            }
+            Ok(curl.wait().await.map_err(|e| e.to_string())?.code().unwrap_or(-1))
+        }
+
+        fn prefix(&self) -> String {
+            String::new()
+        }
+    }
+
+    /// Answers each request with `identity` and the nonce that it carried, and a body of two lines.
+    async fn server(identity: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut text = vec![0; 4096];
+                let length = stream.read(&mut text).await.unwrap_or(0);
+                let text = String::from_utf8_lossy(&text[..length]).into_owned();
+                let nonce = text.lines().find_map(|l| l.strip_prefix("Policyprobe-Nonce: ")).unwrap_or_default();
+                let (n, s) = (http::NONCE, http::SERVER);
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n{n}: {nonce}\r\n{s}: {identity}\r\n\r\n");
+                let _ = stream.write_all(format!("{head}one\ntwo").as_bytes()).await;
+            }
+        });
+        address
+    }
+
+    fn request(address: SocketAddr, nonce: &str) -> Request {
+        Request {
+            target: Target::Http {
+                tls: false,
+                host: address.ip().to_string(),
+                port: address.port(),
+                path: "/".to_owned(),
+                headers: Vec::new(),
+                family: Family::Ipv4,
+                nonce_header: http::NONCE.to_owned(),
+            },
+            nonce: nonce.to_owned(),
+            server: "pod/default/one".to_owned(),
+            connect_limit: Duration::from_secs(2),
+        }
+    }
+
+    #[tokio::test]
+    async fn one_curl_tells_servers_refusals_and_names_apart() {
+        let (one, two) = (server("pod/default/one").await, server("pod/default/two").await);
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let mut name = request(one, "n4");
+        name.target = Target::Resolve { name: "localhost".to_owned(), family: Family::Ipv4 };
+        let batch = [request(one, "n1"), request(two, "n2"), request(closed, "n3"), name];
+        let mut session = CurlSession::new(Here);
+        let mut answers: Vec<_> = session.probe(&batch).collect().await;
+        answers.sort_by_key(|answer| answer.index);
+        let outcomes: Vec<_> = answers.iter().map(|answer| answer.observation.outcome).collect();
+        assert_eq!(
+            outcomes,
+            [Outcome::Reached, Outcome::WrongServer, Outcome::Refused, Outcome::Reached],
+            "{answers:#?}"
+        );
+        assert!(answers[0].observation.connect.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_batch_longer_than_one_curl_is_answered_whole() {
+        let one = server("pod/default/one").await;
+        let batch: Vec<_> = (0..MAX_BATCH + 3).map(|n| request(one, &format!("n{n}"))).collect();
+        let mut session = CurlSession::new(Here);
+        let answers: Vec<_> = session.probe(&batch).collect().await;
+        let reached = answers.iter().filter(|a| a.observation.outcome == Outcome::Reached).count();
+        assert_eq!((answers.len(), reached), (batch.len(), batch.len()));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_kept_only_from_a_server_that_proved_itself() {
+        let (one, two) = (server("pod/default/one").await, server("pod/default/two").await);
+        let mut session = CurlSession::new(Here);
+        assert_eq!(session.fetch(&request(one, "n1")).await.1, "one\ntwo");
+        let (observation, body) = session.fetch(&request(two, "n2")).await;
+        assert_eq!((observation.outcome, body.as_str()), (Outcome::WrongServer, ""));
+    }
 }
