@@ -29,7 +29,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let (checked, faults) = match scenario::select(&args.paths) {
         Ok(scenarios) => {
             let warnings = scenarios.iter().flat_map(|loaded| loaded.warnings.clone()).collect();
-            (Some(scenarios.len()), Diagnostics(warnings))
+            (Some(scenarios.len()), Diagnostics(warnings).tidy())
         }
         Err(faults) => (None, faults),
     };

@@ -16,7 +16,8 @@ pub struct Args {}
 
 /// Prints the schema; returns the exit code.
 pub fn run(_args: &Args) -> anyhow::Result<u8> {
-    let text = serde_json::to_string_pretty(&scenario::json_schema()).context("the schema cannot be written as JSON")?;
+    let text =
+        serde_json::to_string_pretty(&scenario::json_schema()).context("the schema cannot be written as JSON")?;
     anstream::println!("{text}");
     Ok(engine::OK)
 }

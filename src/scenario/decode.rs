@@ -28,7 +28,7 @@ pub(crate) fn decode<T: DeserializeOwned>(
         let mut unknown = Vec::new();
         match attempt::<T>(repair.value.clone(), &mut unknown) {
             Ok(value) => {
-                for path in unknown {
+                for path in unknown.into_iter().take(MOST_FAULTS) {
                     let schema = schema_value.get_or_insert_with(&schema);
                     let (field, parent) = match path.split_last() {
                         Some((Segment::Key(field), parent)) => (field.clone(), parent),
@@ -178,13 +178,11 @@ fn unknown_field<'k>(
     if field == "<<" {
         return fault.hint("merge keys are not supported; write the fields out");
     }
-    match nearest(field, known.clone()) {
-        Some(name) => fault.hint(format!("did you mean `{name}`?")),
-        None => {
-            let known = known.map(|name| format!("`{name}`")).collect::<Vec<_>>();
-            if known.is_empty() { fault } else { fault.hint(format!("known fields: {}", known.join(", "))) }
-        }
+    if let Some(name) = nearest(field, known.clone()) {
+        return fault.hint(format!("did you mean `{name}`?"));
     }
+    let known = known.map(|name| format!("`{name}`")).collect::<Vec<_>>();
+    if known.is_empty() { fault } else { fault.hint(format!("known fields: {}", known.join(", "))) }
 }
 
 fn wrong_value(document: &Document<'_>, path: &[Segment], message: &str, words: &[&str]) -> Diagnostic {
@@ -226,7 +224,9 @@ fn fields_at(schema: &Value, path: &[Segment]) -> Vec<String> {
         at = inner
             .iter()
             .filter_map(|node| match segment {
-                Segment::Key(key) => node.get("properties").and_then(|all| all.get(key)).or(node.get("additionalProperties")),
+                Segment::Key(key) => {
+                    node.get("properties").and_then(|all| all.get(key)).or(node.get("additionalProperties"))
+                }
                 Segment::Index(_) => node.get("items"),
             })
             .collect();

@@ -1,10 +1,6 @@
 //! What is wrong with a file, with the place and a hint. Rendering only; finding faults is elsewhere.
 
-use std::{
-    fmt,
-    ops::Range,
-    path::PathBuf,
-};
+use std::{fmt, ops::Range, path::PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
@@ -25,7 +21,7 @@ pub struct Diagnostic {
     /// The file or folder, as the user named it.
     pub path: PathBuf,
     /// Where in the file; none where the fault is the file's as a whole.
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// What is wrong.
     pub message: String,
     /// What to do about it.
@@ -52,21 +48,20 @@ impl Place {
     /// The place of a range of bytes of a text. A range over several lines is cut at the end of its first.
     #[must_use]
     pub fn new(text: &str, span: Range<usize>) -> Self {
-        let mut start = span.start.min(text.len());
-        while !text.is_char_boundary(start) {
-            start -= 1;
-        }
-        let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-        let line = text[..start].matches('\n').count() + 1;
-        let column = text[line_start..start].chars().count() + 1;
-        let content = text[line_start..].split('\n').next().unwrap_or_default().trim_end_matches('\r');
-        let from = (start - line_start).min(content.len());
-        let mut to = (span.end.saturating_sub(line_start)).clamp(from, content.len());
-        while !content.is_char_boundary(to) {
-            to -= 1;
-        }
-        let text = (content.len() <= LONGEST_LINE).then(|| content.to_owned());
-        Self { line, column, text, span: from..to }
+        let start = span.start.min(text.len());
+        let before = text.as_bytes()[..start].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        let number = text.as_bytes()[..start].split(|byte| *byte == b'\n').count();
+        let line = text[before..].split('\n').next().unwrap_or_default();
+        Self::in_line(number, line, start - before..span.end.max(start) - before)
+    }
+
+    /// The place of a range of bytes of a line, which is cut at the line's end and at whole characters.
+    pub(crate) fn in_line(number: usize, line: &str, span: Range<usize>) -> Self {
+        let line = line.trim_end_matches('\r');
+        let whole = |at: usize| (0..=at.min(line.len())).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+        let (from, to) = (whole(span.start), whole(span.end.max(span.start)));
+        let text = (line.len() <= LONGEST_LINE).then(|| line.to_owned());
+        Self { line: number, column: line[..from].chars().count() + 1, text, span: from..to }
     }
 }
 
@@ -86,7 +81,7 @@ impl Diagnostic {
     /// The same at a place.
     #[must_use]
     pub fn at(mut self, place: Place) -> Self {
-        self.place = Some(place);
+        self.place = Some(Box::new(place));
         self
     }
 
@@ -109,7 +104,7 @@ impl Diagnostic {
         };
         let path = visible(&self.path.display().to_string());
         let mut group = Group::with_title(level.primary_title(visible(&self.message)));
-        group = match &self.place {
+        group = match self.place.as_deref() {
             Some(Place { line, text: Some(text), span, .. }) => group.element(
                 Snippet::source(text.as_str())
                     .path(path)
@@ -133,6 +128,9 @@ fn visible(text: &str) -> String {
         .map(|c| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() })
         .collect()
 }
+
+/// How many faults are shown at once.
+const MOST_SHOWN: usize = 100;
 
 /// All faults that were found: an error when one of them is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -170,6 +168,13 @@ impl Diagnostics {
         };
         self.0.sort_by_cached_key(key);
         self.0.dedup();
+        if self.0.len() > MOST_SHOWN {
+            let rest = Self(self.0.split_off(MOST_SHOWN));
+            let (errors, warnings) = rest.counts();
+            let severity = if errors > 0 { Severity::Error } else { Severity::Warning };
+            let message = format!("there is more, which is not shown: {errors} errors and {warnings} warnings");
+            self.0.push(Diagnostic { severity, ..Diagnostic::error("", message) });
+        }
         self
     }
 }

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     fmt,
     ops::Range,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use serde::{
@@ -45,7 +45,7 @@ pub(crate) fn dotted(path: &[Segment]) -> String {
         match segment {
             Segment::Key(key) if text.is_empty() => text.push_str(key),
             Segment::Key(key) => text.extend([".", key]),
-            Segment::Index(index) => text.push_str(&format!("[{index}]")),
+            Segment::Index(index) => text.extend(["[", &index.to_string(), "]"]),
         }
         text
     })
@@ -66,12 +66,39 @@ pub(crate) use at_path;
 pub(crate) struct SourceFile {
     pub(crate) path: PathBuf,
     pub(crate) text: String,
+    /// Where lines begin, in bytes.
+    lines: Vec<usize>,
 }
 
 impl SourceFile {
+    pub(crate) fn new(path: &Path, text: String) -> Self {
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(newline, _)| newline + 1)).collect();
+        Self { path: path.to_owned(), text, lines }
+    }
+
     /// An error at a range of bytes.
     pub(crate) fn error(&self, span: Range<usize>, message: impl Into<String>) -> Diagnostic {
-        Diagnostic::error(&self.path, message).at(Place::new(&self.text, span))
+        let line = self.lines.partition_point(|start| *start <= span.start).saturating_sub(1);
+        let start = self.lines[line];
+        let text = self.text[start..].split('\n').next().unwrap_or_default();
+        let within = span.start - start..span.end.max(span.start) - start;
+        Diagnostic::error(&self.path, message).at(Place::in_line(line + 1, text, within))
+    }
+
+    /// The bytes of a place that the parser of positions names.
+    fn bytes(&self, location: Location) -> Option<Range<usize>> {
+        let span = location.span();
+        let number = |number: u64| usize::try_from(number).ok();
+        if let Some(start) = span.byte_offset().and_then(number) {
+            let length = span.byte_len().and_then(number).unwrap_or(0);
+            return Some(start..start + length);
+        }
+        // Errors of syntax have a line and a column alone.
+        let start = *self.lines.get(number(location.line())?.checked_sub(1)?)?;
+        let line = self.text[start..].split('\n').next().unwrap_or_default();
+        let column = number(location.column())?.saturating_sub(1);
+        let at = start + line.char_indices().nth(column).map_or(line.len(), |(at, _)| at);
+        Some(at..at)
     }
 }
 
@@ -133,8 +160,8 @@ pub(crate) fn parse(file: &SourceFile) -> Result<Vec<Document<'_>>, Vec<Diagnost
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
         with_snippet: false,
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
-        budget: serde_saphyr::budget! { max_depth: 64, max_nodes: 200_000, max_documents: 1_000 },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 20_000 },
+        budget: serde_saphyr::budget! { max_depth: 32, max_nodes: 200_000, max_documents: 1_000 },
     };
     let nodes: Vec<Spanned<Node>> = serde_saphyr::from_multiple_with_options(&file.text, options)
         .map_err(|error| vec![syntax_error(file, &error)])?;
@@ -177,21 +204,16 @@ pub(crate) fn parse(file: &SourceFile) -> Result<Vec<Document<'_>>, Vec<Diagnost
 }
 
 fn syntax_error(file: &SourceFile, error: &serde_saphyr::Error) -> Diagnostic {
-    let at = error.location().and_then(bytes).map_or(0..0, |span| span.start..span.start);
+    let at = error.location().and_then(|location| file.bytes(location)).map_or(0..0, |span| span.start..span.start);
     let message = error.render_with_formatter(&serde_saphyr::DefaultMessageFormatter);
     let message = message.split(" at line ").next().unwrap_or_default().trim_start_matches("error: ").to_owned();
     let diagnostic = file.error(at.clone(), format!("this is no YAML that can be used: {message}"));
-    let line_start = file.text[..at.start.min(file.text.len())].rfind('\n').map_or(0, |newline| newline + 1);
-    let indent: String = file.text[line_start..].chars().take_while(|c| c.is_whitespace() && *c != '\n').collect();
-    if indent.contains('\t') { diagnostic.hint("YAML is indented with spaces, never with tabs") } else { diagnostic }
-}
-
-/// A location's range of bytes.
-fn bytes(location: Location) -> Option<Range<usize>> {
-    let span = location.span();
-    let start = usize::try_from(span.byte_offset()?).ok()?;
-    let length = usize::try_from(span.byte_len().unwrap_or(0)).ok()?;
-    Some(start..start + length)
+    let line = file.text.get(..at.start).map_or(0, |before| before.rfind('\n').map_or(0, |newline| newline + 1));
+    if file.text[line..].chars().take_while(|c| *c == ' ' || *c == '\t').any(|c| c == '\t') {
+        diagnostic.hint("YAML is indented with spaces, never with tabs")
+    } else {
+        diagnostic
+    }
 }
 
 struct Index<'a> {
@@ -201,11 +223,11 @@ struct Index<'a> {
 }
 
 impl Index<'_> {
-    /// Notes the places of a value and of all inside it; returns where the value begins.
+    /// Notes the places of a value and of all inside it.
     fn walk(&mut self, node: &Spanned<Node>, key: Option<Range<usize>>, path: &mut Vec<Segment>) {
-        let own = bytes(node.referenced).filter(|span| !span.is_empty());
+        let own = self.file.bytes(node.referenced).filter(|span| !span.is_empty());
         let first_key = match &node.value {
-            Node::Map(entries) => entries.first().and_then(|(key, _)| bytes(key.referenced)),
+            Node::Map(entries) => entries.first().and_then(|(key, _)| self.file.bytes(key.referenced)),
             _ => None,
         };
         // A mapping has no extent of its own: its key stands for it, and in a list its first key.
@@ -226,7 +248,7 @@ impl Index<'_> {
             Node::Map(entries) => {
                 let mut seen = BTreeSet::new();
                 for (key, value) in entries {
-                    let span = bytes(key.referenced);
+                    let span = self.file.bytes(key.referenced);
                     if !seen.insert(key.value.0.as_str()) {
                         let fault = self.file.error(
                             span.clone().unwrap_or_default(),
@@ -279,7 +301,9 @@ fn to_json(value: serde_yaml::Value, path: &mut Vec<Segment>) -> Result<Value, (
             }
             Value::Object(object)
         }
-        Yaml::Tagged(tagged) => return Err((path.clone(), format!("tags such as `{}` have no meaning here", tagged.tag))),
+        Yaml::Tagged(tagged) => {
+            return Err((path.clone(), format!("tags such as `{}` have no meaning here", tagged.tag)));
+        }
     })
 }
 

@@ -35,7 +35,7 @@ impl Origin {
         };
         let text = String::from_utf8(bytes).map_err(|error| not_utf8(path, &error))?;
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-        Ok(SourceFile { path: path.to_owned(), text })
+        Ok(SourceFile::new(path, text))
     }
 }
 
@@ -98,10 +98,9 @@ fn search(folder: &Path, above: &mut Vec<PathBuf>, found: &mut Vec<PathBuf>, fau
         match fs::metadata(&entry) {
             Ok(metadata) if metadata.is_dir() => search(&entry, above, found, faults),
             Ok(_) if is_yaml(&entry) => found.push(entry),
-            Ok(_) => {}
             Err(error) if is_yaml(&entry) => faults.push(cannot(&entry, &error)),
-            // A broken link to something that is no scenario is nobody's business here.
-            Err(_) => {}
+            // What is no YAML is no scenario, be it readable or not.
+            Ok(_) | Err(_) => {}
         }
     }
     above.pop();

@@ -11,7 +11,7 @@ use super::{
     check::{self, Context},
     decode::decode,
     diagnostic::nearest,
-    document::{Document, parse, at_path},
+    document::{Document, at_path, parse},
     files::{self, Origin, SHIPPED},
     manifest::{self, Strictness},
     schema::json_schema,
@@ -28,7 +28,9 @@ pub fn load_path(path: &Path) -> Result<Vec<LoadedScenario>, Diagnostics> {
         }
         if found.is_empty() && faults.is_empty() {
             let fault = Diagnostic::error(path, "there is no scenario in this folder");
-            faults.push(fault.hint("scenarios are files named `*.yaml`; `policyprobe init DIR` writes some to begin with"));
+            faults.push(
+                fault.hint("scenarios are files named `*.yaml`; `policyprobe init DIR` writes some to begin with"),
+            );
         }
     } else {
         found.extend(load_file(path, Origin::Disk, false, &mut faults));
@@ -40,10 +42,12 @@ pub fn load_path(path: &Path) -> Result<Vec<LoadedScenario>, Diagnostics> {
 ///
 /// # Panics
 /// Never in a released binary: a test loads them.
+#[must_use]
 pub fn shipped() -> &'static [LoadedScenario] {
     static ALL: LazyLock<Vec<LoadedScenario>> = LazyLock::new(|| {
         let mut faults = Vec::new();
-        let files = SHIPPED.dirs().flat_map(|pack| pack.files()).map(|file| Path::new("scenarios").join(file.path()));
+        let files =
+            SHIPPED.dirs().flat_map(include_dir::Dir::files).map(|file| Path::new("scenarios").join(file.path()));
         let files: BTreeSet<PathBuf> = files.filter(|path| files::is_yaml(path)).collect();
         let found =
             files.iter().filter_map(|file| load_file(file, Origin::Shipped, true, &mut faults)).collect::<Vec<_>>();
@@ -81,7 +85,12 @@ fn duplicate_ids(found: &[LoadedScenario]) -> Vec<Diagnostic> {
             fault.place = place(loaded);
             let other = Diagnostic { place: place(earlier), ..Diagnostic::error(&earlier.path, "") };
             let whose = if earlier.shipped { " (shipped)" } else { "" };
-            faults.push(fault.hint(format!("it is also the id of {}{whose}; reports tell scenarios apart by it", other.location())));
+            faults.push(
+                fault.hint(format!(
+                    "it is also the id of {}{whose}; reports tell scenarios apart by it",
+                    other.location()
+                )),
+            );
         } else {
             first.insert(id, loaded);
         }
@@ -111,23 +120,28 @@ pub(super) fn load_file(
     }
 }
 
-fn load_document(
-    file: &Path,
-    origin: Origin,
-    in_folder: bool,
-    faults: &mut Vec<Diagnostic>,
-) -> Option<LoadedScenario> {
+fn load_document(file: &Path, origin: Origin, in_folder: bool, faults: &mut Vec<Diagnostic>) -> Option<LoadedScenario> {
     let source = origin.read(file).map_err(|fault| faults.push(fault)).ok()?;
     let documents = parse(&source).map_err(|found| faults.extend(found)).ok()?;
     let Some(document) = documents.first() else {
-        faults.push(Diagnostic::error(file, "the file is empty").hint("a scenario has at least `id`, `title` and `steps`"));
+        faults.push(
+            Diagnostic::error(file, "the file is empty").hint("a scenario has at least `id`, `title` and `steps`"),
+        );
         return None;
     };
     if document.value.get("apiVersion").is_some() && document.value.get("kind").is_some() {
         if !in_folder {
-            let fault = document.error_at_key(&at_path![[]; "kind"], "this is a Kubernetes manifest, and a scenario is meant");
+            let fault =
+                document.error_at_key(&at_path![[]; "kind"], "this is a Kubernetes manifest, and a scenario is meant");
             faults.push(fault.hint("a scenario names its manifests under `apply:`"));
         }
+        return None;
+    }
+    let half = ["apiVersion", "kind"].into_iter().find(|key| document.value.get(key).is_some());
+    if let (Some(there), None) = (half, document.value.get("steps")) {
+        let missing = if there == "kind" { "apiVersion" } else { "kind" };
+        let message = format!("this is neither a manifest, which has `{missing}`, nor a scenario, which has `steps`");
+        faults.push(document.error_at_key(&at_path![[]; there], message).hint(format!("add `{missing}`")));
         return None;
     }
     if !document.value.is_object() {
@@ -145,7 +159,8 @@ fn load_document(
     let scenario = scenario?;
     // A scenario that lacks what was faulty would only give faults that follow from the first.
     if clean {
-        let context = Context { document, scenario: &scenario, manifests: &manifests, shipped: origin == Origin::Shipped };
+        let context =
+            Context { document, scenario: &scenario, manifests: &manifests, shipped: origin == Origin::Shipped };
         check::check(&context, faults);
     }
     Some(LoadedScenario {
@@ -203,7 +218,8 @@ fn load_manifests(
                 let missing = document.error(&at, format!("the manifest `{name}` cannot be used: {}", fault.message));
                 let hint = nearest(name, beside.iter().map(String::as_str));
                 let hint = hint.map(|near| format!("did you mean `{near}`?")).or(fault.hint);
-                let hint = hint.unwrap_or_else(|| format!("it is looked for at {}, beside the scenario", path.display()));
+                let hint =
+                    hint.unwrap_or_else(|| format!("it is looked for at {}, beside the scenario", path.display()));
                 faults.push(missing.hint(hint));
             }
         }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::{apps::v1 as apps, batch::v1 as batch, core::v1 as core, discovery::v1 as discovery};
 use k8s_openapi::api::networking::v1 as networking;
+use k8s_openapi::api::{apps::v1 as apps, batch::v1 as batch, core::v1 as core, discovery::v1 as discovery};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use super::{
     check::{names, network_policy},
     decode::decode,
     diagnostic::nearest,
-    document::{Document, SourceFile, parse, at_path},
+    document::{Document, SourceFile, at_path, parse},
 };
 
 /// Whether a manifest has to be one that an API server takes.
@@ -92,7 +92,9 @@ fn text(document: &Document<'_>, keys: &[&str], faults: &mut Vec<Diagnostic>) ->
         Some(Value::String(text)) if !text.is_empty() => return Some(text.clone()),
         Some(Value::String(_) | Value::Null) => document.error(&path, format!("`{}` is empty", keys.join("."))),
         None => document.error(&path, format!("the manifest has no `{}`", keys.join("."))),
-        Some(_) => document.error(&path, format!("`{}` must be a text", keys.join("."))).hint("put the value in quotes"),
+        Some(_) => {
+            document.error(&path, format!("`{}` must be a text", keys.join("."))).hint("put the value in quotes")
+        }
     };
     faults.push(fault);
     None
@@ -125,7 +127,8 @@ fn check_group(document: &Document<'_>, api_version: &str, kind: &str, faults: &
     let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
     let near = group.is_empty() || group == "extensions" || nearest(group, ["networking.k8s.io"]).is_some();
     if kind == "NetworkPolicy" && api_version != "networking.k8s.io/v1" && near {
-        let fault = document.error(&at_path![[]; "apiVersion"], format!("no API server has NetworkPolicy in `{api_version}`"));
+        let fault =
+            document.error(&at_path![[]; "apiVersion"], format!("no API server has NetworkPolicy in `{api_version}`"));
         faults.push(fault.hint("write `networking.k8s.io/v1`"));
     }
 }

@@ -49,15 +49,11 @@ impl Scenario {
                 self.outside_host(host)?;
                 Ok(Source::Outside(host.to_owned()))
             }
-            _ => self.pod(name).map(|pod| Source::Pod(pod.namespace.clone(), pod.name.clone())).map_err(|error| {
-                let known = self.source_names();
-                match nearest(name, known.iter().map(String::as_str)) {
-                    Some(near) if error.hint.is_none() => {
-                        ReferenceError { hint: Some(format!("did you mean `{near}`?")), ..error }
-                    }
-                    _ => error,
-                }
-            }),
+            _ => match self.pod(name) {
+                Ok(pod) => Ok(Source::Pod(pod.namespace.clone(), pod.name.clone())),
+                Err(error) if self.all_pods().any(|pod| pod.name == name) => Err(error),
+                Err(_) => Err(ReferenceError::unknown("pod", name, &self.source_names(name.contains('/')))),
+            },
         }
     }
 
@@ -103,8 +99,11 @@ impl Scenario {
         if same > 1 { format!("{namespace}/{name}") } else { name.to_owned() }
     }
 
-    fn source_names(&self) -> Vec<String> {
-        let pods = self.all_pods().map(|pod| self.short_name(&pod.namespace, &pod.name));
+    /// The sources that there are, pods with their namespace where it is needed or asked for.
+    fn source_names(&self, in_full: bool) -> Vec<String> {
+        let pods = self.all_pods().map(|pod| {
+            if in_full { format!("{}/{}", pod.namespace, pod.name) } else { self.short_name(&pod.namespace, &pod.name) }
+        });
         let nodes = NodeName::ALL.into_iter().map(|node| format!("node/{}", node.as_str()));
         pods.chain(nodes).chain(self.lab.outside.iter().map(|host| format!("outside/{}", host.name))).collect()
     }
@@ -119,23 +118,27 @@ fn resolve<'a, T>(
         Some((namespace, name)) => (Some(namespace), name),
         None => (None, word),
     };
-    let mut matching = all
-        .clone()
-        .filter(|(in_namespace, is_named, _)| *is_named == name && namespace.is_none_or(|wanted| wanted == *in_namespace));
+    let mut matching = all.clone().filter(|(in_namespace, is_named, _)| {
+        *is_named == name && namespace.is_none_or(|wanted| wanted == *in_namespace)
+    });
     match (matching.next(), matching.next()) {
-        (Some((.., found)), None) => Ok(found),
         (Some((first, ..)), Some((second, ..))) if first != second => Err(ReferenceError {
-            message: format!("`{word}` is ambiguous: namespaces `{first}` and `{second}` both have a {kind} of that name"),
+            message: format!(
+                "`{word}` is ambiguous: namespaces `{first}` and `{second}` both have a {kind} of that name"
+            ),
             hint: Some(format!("write `{first}/{name}` or `{second}/{name}`")),
         }),
-        (Some((.., found)), Some(_)) => Ok(found),
+        (Some((.., found)), _) => Ok(found),
         (None, _) => {
-            let known: Vec<String> = all
-                .map(|(namespace, name, _)| match word.contains('/') {
-                    true => format!("{namespace}/{name}"),
-                    false => name.to_owned(),
-                })
+            let mut known: Vec<String> = all
+                .map(
+                    |(in_namespace, name, _)| {
+                        if namespace.is_some() { format!("{in_namespace}/{name}") } else { name.to_owned() }
+                    },
+                )
                 .collect();
+            known.sort();
+            known.dedup();
             Err(ReferenceError::unknown(kind, word, &known))
         }
     }

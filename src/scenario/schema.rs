@@ -19,10 +19,8 @@ const SOURCE: &str = "^(node/(master|worker)|outside/[a-z0-9-]+|([a-z0-9-]+/)?[a
 /// The JSON Schema of scenario files.
 #[must_use]
 pub fn json_schema() -> Value {
-    let mut schema: Value = schemars::generate::SchemaSettings::draft2020_12()
-        .into_generator()
-        .into_root_schema_for::<Scenario>()
-        .into();
+    let mut schema: Value =
+        schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Scenario>().into();
     schema["$id"] = json!(ID);
     schema["title"] = json!("policyprobe scenario");
     if let Some(definitions) = schema.get_mut("$defs").and_then(Value::as_object_mut) {

@@ -8,6 +8,7 @@ use std::{
 use super::{
     Diagnostic, Diagnostics, LoadedScenario,
     diagnostic::nearest,
+    files::is_yaml,
     load::{finish, load_path, shipped},
 };
 
@@ -53,7 +54,7 @@ fn answers_to(loaded: &LoadedScenario, word: &str) -> bool {
 }
 
 fn unknown(word: &str) -> Diagnostic {
-    let looks_like_path = word.contains(['/', '\\']) || word.ends_with(".yaml") || word.ends_with(".yml");
+    let looks_like_path = word.contains(['/', '\\']) || is_yaml(Path::new(word));
     if looks_like_path {
         return Diagnostic::error(word, "there is no such file or folder");
     }

@@ -17,7 +17,8 @@ use crate::{
 struct Cell {
     source: Option<Source>,
     destination: Option<String>,
-    port: Option<Option<u16>>,
+    /// 0 where the target's own port is asked, which the lab decides.
+    port: Option<u16>,
     protocol: Option<Protocol>,
     family: Option<Family>,
     step: Option<usize>,
@@ -46,10 +47,11 @@ fn without(context: &Context<'_>, why: &str) -> Diagnostic {
     )
 }
 
-type Cells = Vec<(Cell, bool, Vec<Segment>)>;
+/// A cell, whether it is allowed, and its place.
+type Placed = (Cell, bool, Vec<Segment>);
 
 /// All cells that are judged, with whether they are allowed, and their place.
-fn cells(scenario: &Scenario) -> Cells {
+fn cells(scenario: &Scenario) -> Vec<Placed> {
     let mut cells = Vec::new();
     for (step_index, step) in scenario.steps.iter().enumerate() {
         for (index, expect) in step.expect.iter().enumerate() {
@@ -102,16 +104,16 @@ fn identity(scenario: &Scenario, to: &Destination) -> String {
 }
 
 /// The port that is asked, where the scenario says it: the first that a pod serves by the protocol.
-fn port(scenario: &Scenario, to: &Destination) -> Option<u16> {
+fn port(scenario: &Scenario, to: &Destination) -> u16 {
     let pod = to.pod.as_deref().and_then(|name| scenario.pod(name).ok());
     let outside = to.outside.as_deref().and_then(|name| scenario.outside_host(name).ok());
     let ports = pod.map(|pod| &pod.ports).or(outside.map(|host| &host.ports));
     let first = ports.and_then(|ports| ports.iter().find(|spec| spec.protocol == to.protocol));
-    to.port.or(first.map(|spec| spec.port))
+    to.port.or(first.map(|spec| spec.port)).unwrap_or(0)
 }
 
 /// Whether two cells of opposite expectation differ in one thing alone: with that one thing struck out they are equal.
-fn has_contrast(cells: &Cells) -> bool {
+fn has_contrast(cells: &[Placed]) -> bool {
     let strike: [fn(&mut Cell); 6] = [
         |cell| cell.source = None,
         |cell| cell.destination = None,
@@ -134,8 +136,8 @@ fn has_contrast(cells: &Cells) -> bool {
 }
 
 /// Warns of denials that no earlier step shows to be possible: their windows cannot be calibrated.
-fn unseen(context: &Context<'_>, cells: &Cells, faults: &mut Vec<Diagnostic>) {
-    let mut steps: BTreeMap<Option<usize>, Vec<&(Cell, bool, Vec<Segment>)>> = BTreeMap::new();
+fn unseen(context: &Context<'_>, cells: &[Placed], faults: &mut Vec<Diagnostic>) {
+    let mut steps: BTreeMap<Option<usize>, Vec<&Placed>> = BTreeMap::new();
     for entry in cells {
         steps.entry(entry.0.step).or_default().push(entry);
     }

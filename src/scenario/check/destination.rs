@@ -78,7 +78,9 @@ pub(super) fn check(context: &Context<'_>, expect: &Expect, at: &[Segment], faul
 fn not_one(context: &Context<'_>, targets: &[&str], at: &[Segment]) -> Diagnostic {
     if targets.len() > 1 {
         let list = targets.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
-        let fault = context.document.error_at_key(&at_path![at; targets[1]], format!("a destination has one target, and this one has {list}"));
+        let fault = context
+            .document
+            .error_at_key(&at_path![at; targets[1]], format!("a destination has one target, and this one has {list}"));
         return fault.hint("write an expectation for each");
     }
     let empty = TARGETS.into_iter().find(|name| context.document.get(&at_path![at; *name]) == Some(&Value::Null));
@@ -107,9 +109,7 @@ fn served(
         Protocol::Udp => "UDP",
         Protocol::Sctp => "SCTP",
     };
-    let serves = ports
-        .iter()
-        .any(|spec| spec.protocol == to.protocol && to.port.is_none_or(|port| port == spec.port));
+    let serves = ports.iter().any(|spec| spec.protocol == to.protocol && to.port.is_none_or(|port| port == spec.port));
     if serves || to.port == Some(0) {
         return None;
     }
@@ -117,7 +117,10 @@ fn served(
     let (field, asked) = if to.port.is_some() { ("port", asked) } else { ("protocol", " port".to_owned()) };
     let all = ports.iter().map(|spec| format!("{}/{}", spec.port, name(spec.protocol))).collect::<Vec<_>>();
     let fault = context.error(&at_path![at; field], format!("{who} serves no {}{asked}", name(to.protocol)));
-    Some(fault.hint(format!("it serves {}; add what is missing to its `ports`", if all.is_empty() { "nothing".into() } else { all.join(", ") })))
+    Some(fault.hint(format!(
+        "it serves {}; add what is missing to its `ports`",
+        if all.is_empty() { "nothing".into() } else { all.join(", ") }
+    )))
 }
 
 /// Headers go into a request as they stand: nothing may end a line.

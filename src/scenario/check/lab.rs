@@ -82,7 +82,8 @@ fn services(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
         if service.selector.is_empty() {
             faults.push(context.error(&at_path![at; "selector"], "the Service selects no pods: its selector is empty"));
         } else if context.scenario.all_pods().find(behind).is_none() {
-            let message = format!("no pod of namespace `{}` has the labels that the Service selects", service.namespace);
+            let message =
+                format!("no pod of namespace `{}` has the labels that the Service selects", service.namespace);
             faults.push(context.warning(&at_path![at; "selector"], message));
         }
     }
@@ -99,7 +100,8 @@ fn pod<'a>(
         faults.push(context.error(&at_path![at; "name"], message));
     }
     if !taken.insert((&spec.namespace, &spec.name)) {
-        let fault = context.error(&at_path![at; "name"], format!("namespace `{}` has two pods `{}`", spec.namespace, spec.name));
+        let fault = context
+            .error(&at_path![at; "name"], format!("namespace `{}` has two pods `{}`", spec.namespace, spec.name));
         faults.push(fault.hint("a step that makes a pod anew says `recreate:`"));
     }
     namespace(context, &spec.namespace, &at_path![at; "namespace"], faults);

@@ -48,7 +48,8 @@ pub(crate) fn check(document: &Document<'_>, policy: &NetworkPolicy, faults: &mu
         check.ports(rule.ports.as_deref(), &at);
         check.peers(rule.to.as_deref(), &at, "to");
     }
-    for (field, kind, used) in [("ingress", "Ingress", spec.ingress.is_some()), ("egress", "Egress", spec.egress.is_some())]
+    for (field, kind, used) in
+        [("ingress", "Ingress", spec.ingress.is_some()), ("egress", "Egress", spec.egress.is_some())]
     {
         if used && !types.is_empty() && !types.iter().any(|listed| listed == kind) {
             let message = format!("the `{field}` rules have no effect: `policyTypes` does not list `{kind}`");
@@ -84,7 +85,9 @@ impl Check<'_> {
         }
         for (index, requirement) in selector.match_expressions.iter().flatten().enumerate() {
             let at = at_path![at; "matchExpressions", index];
-            if let Err(message) = names::label_key(&requirement.key) {
+            if requirement.key.is_empty() {
+                self.error(&at_path![at; "key"], "the requirement has no `key`");
+            } else if let Err(message) = names::label_key(&requirement.key) {
                 self.error(&at_path![at; "key"], message);
             }
             let values = requirement.values.as_deref().unwrap_or_default();
@@ -92,13 +95,16 @@ impl Check<'_> {
                 "In" | "NotIn" if values.is_empty() => {
                     self.error(&at_path![at; "values"], format!("`{}` needs values", requirement.operator));
                 }
-                "In" | "NotIn" => {}
                 "Exists" | "DoesNotExist" if !values.is_empty() => {
                     self.error(&at_path![at; "values"], format!("`{}` takes no values", requirement.operator));
                 }
-                "Exists" | "DoesNotExist" => {}
+                "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
                 other => {
-                    let fault = self.document.error(&at_path![at; "operator"], format!("`{other}` is no operator"));
+                    let message = match other {
+                        "" => "the requirement has no `operator`".to_owned(),
+                        other => format!("`{other}` is no operator"),
+                    };
+                    let fault = self.document.error(&at_path![at; "operator"], message);
                     let near = nearest(other, ["In", "NotIn", "Exists", "DoesNotExist"]);
                     let all = "it is `In`, `NotIn`, `Exists` or `DoesNotExist`".to_owned();
                     self.faults.push(fault.hint(near.map_or(all, did_you_mean)));
@@ -154,10 +160,8 @@ impl Check<'_> {
     fn peers(&mut self, peers: Option<&[NetworkPolicyPeer]>, rule: &[Segment], field: &str) {
         for (index, peer) in peers.into_iter().flatten().enumerate() {
             let at = at_path![rule; field, index];
-            let selectors = [
-                ("podSelector", peer.pod_selector.as_ref()),
-                ("namespaceSelector", peer.namespace_selector.as_ref()),
-            ];
+            let selectors =
+                [("podSelector", peer.pod_selector.as_ref()), ("namespaceSelector", peer.namespace_selector.as_ref())];
             for (name, selector) in selectors {
                 if let Some(selector) = selector {
                     self.selector(selector, &at_path![at; name]);
@@ -167,7 +171,8 @@ impl Check<'_> {
             match &peer.ip_block {
                 Some(block) => {
                     if any_selector {
-                        let fault = self.document.error(&at_path![at; "ipBlock"], "an `ipBlock` cannot stand with selectors");
+                        let fault =
+                            self.document.error(&at_path![at; "ipBlock"], "an `ipBlock` cannot stand with selectors");
                         self.faults.push(fault.hint("make it a list entry of its own: the entries are alternatives"));
                     }
                     self.ip_block(block, &at_path![at; "ipBlock"]);
@@ -196,6 +201,10 @@ impl Check<'_> {
 
     /// The network that the API server reads, which forgives leading zeros and host bits.
     fn cidr(&mut self, text: &str, at: &[Segment]) -> Option<IpNet> {
+        if text.is_empty() {
+            self.error(at, "the block has no `cidr`");
+            return None;
+        }
         let Some(network) = parse_cidr(text) else {
             let fault = self.document.error(at, format!("`{text}` is no CIDR"));
             let bare: Option<IpAddr> = text.parse().ok();

@@ -75,7 +75,8 @@ impl StepCheck<'_> {
                 for manifest in self.context.manifests.get(file).into_iter().flatten() {
                     if !self.context.scenario.has_namespace(&manifest.namespace) && manifest.kind != "Namespace" {
                         let what = format!("{} `{}` of `{file}`", manifest.kind, manifest.name);
-                        let message = format!("{what} is in namespace `{}`, which the lab does not have", manifest.namespace);
+                        let message =
+                            format!("{what} is in namespace `{}`, which the lab does not have", manifest.namespace);
                         let hint = format!("add `{}: {{}}` to `lab.namespaces`", manifest.namespace);
                         faults.push(self.context.error(&at, message).hint(hint));
                     }
@@ -130,7 +131,8 @@ impl StepCheck<'_> {
     /// A fault where a pod is only created by a later step.
     fn not_yet(&self, namespace: &str, name: &str, at: &[Segment]) -> Option<Diagnostic> {
         let steps = self.context.scenario.steps.get(self.index + 1..).unwrap_or_default();
-        let later = steps.iter().find(|step| step.create.iter().any(|pod| pod.namespace == namespace && pod.name == name));
+        let later =
+            steps.iter().find(|step| step.create.iter().any(|pod| pod.namespace == namespace && pod.name == name));
         later.map(|step| {
             self.context.error(at, format!("the pod `{name}` is not there yet: step `{}` creates it", step.name))
         })

@@ -1,11 +1,13 @@
 //! Tests of the loader as a whole: bad inputs and what is said of them, hostile inputs, and the shipped scenarios.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-mod faults;
 mod files;
 mod manifests;
+mod meaning;
+mod policies;
 mod properties;
 mod shipped;
+mod syntax;
 
 use std::{fs, path::Path};
 

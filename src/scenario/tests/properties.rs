@@ -1,14 +1,16 @@
 //! Whatever is in a file, loading it ends with scenarios or with faults, never with a panic.
 
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
-use super::{super::shipped, faults_of, folder};
+use super::{super::shipped, faults_of};
 
 /// Pieces that mean something to YAML or to a scenario.
 const PIECES: [&str; 40] = [
-    ":", "- ", "\n", "  ", "\t", "{", "}", "[", "]", "&a ", "*a", "!!str ", "!x ", "|\n", ">\n", "\"", "'", "---\n", "...\n",
-    "#", "<<: ", "? ", "null", "~", "0", "-1", "70000", "1e999", ".nan", "é", "\u{0}", "id", "steps", "expect", "to",
-    "metadata", "except", "ports", "endPort", "cidr",
+    ":", "- ", "\n", "  ", "\t", "{", "}", "[", "]", "&a ", "*a", "!!str ", "!x ", "|\n", ">\n", "\"", "'", "---\n",
+    "...\n", "#", "<<: ", "? ", "null", "~", "0", "-1", "70000", "1e999", ".nan", "é", "\u{0}", "id", "steps",
+    "expect", "to", "metadata", "except", "ports", "endPort", "cidr",
 ];
 
 fn mutate(text: &str, edits: &[(prop::sample::Index, usize, usize)]) -> String {
@@ -57,12 +59,11 @@ fn bombs_and_depth_are_refused() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {
         let inner = vec![format!("*a{}", level - 1); 10].join(", ");
-        bomb.push_str(&format!("a{level}: &a{level} [{inner}]\n"));
+        writeln!(bomb, "a{level}: &a{level} [{inner}]").unwrap();
     }
     assert!(faults_of(&[("s.yaml", &bomb)]).contains("this is no YAML that can be used"));
     let deep = format!("id: {}{}", "[".repeat(5_000), "]".repeat(5_000));
     assert!(faults_of(&[("s.yaml", &deep)]).contains("this is no YAML that can be used"));
-    let deep: String = (0..3_000).map(|depth| format!("{}a:\n", " ".repeat(depth % 400))).collect();
-    drop(folder(&[]));
-    assert!(!faults_of(&[("s.yaml", &deep)]).is_empty());
+    let deep: String = (0..400).flat_map(|depth| [" ".repeat(depth), "a:\n".to_owned()]).collect();
+    assert!(faults_of(&[("s.yaml", &deep)]).contains("this is no YAML that can be used"));
 }
