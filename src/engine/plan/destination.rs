@@ -274,7 +274,8 @@ fn service_place(scenario: &Scenario, world: &World, to: &Destination, word: &st
 
 fn first_port(ports: &[PortSpec], protocol: Protocol, name: &str) -> Result<u16, Fault> {
     ports.iter().find(|port| port.protocol == protocol).map(|port| port.port).ok_or_else(|| {
-        Fault::new(format!("`{name}` serves nothing over {}", format!("{protocol:?}").to_uppercase())).hint("say which `port` is meant")
+        Fault::new(format!("`{name}` serves nothing over {}", format!("{protocol:?}").to_uppercase()))
+            .hint("say which `port` is meant")
     })
 }
 
