@@ -1,6 +1,7 @@
 //! The simulator's properties, over random small worlds.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(unreachable_pub, reason = "the modules of a test target are read by nobody else")]
 
 mod naive;
 mod worlds;
@@ -105,8 +106,8 @@ proptest! {
             NetworkPolicySpec { pod_selector: Some(selector.clone()), policy_types: both(), ..spec }
         };
         let (one, two) = (pinned(one), pinned(two));
-        let ingress: Vec<NetworkPolicyIngressRule> = [&one, &two].into_iter().flat_map(|spec| spec.ingress.clone()).flatten().collect();
-        let egress: Vec<NetworkPolicyEgressRule> = [&one, &two].into_iter().flat_map(|spec| spec.egress.clone()).flatten().collect();
+        let ingress: Vec<NetworkPolicyIngressRule> = [&one, &two].into_iter().filter_map(|spec| spec.ingress.clone()).flatten().collect();
+        let egress: Vec<NetworkPolicyEgressRule> = [&one, &two].into_iter().filter_map(|spec| spec.egress.clone()).flatten().collect();
         let joined = NetworkPolicySpec { ingress: Some(ingress), egress: Some(egress), ..one.clone() };
         let with = |specs: Vec<NetworkPolicySpec>| {
             let mut cluster = world.cluster();

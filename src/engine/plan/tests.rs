@@ -1,6 +1,6 @@
 //! Plans of small scenarios, written as YAML-like JSON.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "tests hand over literals")]
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
