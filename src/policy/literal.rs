@@ -76,15 +76,14 @@ fn rewrite_match_expressions(fields: &mut Map<String, Value>, literal: &impl Fn(
 }
 
 fn replace(value: Option<&mut Value>, literal: &impl Fn(&str) -> String) {
-    if let Some(name) = value {
-        if let Some(logical) = name.as_str() {
-            *name = Value::String(literal(logical));
-        }
+    if let Some(name) = value
+        && let Some(logical) = name.as_str()
+    {
+        *name = Value::String(literal(logical));
     }
 }
 
 #[cfg(test)]
-#[expect(clippy::needless_pass_by_value, reason = "tests hand over literals")]
 mod tests {
     use serde_json::json;
 

@@ -99,7 +99,7 @@ proptest! {
     fn two_policies_are_one_with_all_their_rules(
         world in worlds(),
         selector in selectors(),
-        (one, two) in (specs(vec![[10, 244, 0, 2].into()]), specs(vec![[203, 0, 113, 10].into()])),
+        (one, two) in (specs(&[[10, 244, 0, 2].into()]), specs(&[[203, 0, 113, 10].into()])),
     ) {
         let both = || Some(vec!["Ingress".to_owned(), "Egress".to_owned()]);
         let pinned = |spec: NetworkPolicySpec| {

@@ -63,7 +63,7 @@ impl RandomWorld {
 pub fn worlds() -> impl Strategy<Value = RandomWorld> {
     labs().prop_flat_map(|lab| {
         let addresses = addresses(&plan::world(&lab));
-        policies(addresses).prop_map(move |policies| RandomWorld { lab: lab.clone(), policies })
+        policies(&addresses).prop_map(move |policies| RandomWorld { lab: lab.clone(), policies })
     })
 }
 
@@ -102,7 +102,7 @@ pub fn labs() -> impl Strategy<Value = LabSpec> {
 }
 
 /// Up to three random policies about these addresses.
-pub fn policies(addresses: Vec<IpAddr>) -> impl Strategy<Value = Vec<NetworkPolicy>> {
+pub fn policies(addresses: &[IpAddr]) -> impl Strategy<Value = Vec<NetworkPolicy>> + use<> {
     vec((select(&NAMESPACES[..]), specs(addresses)), 0..=3).prop_map(|policies| {
         policies.into_iter().enumerate().map(|(index, (namespace, spec))| policy(namespace, index, spec)).collect()
     })
@@ -119,10 +119,10 @@ pub fn policy(namespace: &str, index: usize, spec: NetworkPolicySpec) -> Network
 }
 
 /// Random policies' specs.
-pub fn specs(addresses: Vec<IpAddr>) -> impl Strategy<Value = NetworkPolicySpec> {
+pub fn specs(addresses: &[IpAddr]) -> impl Strategy<Value = NetworkPolicySpec> + use<> {
     let types = option::weighted(0.8, subsequence(vec!["Ingress".to_owned(), "Egress".to_owned()], 1..=2));
     let rules =
-        || option::weighted(0.8, vec((option::weighted(0.9, vec(peers(addresses.clone()), 0..=2)), entries()), 0..=2));
+        || option::weighted(0.8, vec((option::weighted(0.9, vec(peers(addresses.to_vec()), 0..=2)), entries()), 0..=2));
     (selectors(), types, rules(), rules()).prop_map(|(pod_selector, policy_types, ingress, egress)| NetworkPolicySpec {
         pod_selector: Some(pod_selector),
         policy_types,
