@@ -11,7 +11,7 @@ use crate::{
         plan::{self, CellOracle, StepOracle},
     },
     policy::Decision,
-    scenario::{LoadedScenario, Step},
+    scenario::{self, LoadedScenario, Step},
 };
 
 const BOLD: Style = Style::new().bold();
@@ -40,8 +40,19 @@ pub struct Explanation {
     pub agrees: bool,
 }
 
+/// Explains; returns the exit code.
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    match scenario::select(&args.scenarios) {
+        Ok(scenarios) => show(args, &scenarios),
+        Err(faults) => {
+            anstream::eprintln!("{}\n", faults.styled());
+            Ok(USAGE)
+        }
+    }
+}
+
 /// Prints the explanations of the scenarios. The exit code is [`USAGE`] where one contradicts the simulator.
-pub fn show(args: &Args, scenarios: &[LoadedScenario]) -> anyhow::Result<u8> {
+fn show(args: &Args, scenarios: &[LoadedScenario]) -> anyhow::Result<u8> {
     let mut agrees = true;
     for (index, loaded) in scenarios.iter().enumerate() {
         let explanation = explain(loaded, args.step)?;
@@ -179,7 +190,7 @@ mod tests {
             ],
         });
         let scenario = serde_json::from_value(scenario).unwrap();
-        LoadedScenario { path: PathBuf::from("lab.yaml"), shipped: false, scenario, manifests }
+        LoadedScenario { path: PathBuf::from("lab.yaml"), shipped: false, scenario, manifests, warnings: Vec::new() }
     }
 
     fn plain(only: Option<usize>) -> (String, bool) {

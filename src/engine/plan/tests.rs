@@ -34,7 +34,7 @@ fn loaded(scenario: Value, manifests: &[(&str, Value)]) -> LoadedScenario {
     fields.entry("id").or_insert(json!("s"));
     fields.entry("title").or_insert(json!("S"));
     let scenario = serde_json::from_value(scenario).unwrap();
-    LoadedScenario { path: PathBuf::from("s.yaml"), shipped: false, scenario, manifests: files }
+    LoadedScenario { path: PathBuf::from("s.yaml"), shipped: false, scenario, manifests: files, warnings: Vec::new() }
 }
 
 fn policy(name: &str, spec: Value) -> Value {
