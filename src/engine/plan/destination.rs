@@ -98,7 +98,7 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
         text.push_str(path);
     }
     for (key, value) in &to.headers {
-        text.push_str(&format!(" [{key}: {value}]"));
+        text.extend([" [", key, ": ", value, "]"]);
     }
     let mut needs: BTreeSet<Need> = place.need.into_iter().collect();
     if by_name {
@@ -238,8 +238,8 @@ fn place(scenario: &Scenario, world: &World, to: &Destination) -> Result<Place, 
 const APISERVER_PORT: u16 = 6443;
 
 fn pod_place(pod: &WorldPod, name: String, port: u16, family: Family) -> Place {
-    let PodSpec { namespace, name: pod_name, host_network, .. } = &pod.spec;
-    let server = ServerId::Pod(namespace.clone(), pod_name.clone());
+    let PodSpec { namespace, name: own_name, host_network, .. } = &pod.spec;
+    let server = ServerId::Pod(namespace.clone(), own_name.clone());
     Place {
         address: of_family(&pod.addresses, family),
         need: host_network.then_some(Need::HostNetwork),
@@ -248,15 +248,15 @@ fn pod_place(pod: &WorldPod, name: String, port: u16, family: Family) -> Place {
 }
 
 /// A Service with one pod behind it. It is asked by name, because a world knows no Service's address.
-fn service_place(scenario: &Scenario, world: &World, to: &Destination, word: &str) -> Result<Place, Fault> {
-    let spec = service(scenario, word)?;
+fn service_place(scenario: &Scenario, world: &World, to: &Destination, asked: &str) -> Result<Place, Fault> {
+    let spec = service(scenario, asked)?;
     let selected = |pod: &&WorldPod| {
         let labels = &pod.spec.labels;
         pod.spec.namespace == spec.namespace && spec.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
     };
     let pods: Vec<_> = world.pods.iter().filter(selected).collect();
     let [pod] = pods.as_slice() else {
-        return Err(Fault::new(format!("the Service `{word}` has {} pods behind it", pods.len()))
+        return Err(Fault::new(format!("the Service `{asked}` has {} pods behind it", pods.len()))
             .hint("a probe proves the identity of one server: select exactly one pod"));
     };
     let port = to.port.unwrap_or(spec.port);
@@ -274,7 +274,8 @@ fn service_place(scenario: &Scenario, world: &World, to: &Destination, word: &st
 
 fn first_port(ports: &[PortSpec], protocol: Protocol, name: &str) -> Result<u16, Fault> {
     ports.iter().find(|port| port.protocol == protocol).map(|port| port.port).ok_or_else(|| {
-        Fault::new(format!("`{name}` serves nothing over {}", format!("{protocol:?}").to_uppercase())).hint("say which `port` is meant")
+        Fault::new(format!("`{name}` serves nothing over {}", format!("{protocol:?}").to_uppercase()))
+            .hint("say which `port` is meant")
     })
 }
 

@@ -1,6 +1,6 @@
 //! Plans of small scenarios, written as YAML-like JSON.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "tests hand over literals")]
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
@@ -34,7 +34,7 @@ fn loaded(scenario: Value, manifests: &[(&str, Value)]) -> LoadedScenario {
     fields.entry("id").or_insert(json!("s"));
     fields.entry("title").or_insert(json!("S"));
     let scenario = serde_json::from_value(scenario).unwrap();
-    LoadedScenario { path: PathBuf::from("s.yaml"), shipped: false, scenario, manifests: files }
+    LoadedScenario { path: PathBuf::from("s.yaml"), shipped: false, scenario, manifests: files, warnings: Vec::new() }
 }
 
 fn policy(name: &str, spec: Value) -> Value {
