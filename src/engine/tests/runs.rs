@@ -296,8 +296,9 @@ async fn a_cancelled_run_tears_down_and_ends_with_130() {
     for after in [1, 5, 100, 400] {
         let cancel = CancellationToken::new();
         let trigger = cancel.clone();
+        let options = Options::default();
         let (ran, ()) = tokio::join!(
-            go_until(Faults::default(), &Options::default(), document("address"), &cancel),
+            go_until(Faults::default(), &options, document("address"), &cancel),
             async move {
                 tokio::time::sleep(Duration::from_millis(after)).await;
                 trigger.cancel();
