@@ -5,5 +5,3 @@ mod model;
 
 pub use loaded::*;
 pub use model::*;
-
-pub use crate::metadata::Cloud;
