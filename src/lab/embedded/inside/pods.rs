@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::{
     dns::{self, Zone},
-    net::Host,
+    net::{Host, Way},
     plumbing::{self, Backbone, Node},
     serve::{self, Log},
     topo,
@@ -135,6 +135,10 @@ impl Metadata {
         let address = serve::address(cloud)?;
         let host = plumbing::closed().await?;
         plumbing::hang(&host, address, &backbone.router, topo::METADATA_DEVICE, topo::ROUTER).await?;
+        for node in &backbone.nodes {
+            let way = Way { to: (address, 32), via: Some(node.plan.router), dev: topo::ROUTER_DEVICE };
+            node.host.route(way, None).await?;
+        }
         let listener = host.listen(METADATA_PORT).await?;
         let identity = serve::metadata_identity(cloud, run);
         let (log, servers) = (Log::default(), JoinSet::new());
