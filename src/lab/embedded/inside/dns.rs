@@ -26,15 +26,16 @@ const TTL: u32 = 5;
 const IDLE: Duration = Duration::from_secs(10);
 
 /// What the lab's DNS knows.
-pub(super) fn zone(cloud: Option<Cloud>) -> Zone {
+pub(super) fn zone(cloud: Option<Cloud>) -> anyhow::Result<Zone> {
     let mut names = BTreeMap::from([
         (ALWAYS.to_owned(), topo::APISERVER),
         ("kube-dns.kube-system.svc.cluster.local".to_owned(), topo::COREDNS),
     ]);
-    for cloud in cloud {
-        names.extend(serve::hosts(cloud).iter().map(|host| ((*host).to_owned(), serve::address(cloud))));
+    if let Some(cloud) = cloud {
+        let address = serve::address(cloud)?;
+        names.extend(cloud.definition().hosts.iter().map(|host| ((*host).to_owned(), address)));
     }
-    Arc::new(names)
+    Ok(Arc::new(names))
 }
 
 /// The answer to a message; none where the message is not worth one.
@@ -123,7 +124,7 @@ mod tests {
     fn ask(name: &str, kind: RecordType) -> Message {
         let mut request = Message::query();
         request.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
-        let answer = answer(&request.to_vec().unwrap(), &zone(Some(Cloud::Gcp))).unwrap();
+        let answer = answer(&request.to_vec().unwrap(), &zone(Some(Cloud::Gcp)).unwrap()).unwrap();
         let response = Message::from_vec(&answer).unwrap();
         assert_eq!((response.metadata.id, &response.queries), (request.metadata.id, &request.queries));
         response
@@ -147,15 +148,15 @@ mod tests {
 
     #[test]
     fn without_a_cloud_there_is_no_metadata_server_to_find() {
-        assert!(!zone(None).contains_key("metadata.google.internal"));
+        assert!(!zone(None).unwrap().contains_key("metadata.google.internal"));
     }
 
     #[test]
     fn what_is_no_query_gets_no_answer() {
-        assert!(answer(b"", &zone(None)).is_none());
+        assert!(answer(b"", &zone(None).unwrap()).is_none());
         let response = Message::response(1, OpCode::Query).to_vec().unwrap();
-        assert!(answer(&response, &zone(None)).is_none());
-        let empty = answer(&Message::query().to_vec().unwrap(), &zone(None)).unwrap();
+        assert!(answer(&response, &zone(None).unwrap()).is_none());
+        let empty = answer(&Message::query().to_vec().unwrap(), &zone(None).unwrap()).unwrap();
         assert_eq!(Message::from_vec(&empty).unwrap().metadata.response_code, ResponseCode::FormErr);
     }
 }

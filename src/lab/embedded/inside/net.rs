@@ -25,8 +25,10 @@ use tokio::{
 };
 
 /// Settings that a new namespace would take from the host's, or that the kernel has off.
-const SETTINGS: [(&str, &str); 3] = [
+const SETTINGS: [(&str, &str); 4] = [
     ("/proc/sys/net/ipv4/ip_forward", "1"),
+    // An "unreachable" that is held back would look like a time-out.
+    ("/proc/sys/net/ipv4/icmp_ratelimit", "0"),
     ("/proc/sys/net/ipv4/conf/all/rp_filter", "0"),
     ("/proc/sys/net/ipv4/conf/default/rp_filter", "0"),
 ];

@@ -10,7 +10,7 @@ use tokio::{task::JoinSet, try_join};
 use super::{
     net::{Host, Way},
     safe,
-    serve::{self, Content, Log},
+    serve::{self, Log},
     topo::{self, LEAF_DEVICE, LINK_LENGTH, NodePlan, PEER_DEVICE, ROUTER_DEVICE},
 };
 use crate::{
@@ -113,7 +113,7 @@ async fn node(name: NodeName) -> anyhow::Result<Node> {
     let servers = JoinSet::new();
     let mut node = Node { name, host, plan, log, has_rules: AtomicBool::new(false), servers };
     let identity = node.identity();
-    serve::serve(&mut node.servers, vec![listener], &identity, Content::Echo, &node.log);
+    serve::serve(&mut node.servers, vec![listener], &identity, serve::echo(&identity), &node.log);
     Ok(node)
 }
 

@@ -7,9 +7,9 @@ use tokio::task::JoinSet;
 
 use super::{
     dns::{self, Zone},
-    net::Host,
+    net::{Host, Way},
     plumbing::{self, Backbone, Node},
-    serve::{self, Content, Log},
+    serve::{self, Log},
     topo,
 };
 use crate::{
@@ -40,7 +40,8 @@ impl LivePod {
         let mut pod = Self { address, device, host: Host::new().await?, log, servers: JoinSet::new(), spec };
         plumbing::hang(&pod.host, address, &node.host, &pod.device, node.plan.gateway).await?;
         let listeners = listeners(&pod.host, &pod.spec.ports).await?;
-        serve::serve(&mut pod.servers, listeners, &pod.identity(), Content::Echo, &pod.log);
+        let identity = pod.identity();
+        serve::serve(&mut pod.servers, listeners, &identity, serve::echo(&identity), &pod.log);
         Ok(pod)
     }
 
@@ -104,7 +105,8 @@ impl Outside {
         plumbing::hang(&host, address, &backbone.router, &device, topo::ROUTER).await?;
         let mut outside = Self { name: spec.name.clone(), host, log, address, servers };
         let listeners = listeners(&outside.host, &spec.ports).await?;
-        serve::serve(&mut outside.servers, listeners, &outside.identity(), Content::Echo, &outside.log);
+        let identity = outside.identity();
+        serve::serve(&mut outside.servers, listeners, &identity, serve::echo(&identity), &outside.log);
         Ok(outside)
     }
 
@@ -130,15 +132,19 @@ pub(super) struct Metadata {
 impl Metadata {
     /// Starts a cloud's server above the router.
     pub(super) async fn start(cloud: Cloud, run: &str, backbone: &Backbone) -> anyhow::Result<Self> {
-        let address = serve::address(cloud);
+        let address = serve::address(cloud)?;
         let host = plumbing::closed().await?;
         plumbing::hang(&host, address, &backbone.router, topo::METADATA_DEVICE, topo::ROUTER).await?;
+        for node in &backbone.nodes {
+            let way = Way { to: (address, 32), via: Some(node.plan.router), dev: topo::ROUTER_DEVICE };
+            node.host.route(way, None).await?;
+        }
         let listener = host.listen(METADATA_PORT).await?;
         let identity = serve::metadata_identity(cloud, run);
         let (log, servers) = (Log::default(), JoinSet::new());
         let mut metadata = Self { cloud, identity, address, log, _host: host, servers };
-        let content = Content::Metadata(cloud);
-        serve::serve(&mut metadata.servers, vec![listener], &metadata.identity, content, &metadata.log);
+        let handler = serve::metadata(cloud, run);
+        serve::serve(&mut metadata.servers, vec![listener], &metadata.identity, handler, &metadata.log);
         Ok(metadata)
     }
 
@@ -170,7 +176,7 @@ fn outside_address(spec: &OutsideSpec, index: u32) -> anyhow::Result<Ipv4Addr> {
     if topo::OWN_NETWORKS.into_iter().any(inside) || address.is_unspecified() {
         return Err(refuse(spec, "the embedded lab uses that address itself; 203.0.113.0/24 is free"));
     }
-    if serve::is_metadata_address(address) {
+    if serve::is_metadata_address(address.into()) {
         return Err(refuse(spec, "that is a metadata server's address; `metadata: gcp` puts one there"));
     }
     Ok(address)

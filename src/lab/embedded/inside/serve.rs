@@ -1,82 +1,57 @@
 //! What answers in the lab: the one place that knows the servers of [`crate::http`] and [`crate::metadata`].
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
-use tokio::{io::{AsyncReadExt, AsyncWriteExt}, net::TcpListener, task::JoinSet};
+use anyhow::Context;
+use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::{http::{NONCE, SERVER}, scenario::Cloud};
+use crate::{
+    http::{Echo, Handler, Server},
+    metadata::Cloud,
+};
 
-/// The nonces that a server has seen.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Log(Arc<std::sync::Mutex<std::collections::BTreeSet<String>>>);
+pub(super) use crate::{
+    http::Log,
+    metadata::{guarded_prefixes, is_metadata_address},
+};
 
-impl Log {
-    pub(super) fn nonces(&self) -> std::collections::BTreeSet<String> {
-        self.0.lock().expect("never poisoned").clone()
-    }
-}
-
-/// The networks that lead to a real metadata server somewhere.
-pub(super) fn guarded_prefixes() -> impl Iterator<Item = (std::net::IpAddr, u8)> {
-    [(std::net::IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16), (Ipv4Addr::new(169, 254, 169, 254).into(), 32)].into_iter()
-}
-
-/// The names of a cloud's metadata server.
-pub(super) fn hosts(cloud: Cloud) -> &'static [&'static str] {
-    match cloud {
-        Cloud::Gcp => &["metadata.google.internal"],
-    }
-}
-
-/// A cloud's metadata address.
-pub(super) fn address(cloud: Cloud) -> Ipv4Addr {
-    match cloud {
-        Cloud::Gcp => Ipv4Addr::new(169, 254, 169, 254),
-    }
-}
-
-/// What a server serves.
-#[derive(Clone, Copy)]
-pub(super) enum Content {
-    Echo,
-    Metadata(Cloud),
-}
-
-/// Serves on these listeners until the set is dropped.
-pub(super) fn serve(tasks: &mut JoinSet<()>, listeners: Vec<TcpListener>, identity: &str, content: Content, log: &Log) {
-    for listener in listeners {
-        let (log, identity) = (log.clone(), identity.to_owned());
-        let _ = content;
-        tasks.spawn(async move {
-            loop {
-                let Ok((mut stream, _)) = listener.accept().await else { continue };
-                let (log, identity) = (log.clone(), identity.clone());
-                tokio::spawn(async move {
-                    let mut head = Vec::new();
-                    while !head.ends_with(b"\r\n\r\n") {
-                        let Ok(byte) = stream.read_u8().await else { return };
-                        head.push(byte);
-                    }
-                    let head = String::from_utf8_lossy(&head).into_owned();
-                    let nonce = head.lines().filter_map(|l| l.split_once(": ")).find(|(k, _)| k.eq_ignore_ascii_case(NONCE));
-                    let nonce = nonce.map(|(_, v)| v.to_owned()).unwrap_or_default();
-                    log.0.lock().expect("never poisoned").insert(nonce.clone());
-                    let answer = format!("HTTP/1.1 200 OK\r\n{NONCE}: {nonce}\r\n{SERVER}: {identity}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{identity}\n", identity.len() + 1);
-                    let _ = stream.write_all(answer.as_bytes()).await;
-                });
-            }
-        });
-    }
-}
-
-/// Whether a real metadata server may be at an address.
-pub(super) fn is_metadata_address(address: Ipv4Addr) -> bool {
-    address.is_link_local()
+/// A cloud's metadata address: the one for IPv4.
+pub(super) fn address(cloud: Cloud) -> anyhow::Result<Ipv4Addr> {
+    let v4 = cloud.definition().addresses.iter().find_map(|address| match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    });
+    v4.with_context(|| format!("the metadata server of {cloud} has no IPv4 address"))
 }
 
 /// What a cloud's server says that it is.
 pub(super) fn metadata_identity(cloud: Cloud, run: &str) -> String {
-    match cloud {
-        Cloud::Gcp => format!("metadata/gcp/{run}"),
+    format!("metadata/{cloud}/{run}")
+}
+
+/// What a pod, a node or a host outside answers: its identity.
+pub(super) fn echo(identity: &str) -> Arc<dyn Handler> {
+    Arc::new(Echo::new(identity))
+}
+
+/// What a cloud's server answers, with secrets that name the run.
+pub(super) fn metadata(cloud: Cloud, run: &str) -> Arc<dyn Handler> {
+    Arc::from((cloud.definition().server)(run))
+}
+
+/// Serves on these listeners until the set is dropped.
+pub(super) fn serve(
+    servers: &mut JoinSet<()>,
+    listeners: Vec<TcpListener>,
+    identity: &str,
+    handler: Arc<dyn Handler>,
+    log: &Log,
+) {
+    let server = Arc::new(Server { identity: identity.to_owned(), handler, log: log.clone() });
+    for listener in listeners {
+        servers.spawn(server.clone().serve(listener));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write,
     net::IpAddr,
     sync::Arc,
 };
@@ -67,7 +66,7 @@ impl Stage {
                 None => Ok(None),
             }
         };
-        let coredns = LivePod::coredns(backbone.node(NodeName::Master), dns::zone(spec.metadata));
+        let coredns = LivePod::coredns(backbone.node(NodeName::Master), dns::zone(spec.metadata)?);
         let (pods, outside, metadata, coredns) = try_join!(
             async { starting(try_join_all(pods).await, "a pod") },
             async { starting(try_join_all(outside).await, "an outside host") },
@@ -246,10 +245,10 @@ impl Stage {
         let _state: MutexGuard<'_, State> = self.state.lock().await;
         let mut text = String::new();
         for node in &self.backbone.nodes {
-            let _ = writeln!(text, "{}:", node.name.as_str());
+            text.push_str(&format!("{}:\n", node.name.as_str()));
             match enforcer::listing(node.host.nft()).await {
-                Ok(lines) => lines.iter().for_each(|line| drop(writeln!(text, "  {line}"))),
-                Err(error) => drop(writeln!(text, "  {error}")),
+                Ok(lines) => text.extend(lines.iter().map(|line| format!("  {line}\n"))),
+                Err(error) => text.push_str(&format!("  {error}\n")),
             }
         }
         text
