@@ -22,6 +22,7 @@ fn run(command: Command, global: Global) -> anyhow::Result<u8> {
         Command::List(args) => cli::list::run(&args),
         Command::Lint(args) => cli::lint::run(&args),
         Command::Doctor(args) => wait(cli::doctor::run(&args, global)),
+        Command::Explain(args) => cli::explain::run(&args),
         Command::Schema(args) => cli::schema::run(&args),
         Command::Init(args) => cli::init::run(&args),
         Command::Metadata(args) => wait(cli::metadata::run(args)),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::styling};
 
-use super::{completions, doctor, init, lab, lint, list, metadata, run, schema};
+use super::{completions, doctor, explain, init, lab, lint, list, metadata, run, schema};
 use crate::report::ReportSpec;
 
 /// Proves what a Kubernetes network really lets through.
@@ -58,6 +58,8 @@ pub enum Command {
     Lint(lint::Args),
     /// Say which backends work here, what is missing, and how to get it
     Doctor(doctor::Args),
+    /// Say which rule decides each cell of a scenario
+    Explain(explain::Args),
     /// Print the JSON Schema of scenario files
     Schema(schema::Args),
     /// Write the shipped scenarios and the schema to a folder, as a start for one's own

@@ -1,9 +1,9 @@
 //! One file a subcommand.
 
 mod args;
-mod conduct;
 pub mod backend;
 pub mod completions;
+mod conduct;
 pub mod doctor;
 pub mod explain;
 pub mod init;

@@ -93,7 +93,7 @@ fn loaded() -> Result<LoadedScenario, serde_json::Error> {
         ("ingress.yaml".to_owned(), vec![Arc::new(manifest("canary-ingress", &ingress)?)]),
         ("egress.yaml".to_owned(), vec![Arc::new(manifest("canary-egress", &egress)?)]),
     ]);
-    Ok(LoadedScenario { path: PathBuf::from("canary"), shipped: true, scenario, manifests })
+    Ok(LoadedScenario { path: PathBuf::from("canary"), shipped: true, scenario, manifests, warnings: Vec::new() })
 }
 
 fn manifest(name: &str, spec: &Value) -> Result<Manifest, serde_json::Error> {

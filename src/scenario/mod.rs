@@ -13,14 +13,15 @@ mod reference;
 mod schema;
 mod select;
 
+pub use crate::metadata::Cloud;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::{LARGEST_FILE, SHIPPED};
 pub use load::{load_path, shipped};
 pub use loaded::*;
 pub use model::*;
-#[cfg(test)]
-mod tests;
-pub use crate::metadata::Cloud;
 pub use reference::ReferenceError;
 pub use schema::json_schema;
 pub use select::{pack, select};
+
+#[cfg(test)]
+mod tests;
