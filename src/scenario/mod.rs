@@ -12,6 +12,7 @@ mod model;
 mod reference;
 mod schema;
 mod select;
+mod shape;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::{LARGEST_FILE, SHIPPED};
