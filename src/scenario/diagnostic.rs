@@ -157,7 +157,11 @@ impl Diagnostics {
     }
 
     fn render(&self, renderer: &Renderer) -> String {
-        self.0.iter().map(|fault| fault.render(renderer)).collect::<Vec<_>>().join("\n\n")
+        let mut parts: Vec<String> = self.0.iter().take(MOST_SHOWN).map(|fault| fault.render(renderer)).collect();
+        if let Some(rest) = self.0.get(MOST_SHOWN..).filter(|rest| !rest.is_empty()) {
+            parts.push(format!("... and {} more", rest.len()));
+        }
+        parts.join("\n\n")
     }
 
     /// Sorts by file and place, and removes what was found twice.
@@ -168,13 +172,6 @@ impl Diagnostics {
         };
         self.0.sort_by_cached_key(key);
         self.0.dedup();
-        if self.0.len() > MOST_SHOWN {
-            let rest = Self(self.0.split_off(MOST_SHOWN));
-            let (errors, warnings) = rest.counts();
-            let severity = if errors > 0 { Severity::Error } else { Severity::Warning };
-            let message = format!("there is more, which is not shown: {errors} errors and {warnings} warnings");
-            self.0.push(Diagnostic { severity, ..Diagnostic::error("", message) });
-        }
         self
     }
 }

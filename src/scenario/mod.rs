@@ -12,6 +12,7 @@ mod model;
 mod reference;
 mod schema;
 mod select;
+mod shape;
 
 pub use crate::metadata::Cloud;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};

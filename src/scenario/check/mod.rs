@@ -22,9 +22,20 @@ pub(crate) struct Context<'a> {
     pub(crate) shipped: bool,
 }
 
+/// How many pods and how many steps a scenario may have: names are looked up among all of them.
+const MOST: usize = 500;
+
 /// Adds all faults of a scenario.
 pub(crate) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
     let before = faults.len();
+    let pods = context.scenario.all_pods().count();
+    for (number, what, key) in [(pods, "pods", "lab"), (context.scenario.steps.len(), "steps", "steps")] {
+        if number > MOST {
+            let message = format!("a scenario with {number} {what} is too large: at most {MOST}");
+            let fault = context.document.error_at_key(&[key.into()], message);
+            return faults.push(fault.hint("split it into several scenarios"));
+        }
+    }
     lab::check(context, faults);
     steps::check(context, faults);
     // Cells are compared by what their names mean, which must be clear for that.

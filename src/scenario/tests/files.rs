@@ -173,3 +173,15 @@ fn what_is_selected_twice_is_loaded_once() {
     let words: Vec<String> = words.iter().map(|path| path.display().to_string()).collect();
     assert_eq!(select(&words).unwrap().len(), 1);
 }
+
+#[test]
+fn a_scenario_of_any_length_ends() {
+    let steps = |number: usize| -> String {
+        (0..number).fold("id: a\ntitle: A\nlab: {pods: [{name: b}]}\nsteps:\n".to_owned(), |text, step| {
+            text + &format!("  - {{name: s{step}, expect: [{{to: {{pod: b}}, allow: [c{step}]}}]}}\n")
+        })
+    };
+    let dir = folder(&[("many.yaml", &steps(200)), ("too-many.yaml", &steps(600))]);
+    assert!(load(&dir, "many.yaml").ends_with("... and 100 more"));
+    assert!(load(&dir, "too-many.yaml").contains("a scenario with 600 steps is too large: at most 500"));
+}

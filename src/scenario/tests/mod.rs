@@ -7,6 +7,7 @@ mod meaning;
 mod policies;
 mod properties;
 mod shipped;
+mod steps;
 mod syntax;
 
 use std::{fs, path::Path};
