@@ -6,7 +6,7 @@ use super::{
     cloud,
     error::Fault,
     flow::{of_family, service_address},
-    reference::{node_in, outside_in, pod_in, pod_name, service, short},
+    reference::{node_in, outside_in, pod_in, short},
 };
 use crate::{
     http::NONCE,
@@ -179,10 +179,10 @@ fn place(scenario: &Scenario, world: &World, to: &Destination) -> Result<Place, 
         });
     }
     if let Some(word) = &to.pod {
-        let (namespace, name) = pod_name(scenario, word)?;
-        let pod = pod_in(world, &namespace, &name)?;
+        let PodSpec { namespace, name, .. } = scenario.pod(word)?;
+        let pod = pod_in(world, namespace, name)?;
         let port = to.port.map_or_else(|| first_port(&pod.spec.ports, to.protocol, word), Ok)?;
-        return Ok(pod_place(pod, short(&namespace, &name), port, to.family));
+        return Ok(pod_place(pod, short(namespace, name), port, to.family));
     }
     if let Some(word) = &to.service {
         return service_place(scenario, world, to, word);
@@ -249,7 +249,7 @@ fn pod_place(pod: &WorldPod, name: String, port: u16, family: Family) -> Place {
 
 /// A Service with one pod behind it. It is asked by name, because a world knows no Service's address.
 fn service_place(scenario: &Scenario, world: &World, to: &Destination, asked: &str) -> Result<Place, Fault> {
-    let spec = service(scenario, asked)?;
+    let spec = scenario.service(asked)?;
     let selected = |pod: &&WorldPod| {
         let labels = &pod.spec.labels;
         pod.spec.namespace == spec.namespace && spec.selector.iter().all(|(key, value)| labels.get(key) == Some(value))

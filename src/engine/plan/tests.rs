@@ -181,7 +181,7 @@ fn what_cannot_be_planned_is_said() {
             json!([{"to": {"metadata": {}}, "allow": ["app1"], "deny": ["app1"]}]),
             "`app1 -> metadata:80/tcp` is expected twice",
         ),
-        (json!([{"to": {"pod": "nobody"}, "allow": ["app1"]}]), "there is no pod `nobody` in this scenario"),
+        (json!([{"to": {"pod": "nobody"}, "allow": ["app1"]}]), "there is no pod `nobody`"),
         (json!([{"to": {"pod": "app2"}, "allow": ["node/slave"]}]), "there is no node `node/slave`"),
         (json!([{"to": {"pod": "app1", "protocol": "UDP"}, "allow": ["app2"]}]), "`app1` serves nothing over UDP"),
         (json!([{"to": {}, "allow": ["app2"]}]), "a destination names nobody"),
