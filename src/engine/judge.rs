@@ -16,6 +16,7 @@ use crate::probe::Outcome;
 pub(super) const FLAPS: u32 = 3;
 
 /// What is known of one cell when its step is over.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each a column of the table")]
 #[derive(Clone, Debug)]
 pub(super) struct Evidence {
     /// The outcome; none where there was no probe.

@@ -140,9 +140,8 @@ fn witness_evidence(cell: &PlannedCell, track: &Track) -> WitnessEvidence {
 
 fn log_evidence(cell: &PlannedCell, track: &Track, logs: &Logs) -> LogEvidence {
     match logs.get(&cell.server) {
-        None => LogEvidence::Clean,
         Some(Err(why)) => LogEvidence::Unreadable(why.clone()),
         Some(Ok(nonces)) if track.nonces.iter().any(|nonce| nonces.contains(nonce)) => LogEvidence::Arrived,
-        Some(Ok(_)) => LogEvidence::Clean,
+        Some(Ok(_)) | None => LogEvidence::Clean,
     }
 }

@@ -30,6 +30,7 @@ use crate::{
 const SCHEMA_VERSION: u32 = 1;
 
 /// How a run is made.
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of the command line")]
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Run the scenarios although the canary found that no policy is enforced.

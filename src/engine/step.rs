@@ -122,7 +122,7 @@ impl Staged<'_> {
             let cells = plan::cells(self.loaded, index, &world).unwrap_or_default();
             let (cells, _) = self.split(cells);
             wanted.extend(cells.iter().map(|cell| (cell.from.clone(), Lane::Batch)));
-            let from_nodes = self.from_nodes();
+            let from_nodes = self.probes_nodes();
             wanted.extend(cells.iter().filter(|cell| cell.expectation == Expectation::Blocked).filter_map(|cell| {
                 let first = super::witness::candidates(&cells, cell, &world, from_nodes).into_iter().next()?;
                 Some((first.source, Lane::Witness))
@@ -131,7 +131,7 @@ impl Staged<'_> {
         self.sessions.open(wanted).await;
     }
 
-    fn from_nodes(&self) -> bool {
+    fn probes_nodes(&self) -> bool {
         self.capabilities.has.contains(&Need::NodeSource)
     }
 
@@ -171,11 +171,11 @@ impl Staged<'_> {
                 judged: self.loaded.scenario.tier == Tier::Required,
                 hold: settled.hold,
             };
-            let decided_by = self.decided_by(index, occasion, cell);
+            let decided_by = self.decided_by(index, cell);
             records.insert(cell.id.clone(), record(cell, track, &logs, &circumstances, decided_by));
         }
         for (cell, reason) in skipped {
-            let decided_by = self.decided_by(index, occasion, &cell);
+            let decided_by = self.decided_by(index, &cell);
             records.insert(cell.id.clone(), unprobed(&cell, (Verdict::Skipped, Some(reason)), decided_by));
         }
         // In the order of the file.
@@ -207,7 +207,7 @@ impl Staged<'_> {
             nonces: self.nonces,
             events: self.events,
             scenario: &self.loaded.scenario.id,
-            from_nodes: self.from_nodes(),
+            from_nodes: self.probes_nodes(),
             strict: self.rules.strict,
             denies: self.oracles.iter().map(blocked).sum(),
         };
@@ -258,10 +258,7 @@ impl Staged<'_> {
         (probed, skipped)
     }
 
-    fn decided_by(&self, index: usize, occasion: Occasion, cell: &PlannedCell) -> Option<String> {
-        if occasion == Occasion::Restored && index != 0 {
-            return None;
-        }
+    fn decided_by(&self, index: usize, cell: &PlannedCell) -> Option<String> {
         self.oracles.get(index)?.cells.iter().find(|oracle| oracle.cell.id == cell.id)?.decided_by()
     }
 

@@ -36,12 +36,6 @@ impl ServerKey {
             family: cell.family,
         }
     }
-
-    /// The server itself.
-    #[must_use]
-    pub(super) fn server(&self) -> &ServerId {
-        &self.server
-    }
 }
 
 impl PlannedCell {
@@ -182,5 +176,56 @@ pub(super) fn cover(samples: &[Sample], from: Instant, to: Instant, window: Dura
     match gap {
         Some(gap) if gap > window => Cover::Gap(gap),
         _ => Cover::Confirmed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_millis(100);
+
+    /// Samples at these milliseconds, each answered after one.
+    fn samples(start: Instant, answered: &[(u64, bool)]) -> Vec<Sample> {
+        let sample = |(at, answered): &(u64, bool)| Sample {
+            asked: start + Duration::from_millis(*at),
+            ended: start + Duration::from_millis(at + 1),
+            outcome: if *answered { Outcome::Reached } else { Outcome::Refused },
+            connect: None,
+        };
+        answered.iter().map(sample).collect()
+    }
+
+    fn covers(answered: &[(u64, bool)]) -> Cover {
+        let start = Instant::now();
+        let (from, to) = (start + Duration::from_millis(10), start + Duration::from_millis(110));
+        cover(&samples(start, answered), from, to, WINDOW)
+    }
+
+    #[test]
+    fn a_witness_is_answered_before_during_and_after() {
+        assert_eq!(covers(&[(5, true), (40, true), (80, true), (110, true)]), Cover::Confirmed);
+        assert_eq!(covers(&[(5, true), (60, true), (120, true)]), Cover::Confirmed);
+    }
+
+    #[test]
+    fn an_answer_that_was_asked_for_too_early_is_not_after() {
+        // Asked at 109 ms, before the last attempt was over.
+        assert_eq!(covers(&[(5, true), (60, true), (109, true)]), Cover::Unanswered);
+    }
+
+    #[test]
+    fn without_an_answer_before_or_after_nothing_is_covered() {
+        assert_eq!(covers(&[]), Cover::Unanswered);
+        assert_eq!(covers(&[(40, true), (110, true)]), Cover::Unanswered);
+        assert_eq!(covers(&[(5, true), (40, true), (110, false)]), Cover::Unanswered);
+        assert_eq!(covers(&[(5, false), (40, true), (110, true)]), Cover::Unanswered);
+    }
+
+    #[test]
+    fn a_gap_longer_than_the_window_is_found() {
+        assert_eq!(covers(&[(5, true), (110, true)]), Cover::Gap(Duration::from_millis(105)));
+        // What was not answered closes no gap.
+        assert_eq!(covers(&[(5, true), (60, false), (110, true)]), Cover::Gap(Duration::from_millis(105)));
     }
 }

@@ -25,6 +25,7 @@ use crate::{
 };
 
 /// What goes wrong. Faults in time count from the first change that the scenario (not the canary) makes.
+#[expect(clippy::struct_excessive_bools, reason = "independent faults")]
 #[derive(Clone, Debug, Default)]
 pub(super) struct Faults {
     /// Policies have no effect at all.
