@@ -129,7 +129,9 @@ pub(crate) async fn outcome_on(stage: &EmbeddedStage, from: &Source, to: &str, p
 
 /// A manifest of a policy in `default`.
 pub(crate) fn policy(name: &str, spec: &Value) -> Manifest {
-    manifest(&json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name}, "spec": spec}))
+    manifest(
+        &json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name}, "spec": spec}),
+    )
 }
 
 pub(crate) fn manifest(raw: &Value) -> Manifest {
@@ -155,7 +157,10 @@ pub(crate) fn deny_metadata() -> Manifest {
 pub(crate) fn allow_metadata(app: &str) -> Manifest {
     let block = json!({"cidr": "169.254.169.254/32"});
     let selector = json!({"matchLabels": {"app": app}});
-    policy("allow", &json!({"podSelector": selector, "policyTypes": ["Egress"], "egress": [{"to": [{"ipBlock": block}]}]}))
+    policy(
+        "allow",
+        &json!({"podSelector": selector, "policyTypes": ["Egress"], "egress": [{"to": [{"ipBlock": block}]}]}),
+    )
 }
 
 pub(crate) fn is_broken(result: Result<(), LabError>, words: &str) {

@@ -29,7 +29,9 @@ fn family(first: u32) -> BTreeSet<u32> {
     let mut family = BTreeSet::from([first]);
     loop {
         let before = family.len();
-        family.extend(parents.iter().filter(|(_, parent)| family.contains(parent)).map(|(pid, _)| *pid).collect::<Vec<_>>());
+        family.extend(
+            parents.iter().filter(|(_, parent)| family.contains(parent)).map(|(pid, _)| *pid).collect::<Vec<_>>(),
+        );
         if family.len() == before {
             return family;
         }

@@ -30,7 +30,10 @@ async fn everybody_reaches_everything() {
 async fn a_server_remembers_what_it_was_asked() {
     let Some((_lab, stage)) = stage().await else { return };
     let request = request(&address(&stage, "metadata"), 80, IMAGE, &identity(&stage, "metadata"), 1000);
-    assert_eq!(stage.seen(&ServerId::Metadata).await.unwrap().iter().filter(|nonce| **nonce == request.nonce).count(), 0);
+    assert_eq!(
+        stage.seen(&ServerId::Metadata).await.unwrap().iter().filter(|nonce| **nonce == request.nonce).count(),
+        0
+    );
     let observation = probe(&stage, &pod("app1"), &request).await;
     assert_eq!((observation.outcome, observation.status), (Outcome::Reached, Some(200)), "{observation:?}");
     assert!(stage.seen(&ServerId::Metadata).await.unwrap().contains(&request.nonce));
@@ -80,7 +83,8 @@ async fn without_a_metadata_server_its_address_is_unreachable() {
 async fn stages_do_not_see_each_other() {
     let Some(lab) = lab(DenyBy::Drop).await else { return };
     let spec = spec();
-    let (one, two, three) = tokio::try_join!(lab.open_stage(&spec), lab.open_stage(&spec), lab.open_stage(&spec)).unwrap();
+    let (one, two, three) =
+        tokio::try_join!(lab.open_stage(&spec), lab.open_stage(&spec), lab.open_stage(&spec)).unwrap();
     one.apply(&deny_metadata()).await.unwrap();
     assert_eq!(outcome(&one, &pod("app1"), "metadata").await, Outcome::TimedOut);
     drop(three);

@@ -63,7 +63,8 @@ async fn labels_and_new_pods_change_what_is_enforced() {
     stage.label(&label(Some("default/app1"), None, "app", "app1")).await.unwrap();
     assert_eq!(outcome(&stage, &pod("app1"), "metadata").await, Outcome::TimedOut);
 
-    let new: PodSpec = serde_json::from_value(json!({"name": "new", "labels": {"app": "new"}, "node": "master"})).unwrap();
+    let new: PodSpec =
+        serde_json::from_value(json!({"name": "new", "labels": {"app": "new"}, "node": "master"})).unwrap();
     stage.create(&new).await.unwrap();
     assert_eq!(outcome(&stage, &pod("new"), "metadata").await, Outcome::TimedOut, "policies hold for new pods");
     assert_eq!(outcome(&stage, &pod("new"), "app1").await, Outcome::Reached);
@@ -100,8 +101,14 @@ async fn what_the_lab_cannot_enforce_changes_nothing_and_is_said() {
     let pod_manifest = manifest(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}));
     is_broken(stage.apply(&pod_manifest).await, "no API server");
     is_broken(stage.delete(&deny_metadata()).await, "not applied");
-    let faulty = json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": [{"ipBlock": {"cidr": "nonsense"}}]}]});
+    let faulty =
+        json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": [{"ipBlock": {"cidr": "nonsense"}}]}]});
     is_broken(stage.apply(&policy("faulty", &faulty)).await, "nonsense");
-    is_broken(stage.label(&LabelAction { pod: Some("nobody".to_owned()), namespace: None, set: [].into(), remove: Vec::new() }).await, "nobody");
+    is_broken(
+        stage
+            .label(&LabelAction { pod: Some("nobody".to_owned()), namespace: None, set: [].into(), remove: Vec::new() })
+            .await,
+        "nobody",
+    );
     assert_eq!(outcome(&stage, &pod("app1"), "metadata").await, Outcome::Reached);
 }

@@ -40,7 +40,12 @@ impl LabBuilder for EmbeddedBuilder {
     }
 
     #[cfg(target_os = "linux")]
-    async fn build(self: Box<Self>, run: &str, _: &Events, cancel: &CancellationToken) -> Result<Arc<dyn Lab>, LabError> {
+    async fn build(
+        self: Box<Self>,
+        run: &str,
+        _: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Arc<dyn Lab>, LabError> {
         tokio::select! {
             lab = self.start(run) => Ok(Arc::new(lab?)),
             () = cancel.cancelled() => Err(LabError::Cancelled),

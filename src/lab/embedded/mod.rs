@@ -8,20 +8,20 @@
 mod builder;
 #[cfg(target_os = "linux")]
 mod client;
+mod deny;
 pub mod enforcer;
 pub mod inside;
 #[cfg(target_os = "linux")]
 mod lab;
 #[cfg(target_os = "linux")]
 mod protocol;
-mod deny;
 #[cfg(target_os = "linux")]
 mod stage;
 
 pub use builder::EmbeddedBuilder;
+pub use deny::DenyBy;
 #[cfg(target_os = "linux")]
 pub use lab::EmbeddedLab;
-pub use deny::DenyBy;
 #[cfg(target_os = "linux")]
 pub use stage::{EmbeddedStage, NamespaceCurl};
 

@@ -49,7 +49,9 @@ impl Addresses {
             }
         }
         let all = if block.v6 { &mut self.v6 } else { &mut self.v4 };
-        ranges.into_iter().for_each(|range| insert(all, range));
+        for range in ranges {
+            insert(all, range);
+        }
         Ok(())
     }
 }

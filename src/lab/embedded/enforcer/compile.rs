@@ -3,7 +3,8 @@
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
 
 use super::{
-    Accept, Addresses, Cluster, Direction, Peers, Pod, PodRules, PortRange, Ruleset, ports::PortEntry, selector::selects,
+    Accept, Addresses, Cluster, Direction, Peers, Pod, PodRules, PortRange, Ruleset, ports::PortEntry,
+    selector::selects,
 };
 use crate::scenario::NodeName;
 
@@ -43,6 +44,29 @@ pub fn compile(cluster: &Cluster, node: NodeName) -> Result<Ruleset, CompileErro
     let compiler = Compiler { cluster };
     let here = cluster.pods.iter().filter(|pod| pod.node == node);
     Ok(Ruleset { pods: here.map(|pod| compiler.pod(pod)).collect::<Result<_, _>>()? })
+}
+
+/// Whether every part of a policy can be compiled, whoever it selects.
+pub fn check(policy: &NetworkPolicy) -> Result<(), CompileError> {
+    let Some(spec) = &policy.spec else { return Ok(()) };
+    // Whatever depends on a pod is looked at for one pod, in the policy's own namespace.
+    let nobody = Pod {
+        namespace: namespace_of(policy).to_owned(),
+        name: String::new(),
+        labels: crate::scenario::Labels::default(),
+        addresses: Vec::new(),
+        ports: Vec::new(),
+        node: NodeName::default(),
+    };
+    let cluster = Cluster { pods: vec![nobody.clone()], ..Cluster::default() };
+    applies_to(policy, spec, &nobody)?;
+    for way in [Way::Egress, Way::Ingress] {
+        isolates(spec, way)?;
+        for rule in rules(policy, spec, way) {
+            Compiler { cluster: &cluster }.rule(&rule, namespace_of(policy), &nobody, way)?;
+        }
+    }
+    Ok(())
 }
 
 /// A direction of a policy.

@@ -163,8 +163,20 @@ fn faulty_policies_are_errors() {
         json!([{"to": [{"ipBlock": {"cidr": "metadata"}}]}]),
     ] {
         let spec = json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": egress});
-        assert!(compile(&cluster(std::slice::from_ref(&spec)), NodeName::Worker).is_err(), "{spec}");
+        let faulty = cluster(std::slice::from_ref(&spec));
+        assert!(compile(&faulty, NodeName::Worker).is_err(), "{spec}");
+        assert!(check(&faulty.policies[0]).is_err(), "{spec}");
     }
     let types = json!({"podSelector": {}, "policyTypes": ["egress"]});
     assert!(compile(&cluster(&[types]), NodeName::Worker).is_err());
+}
+
+#[test]
+fn a_fault_shows_also_where_nobody_is_selected() {
+    let selector = json!({"matchLabels": {"app": "nobody"}});
+    let block = json!([{"from": [{"ipBlock": {"cidr": "10.0.0.0/99"}}]}]);
+    let faulty = cluster(&[json!({"podSelector": selector, "ingress": block})]);
+    assert!(compile(&faulty, NodeName::Worker).is_ok() && check(&faulty.policies[0]).is_err());
+    let fine = cluster(&[json!({"podSelector": selector, "ingress": [{"ports": [{"port": "web"}]}]})]);
+    assert_eq!(check(&fine.policies[0]), Ok(()));
 }

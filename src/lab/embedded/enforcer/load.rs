@@ -22,7 +22,7 @@ const IMPAIR: &str = "policyprobe-impair";
 const INET: Family = Family::Inet;
 /// One netlink message takes at most 64 KiB of elements.
 const ELEMENTS_A_MESSAGE: usize = 500;
-/// The default send buffer holds some 150 rules; the kernel caps this at net.core.wmem_max.
+/// The default send buffer holds some 150 rules; the kernel caps this at `net.core.wmem_max`.
 const SEND_BUFFER: usize = 4 << 20;
 const SCTP: u8 = 132;
 
@@ -51,8 +51,8 @@ pub(in crate::lab::embedded) async fn load(
     let mut loader = Loader { tx: Some(tables.add_table(TABLE, INET)), deny_by };
     loader.base_chains(devices)?;
     for (index, pod) in ruleset.pods.iter().enumerate() {
-        loader.direction(EGRESS, index, &pod.egress)?;
-        loader.direction(INGRESS, index, &pod.ingress)?;
+        loader.direction(&EGRESS, index, &pod.egress)?;
+        loader.direction(&INGRESS, index, &pod.ingress)?;
     }
     for side in [&EGRESS, &INGRESS] {
         loader.pods(side, &ruleset.pods, devices)?;
@@ -118,7 +118,10 @@ impl Side {
     }
 
     fn pass(&self, rule: Rule) -> nlink::Result<Rule> {
-        self.passed.map_or_else(|| Ok(rule.clone().accept()), |chain| rule.clone().try_goto(chain))
+        match self.passed {
+            None => Ok(rule.accept()),
+            Some(chain) => rule.try_goto(chain),
+        }
     }
 }
 
@@ -152,13 +155,13 @@ impl Loader {
     }
 
     /// The chain of an isolated pod in one direction.
-    fn direction(&mut self, side: Side, index: usize, direction: &Direction) -> nlink::Result<()> {
+    fn direction(&mut self, side: &Side, index: usize, direction: &Direction) -> nlink::Result<()> {
         let Direction::Isolated(accepts) = direction else { return Ok(()) };
         let chain = side.chain(index);
         let declared = Chain::new(TABLE, chain.as_str())?.family(INET);
         self.add(|tx| tx.add_chain(declared));
         for (number, accept) in accepts.iter().enumerate() {
-            self.accept(&side, &chain, number, accept)?;
+            self.accept(side, &chain, number, accept)?;
         }
         let last = rule(&chain);
         let deny_by = self.deny_by;
@@ -194,12 +197,13 @@ impl Loader {
     fn address_sets(&mut self, side: &Side, name: &str, chain: &str, addresses: &Addresses) -> Vec<Rule> {
         let families = [(SetKeyType::Ipv4Addr, &addresses.v4, 12), (SetKeyType::Ipv6Addr, &addresses.v6, 0)];
         let mut rules = Vec::new();
-        for (index, (key, ranges, skip)) in families.into_iter().enumerate().filter(|(_, (_, all, _))| !all.is_empty()) {
+        for (index, (key, ranges, skip)) in families.into_iter().enumerate().filter(|(_, (_, all, _))| !all.is_empty())
+        {
             let bytes = |number: u128| number.to_be_bytes()[skip..].to_vec();
             let elements: Vec<_> = ranges.iter().map(|&(a, b)| SetElement::range(bytes(a), bytes(b))).collect();
             let set = Set::new(TABLE, &format!("{name}-{index}")).family(INET).key_type(key).interval();
             rules.push(rule(chain).match_in_interval_set(side.peer[index], set.name()));
-            self.set(set, &elements);
+            self.set(&set, &elements);
         }
         rules
     }
@@ -227,16 +231,16 @@ impl Loader {
                 None => rule("ingress").match_oif_prefix(devices.pods),
             };
             let look_up = base.vmap(side.own[index], map.name());
-            self.set(map, &elements[index]);
+            self.set(&map, &elements[index]);
             self.add(|tx| tx.add_rule(look_up));
         }
         Ok(())
     }
 
-    fn set(&mut self, set: Set, elements: &[SetElement]) {
+    fn set(&mut self, set: &Set, elements: &[SetElement]) {
         self.add(|tx| tx.add_set(set.clone()));
         for some in elements.chunks(ELEMENTS_A_MESSAGE) {
-            self.add(|tx| tx.add_set_elements(&set, some));
+            self.add(|tx| tx.add_set_elements(set, some));
         }
     }
 }

@@ -15,7 +15,7 @@ mod selector;
 
 pub use addresses::Addresses;
 pub use cluster::{Cluster, Pod};
-pub use compile::{CompileError, compile};
+pub use compile::{CompileError, check, compile};
 #[cfg(target_os = "linux")]
 pub(super) use load::{Devices, impair, listing, load};
 pub use ruleset::{Accept, Direction, Peers, PodRules, PortRange, Ruleset};

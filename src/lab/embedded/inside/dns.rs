@@ -108,7 +108,8 @@ pub(super) async fn check(node: &Host) -> anyhow::Result<()> {
     request.add_query(Query::query(Name::from_ascii(ALWAYS)?, RecordType::A));
     socket.send(&request.to_vec()?).await?;
     let mut buffer = [0; 4096];
-    let length = timeout(Duration::from_secs(2), socket.recv(&mut buffer)).await.context("the DNS does not answer")??;
+    let length =
+        timeout(Duration::from_secs(2), socket.recv(&mut buffer)).await.context("the DNS does not answer")??;
     let response = Message::from_vec(&buffer[..length])?;
     if response.metadata.id != request.metadata.id || response.answers.is_empty() {
         bail!("the DNS does not know {ALWAYS}");

@@ -187,7 +187,7 @@ fn refuse(spec: &OutsideSpec, hint: &str) -> anyhow::Error {
     LabError::with_hint(format!("the outside host `{}` cannot have the address {address}", spec.name), hint).into()
 }
 
-/// The master or worker of a plumbing error, for messages.
+/// Says what it was that could not be started.
 pub(super) fn starting<T>(result: anyhow::Result<T>, what: &str) -> anyhow::Result<T> {
     result.with_context(|| format!("cannot start {what}"))
 }
@@ -206,7 +206,9 @@ mod tests {
     fn outside_addresses_are_given_or_chosen_and_never_the_labs_own() {
         assert_eq!(address(None).unwrap(), Ipv4Addr::new(203, 0, 113, 2));
         assert_eq!(address(Some("8.8.8.8")).unwrap(), Ipv4Addr::new(8, 8, 8, 8));
-        for taken in ["10.244.0.9", "10.245.255.1", "172.30.0.1", "0.0.0.0", "127.0.0.1", "169.254.169.254", "2001:db8::1"] {
+        for taken in
+            ["10.244.0.9", "10.245.255.1", "172.30.0.1", "0.0.0.0", "127.0.0.1", "169.254.169.254", "2001:db8::1"]
+        {
             assert!(address(Some(taken)).is_err(), "{taken}");
         }
     }

@@ -47,7 +47,8 @@ pub(super) async fn prove(nodes: [&Host; 2], router: &Host, address: Ipv4Addr, i
 /// The head of the answer to the one request that is harmless on a real server.
 async fn ask(node: &Host, address: Ipv4Addr, nonce: &str) -> anyhow::Result<String> {
     let mut stream = node.connect(SocketAddr::from((address, 80))).await?;
-    let request = format!("GET {IDENTITY_PATH} HTTP/1.1\r\nHost: {address}\r\n{NONCE}: {nonce}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {IDENTITY_PATH} HTTP/1.1\r\nHost: {address}\r\n{NONCE}: {nonce}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut head = Vec::new();
     stream.take(16 << 10).read_to_end(&mut head).await?;
@@ -70,7 +71,9 @@ mod tests {
 
     #[test]
     fn only_the_emulators_answer_to_this_very_request_is_ours() {
-        let answer = |nonce: &str, server: &str| format!("HTTP/1.1 200 OK\r\npolicyprobe-nonce: {nonce}\r\n{SERVER}: {server}\r\n\r\nbody");
+        let answer = |nonce: &str, server: &str| {
+            format!("HTTP/1.1 200 OK\r\npolicyprobe-nonce: {nonce}\r\n{SERVER}: {server}\r\n\r\nbody")
+        };
         assert!(is_ours(&answer("n", "metadata/gcp/r"), "n", "metadata/gcp/r"));
         assert!(!is_ours(&answer("old", "metadata/gcp/r"), "n", "metadata/gcp/r"));
         assert!(!is_ours(&answer("n", "metadata/gcp/other"), "n", "metadata/gcp/r"));

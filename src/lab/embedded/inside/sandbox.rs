@@ -15,7 +15,7 @@ use nix::{
     errno::Errno,
     sched::{CloneFlags, unshare},
     sys::{prctl::set_pdeathsig, signal::Signal},
-    unistd::{geteuid, getegid},
+    unistd::{getegid, geteuid},
 };
 
 use super::{curl::Curl, names, server};
@@ -80,7 +80,10 @@ fn serve() -> anyhow::Result<ExitCode> {
     set_pdeathsig(Signal::SIGKILL)?;
     ensure!(std::process::id() == 1, "`inside` is not for use by hand");
     let curl = Curl::find().map_err(|error| {
-        LabError::with_hint(format!("{error:#}"), "install curl 7.84 or later: the lab's probes are real curl processes")
+        LabError::with_hint(
+            format!("{error:#}"),
+            "install curl 7.84 or later: the lab's probes are real curl processes",
+        )
     })?;
     names::isolate().map_err(explain)?;
     server::run(curl)
@@ -141,7 +144,12 @@ mod tests {
             (Errno::EPERM, "kernel/unprivileged_userns_clone", 0, "kernel.unprivileged_userns_clone=1"),
             (Errno::ENOSPC, "user/max_user_namespaces", 0, "user.max_user_namespaces=15000"),
             (Errno::ENOSPC, "user/max_net_namespaces", 0, "user.max_net_namespaces=15000"),
-            (Errno::EACCES, "kernel/apparmor_restrict_unprivileged_userns", 1, "apparmor_restrict_unprivileged_userns=0"),
+            (
+                Errno::EACCES,
+                "kernel/apparmor_restrict_unprivileged_userns",
+                1,
+                "apparmor_restrict_unprivileged_userns=0",
+            ),
         ] {
             let hint = hint_for(errno, &[(path, value)]).unwrap();
             assert!(hint.contains(named), "{hint}");

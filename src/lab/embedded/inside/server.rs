@@ -63,7 +63,8 @@ fn writer() -> UnboundedSender<Frame> {
 struct Server {
     curl: Curl,
     frames: UnboundedSender<Frame>,
-    stages: Mutex<HashMap<u64, Arc<Stage>>>,
+    /// The open stages, those that are being built as nothing yet.
+    stages: Mutex<HashMap<u64, Option<Arc<Stage>>>>,
     running: Mutex<HashMap<u64, AbortHandle>>,
 }
 
@@ -95,23 +96,25 @@ impl Server {
     async fn answer(&self, id: u64, request: Request) -> anyhow::Result<Reply> {
         match request {
             Request::Open { stage, run, spec, deny_by } => {
+                lock(&self.stages).insert(stage, None);
                 let made = Arc::new(Stage::new(run, spec, deny_by).await?);
                 let world = made.world().await;
-                lock(&self.stages).insert(stage, made);
+                // A stage that was closed before it was ready is dropped here.
+                *lock(&self.stages).get_mut(&stage).context("the stage is closed")? = Some(made);
                 Ok(Reply::World(Box::new(world)))
             }
             Request::Close { stage } => {
                 let stage = lock(&self.stages).remove(&stage);
                 // Probes hold on to their stage: links and routes go with the last of them.
-                stage.inspect(|stage| stage.close());
+                stage.flatten().inspect(|stage| stage.close());
                 Ok(Reply::Done)
             }
             Request::On { stage, action } => {
-                let stage = lock(&self.stages).get(&stage).cloned().context("the stage is closed")?;
+                let stage = lock(&self.stages).get(&stage).cloned().flatten().context("the stage is closed")?;
                 self.act(id, &stage, action).await
             }
             Request::Diagnose => {
-                let stages: Vec<_> = lock(&self.stages).values().cloned().collect();
+                let stages: Vec<_> = lock(&self.stages).values().flatten().cloned().collect();
                 let mut text = String::new();
                 for stage in stages {
                     text.push_str(&stage.diagnose().await);

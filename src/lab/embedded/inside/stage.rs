@@ -1,14 +1,9 @@
 //! One scenario's pods, servers and policies, live. Stages share no namespace.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use anyhow::Context;
 use futures::future::try_join_all;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
 use nlink::netlink::namespace::Netns;
 use tokio::{
     sync::{Mutex, MutexGuard},
@@ -18,18 +13,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     dns,
+    documents::{Kind, kind, no_api_server, policy, text},
     plumbing::Backbone,
     pods::{LivePod, Metadata, Outside, starting},
     safe,
     serve::Log,
+    state::{State, complete, namespaces},
     topo,
 };
 use crate::{
     lab::{
-        LabError, ServerId, Source, World, WorldNamespace, WorldNode,
+        ServerId, Source, World, WorldNamespace, WorldNode,
         embedded::{DenyBy, enforcer, protocol::Document},
     },
-    scenario::{DEFAULT_NAMESPACE, LabSpec, LabelAction, Labels, NodeName, PodSpec},
+    scenario::{LabSpec, LabelAction, Labels, NodeName, PodSpec},
 };
 
 /// A stage. What changes is behind a lock, so that each change is enforced before the next.
@@ -42,15 +39,6 @@ pub(super) struct Stage {
     metadata: Option<Metadata>,
     outside: Vec<Outside>,
     backbone: Backbone,
-}
-
-#[derive(Default)]
-struct State {
-    namespaces: BTreeMap<String, Labels>,
-    pods: Vec<LivePod>,
-    policies: BTreeMap<(String, String), NetworkPolicy>,
-    /// How many pods each node has had.
-    started: BTreeMap<NodeName, u32>,
 }
 
 impl Stage {
@@ -82,9 +70,9 @@ impl Stage {
         }
         let closed = CancellationToken::new();
         let state = Mutex::new(state);
-        let stage = Self { spec, deny_by, closed, state, coredns, metadata, outside, backbone };
-        stage.enforce(&*stage.state.lock().await).await?;
-        Ok(stage)
+        let made = Self { spec, deny_by, closed, state, coredns, metadata, outside, backbone };
+        made.enforce(&*made.state.lock().await).await?;
+        Ok(made)
     }
 
     /// Ends the probes that still run; each lets go of the stage.
@@ -124,6 +112,8 @@ impl Stage {
         match kind(document) {
             Kind::NetworkPolicy => {
                 let (key, policy) = policy(document)?;
+                // Also one that selects nobody yet must not hold a fault.
+                enforcer::check(&policy).with_context(|| format!("cannot enforce {}", document.label))?;
                 let before = state.policies.insert(key.clone(), policy);
                 if let Err(error) = self.enforce(&state).await {
                     match before {
@@ -243,15 +233,15 @@ impl Stage {
     pub(super) async fn diagnose(&self) -> String {
         // Nothing may change while the rules are read, and a stage whose lock is held is being changed.
         let _state: MutexGuard<'_, State> = self.state.lock().await;
-        let mut text = String::new();
+        let mut lines = Vec::new();
         for node in &self.backbone.nodes {
-            text.push_str(&format!("{}:\n", node.name.as_str()));
+            lines.push(format!("{}:", node.name.as_str()));
             match enforcer::listing(node.host.nft()).await {
-                Ok(lines) => text.extend(lines.iter().map(|line| format!("  {line}\n"))),
-                Err(error) => text.push_str(&format!("  {error}\n")),
+                Ok(rules) => lines.extend(rules.iter().map(|rule| format!("  {rule}"))),
+                Err(error) => lines.push(format!("  {error}")),
             }
         }
-        text
+        lines.join("\n") + "\n"
     }
 
     fn outside_host(&self, name: &str) -> anyhow::Result<&Outside> {
@@ -269,91 +259,4 @@ impl Stage {
         try_join!(master.enforce(&on_master, self.deny_by), worker.enforce(&on_worker, self.deny_by))?;
         Ok(())
     }
-}
-
-impl State {
-    /// Starts a pod with the next number of its node. Nothing is changed but that number.
-    fn start<'a>(
-        &mut self,
-        spec: PodSpec,
-        backbone: &'a Backbone,
-        log: Log,
-    ) -> impl Future<Output = anyhow::Result<LivePod>> + use<'a> {
-        let number = self.started.entry(spec.node).or_default();
-        *number += 1;
-        LivePod::start(spec.clone(), backbone.node(spec.node), *number, log)
-    }
-
-    fn pod(&self, namespace: &str, name: &str) -> anyhow::Result<&LivePod> {
-        let found = self.pods.iter().find(|pod| pod.spec.namespace == namespace && pod.spec.name == name);
-        found.with_context(|| format!("no pod `{namespace}/{name}`"))
-    }
-
-    fn pod_mut(&mut self, namespace: &str, name: &str) -> anyhow::Result<&mut LivePod> {
-        let found = self.pods.iter_mut().find(|pod| pod.spec.namespace == namespace && pod.spec.name == name);
-        found.with_context(|| format!("no pod `{namespace}/{name}`"))
-    }
-
-    /// By `namespace/name`, or by a name that only one pod has.
-    fn pod_called(&mut self, called: &str) -> anyhow::Result<&mut LivePod> {
-        if let Some((namespace, name)) = called.split_once('/') {
-            return self.pod_mut(namespace, name);
-        }
-        let mut found = self.pods.iter_mut().filter(|pod| pod.spec.name == called);
-        let first = found.next().with_context(|| format!("no pod `{called}`"))?;
-        anyhow::ensure!(found.next().is_none(), "several pods are called `{called}`: write `namespace/{called}`");
-        Ok(first)
-    }
-}
-
-/// The namespaces at the start: those that are named, those that pods are in, and `default`.
-fn namespaces(spec: &LabSpec, coredns: &LivePod) -> BTreeMap<String, Labels> {
-    let in_use = spec.pods.iter().chain([&coredns.spec]).map(|pod| pod.namespace.as_str());
-    let none = Labels::new();
-    let unnamed = in_use.chain([DEFAULT_NAMESPACE]).map(|name| (name, &none));
-    let named = spec.namespaces.iter().map(|(name, namespace)| (name.as_str(), &namespace.labels));
-    unnamed.chain(named).map(|(name, labels)| (name.to_owned(), complete(name, labels))).collect()
-}
-
-/// A namespace's labels with the one that the API server always sets.
-fn complete(name: &str, labels: &Labels) -> Labels {
-    let mut labels = labels.clone();
-    labels.insert("kubernetes.io/metadata.name".to_owned(), name.to_owned());
-    labels
-}
-
-enum Kind {
-    NetworkPolicy,
-    Namespace,
-    Other(String),
-}
-
-fn kind(document: &Document) -> Kind {
-    let field = |name: &str| document.raw.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
-    match (field("apiVersion"), field("kind")) {
-        ("networking.k8s.io/v1", "NetworkPolicy") => Kind::NetworkPolicy,
-        ("v1", "Namespace") => Kind::Namespace,
-        (_, kind) => Kind::Other(kind.to_owned()),
-    }
-}
-
-fn policy(document: &Document) -> anyhow::Result<((String, String), NetworkPolicy)> {
-    let mut policy: NetworkPolicy = serde_json::from_value(document.raw.clone())
-        .with_context(|| format!("{} is not a NetworkPolicy", document.label))?;
-    policy.metadata.namespace = Some(document.namespace.clone());
-    Ok(((document.namespace.clone(), text(document, "/metadata/name")?), policy))
-}
-
-fn text(document: &Document, pointer: &str) -> anyhow::Result<String> {
-    let value = document.raw.pointer(pointer).and_then(serde_json::Value::as_str);
-    value.map(ToOwned::to_owned).with_context(|| format!("{} has no {pointer}", document.label))
-}
-
-fn no_api_server(document: &Document, kind: &str) -> anyhow::Error {
-    LabError::with_hint(
-        format!("cannot apply {}: it is a {kind}", document.label),
-        "the embedded lab has no API server: it knows NetworkPolicy and the labels of Namespace; `--backend kind` knows \
-         every kind",
-    )
-    .into()
 }
