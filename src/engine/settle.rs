@@ -299,7 +299,7 @@ impl<'a> Settling<'a> {
         watching.questions.entry(key.clone()).or_insert_with(|| Question {
             target: candidate.target.clone(),
             identity: self.cells[index].identity.clone(),
-            limit: period.max(slowest * 4).max(calibrate::SHORTEST_WINDOW / 2),
+            limit: window.max(slowest * 4),
         });
         self.chosen[index] = Some(candidate.clone());
     }

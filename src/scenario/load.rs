@@ -46,14 +46,25 @@ pub fn load_path(path: &Path) -> Result<Vec<LoadedScenario>, Diagnostics> {
 pub fn shipped() -> &'static [LoadedScenario] {
     static ALL: LazyLock<Vec<LoadedScenario>> = LazyLock::new(|| {
         let mut faults = Vec::new();
-        let files =
-            SHIPPED.dirs().flat_map(include_dir::Dir::files).map(|file| Path::new("scenarios").join(file.path()));
-        let files: BTreeSet<PathBuf> = files.filter(|path| files::is_yaml(path)).collect();
+        let files: BTreeSet<PathBuf> = shipped_files().collect();
         let found =
             files.iter().filter_map(|file| load_file(file, Origin::Shipped, true, &mut faults)).collect::<Vec<_>>();
         finish(found, faults).unwrap_or_else(|faults| panic!("the shipped scenarios have faults:\n{faults}"))
     });
     &ALL
+}
+
+/// One shipped scenario by its id, without reading the others: `lab` has no time for them. A shipped scenario's file is
+/// named by its id, which a test sees to.
+#[must_use]
+pub(super) fn shipped_by_id(id: &str) -> Option<LoadedScenario> {
+    let file = shipped_files().find(|file| file.file_stem().is_some_and(|stem| stem == id))?;
+    load_file(&file, Origin::Shipped, true, &mut Vec::new())
+}
+
+fn shipped_files() -> impl Iterator<Item = PathBuf> {
+    let files = SHIPPED.dirs().flat_map(include_dir::Dir::files).map(|file| Path::new("scenarios").join(file.path()));
+    files.filter(|path| files::is_yaml(path))
 }
 
 /// Ends a load: all scenarios, or all faults with the warnings of scenarios that are right in themselves.

@@ -9,7 +9,7 @@ use super::{
     Diagnostic, Diagnostics, LoadedScenario,
     diagnostic::nearest,
     files::is_yaml,
-    load::{finish, load_path, shipped},
+    load::{finish, load_path, shipped, shipped_by_id},
 };
 
 /// The scenarios that words mean: paths of files and folders, and ids, packs (folders) and tags of shipped scenarios.
@@ -25,6 +25,8 @@ pub fn select(words: &[String]) -> Result<Vec<LoadedScenario>, Diagnostics> {
         let path = Path::new(word);
         let selected = if path.symlink_metadata().is_ok() {
             load_path(path)
+        } else if let Some(loaded) = shipped_by_id(word) {
+            Ok(vec![loaded])
         } else {
             let matching: Vec<_> = shipped().iter().filter(|loaded| answers_to(loaded, word)).cloned().collect();
             if matching.is_empty() { Err(unknown(word).into()) } else { Ok(matching) }

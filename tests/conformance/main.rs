@@ -4,10 +4,10 @@
 //! without it. `POLICYPROBE_REQUIRE=embedded,kind` turns what would be ignored into failures. Listing makes nothing.
 
 mod backend;
-mod shared;
 
 use std::{process::ExitCode, sync::Arc};
 
+use backend::Backend;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use policyprobe::{
     engine::{ScenarioResult, Verdict},
@@ -18,15 +18,16 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // A scenario mostly waits, but its windows suffer when the machine is crowded.
     arguments.test_threads.get_or_insert(2);
-    let trials = [backend::embedded(), backend::kind()].into_iter().flat_map(trials).collect();
+    let backends = [backend::embedded(), backend::kind(&arguments)];
+    let trials = backends.into_iter().flat_map(trials).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// One trial a scenario.
-fn trials(backend: Arc<dyn backend::Backend>) -> Vec<Trial> {
+fn trials(backend: Arc<dyn Backend>) -> Vec<Trial> {
     let trial = |scenario: &scenario::LoadedScenario| {
         let (backend, scenario) = (Arc::clone(&backend), scenario.clone());
-        let name = format!("{}::{}", backend.name(), scenario.scenario.id);
+        let name = backend::test_name(backend.name(), &scenario);
         Trial::ignorable_test(name, move || match backend.unavailable() {
             Some(reason) if backend::required(backend.name()) => Err(format!("required, and {reason}").into()),
             Some(reason) => Ok(Completion::ignored_with(reason)),

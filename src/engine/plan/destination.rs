@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
-    cloud,
     error::Fault,
     flow::{of_family, service_address},
     reference::{node_in, outside_in, pod_in, short},
@@ -166,12 +165,12 @@ fn place(scenario: &Scenario, world: &World, to: &Destination) -> Result<Place, 
         let Some(cloud) = scenario.lab.metadata else {
             return Err(Fault::new("the lab has no metadata server").hint("set `lab.metadata: gcp`"));
         };
-        let ask = cloud::ask(cloud);
+        let ask = cloud.definition();
         let server = world.metadata.as_ref();
         let identity = server.map(|server| server.identity.clone()).unwrap_or_default();
         return Ok(Place {
             address: server.and_then(|server| of_family(&server.addresses, to.family)),
-            host: (metadata.by == By::Name).then(|| ask.host.to_owned()),
+            host: (metadata.by == By::Name).then(|| ask.hosts[0].to_owned()),
             need: Some(Need::Metadata),
             path: ask.path,
             headers: ask.headers,
