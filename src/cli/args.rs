@@ -59,12 +59,20 @@ pub enum Command {
     /// Say which backends work here, what is missing, and how to get it
     Doctor(doctor::Args),
     /// Say which rule decides each cell of a scenario
+    #[command(after_help = "\
+Examples:
+  policyprobe explain metadata-lab
+  policyprobe explain my-scenarios/web.yaml --step 2")]
     Explain(explain::Args),
     /// Print the JSON Schema of scenario files
     Schema(schema::Args),
     /// Write the shipped scenarios and the schema to a folder, as a start for one's own
     Init(init::Args),
     /// Emulated metadata servers
+    #[command(after_help = "\
+Examples:
+  policyprobe metadata serve --cloud gcp --listen 127.0.0.1:8080
+  curl -H 'Metadata-Flavor: Google' http://127.0.0.1:8080/computeMetadata/v1/instance/image")]
     Metadata(metadata::MetadataArgs),
     /// Print a completion script for a shell
     Completions(completions::Args),

@@ -16,7 +16,7 @@ pub fn builder(args: &BackendArgs) -> anyhow::Result<Box<dyn LabBuilder>> {
     check(args)?;
     match args.backend {
         Backend::Embedded => Ok(Box::new(EmbeddedBuilder { binary: None, deny_by: deny_by(args.deny_by) })),
-        // WIRING: `lab::kind::KindBuilder`, `lab::cluster::ClusterBuilder`.
+        // WIRING: `lab::kind::KindBuilder` (its image by `node_image`), `lab::cluster::ClusterBuilder`.
         Backend::Kind | Backend::Cluster => {
             let message = format!("the backend `{}` is not part of this build", name(args.backend));
             Err(LabError::with_hint(message, "`policyprobe doctor` says which backends work here").into())

@@ -25,7 +25,7 @@ pub fn render(result: &RunResult) -> Vec<u8> {
 
 /// `backend::cni`, by which tools group the cases.
 fn class(result: &RunResult) -> String {
-    let cni = result.facts.get("cni").map_or("unknown", String::as_str);
+    let cni = result.facts.get("cni").map_or(result.backend.as_str(), String::as_str);
     format!("{}::{}", result.backend, cni.split_whitespace().next().unwrap_or("unknown"))
 }
 

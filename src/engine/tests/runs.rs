@@ -63,7 +63,7 @@ fn document(by: &str) -> LoadedScenario {
         ("deny.yaml".to_owned(), manifest("deny", &deny)),
         ("allow.yaml".to_owned(), manifest("allow", &allow)),
     ]);
-    LoadedScenario { path: PathBuf::from("lab.yaml"), shipped: true, scenario, manifests }
+    LoadedScenario { path: PathBuf::from("lab.yaml"), shipped: true, scenario, manifests, warnings: Vec::new() }
 }
 
 struct Ran {
