@@ -1,11 +1,6 @@
 //! The actions of a step, in the order of the file format's fields, and their lines in reports.
 
-use super::{
-    CellResult, Expectation,
-    judge::judge_rejection,
-    record::expected,
-    sessions::Sessions,
-};
+use super::{CellResult, Expectation, judge::judge_rejection, record::expected, sessions::Sessions};
 use crate::{
     lab::{LabError, Source, Stage},
     scenario::{DEFAULT_NAMESPACE, Family, LabelAction, LoadedScenario, PodSpec, Protocol, Step},
@@ -132,7 +127,9 @@ fn find(stage: &dyn Stage, text: &str) -> Result<(String, String), LabError> {
     let mut named = world.pods.iter().filter(|pod| pod.spec.name == text);
     match (named.next(), named.next()) {
         (Some(pod), None) => Ok((pod.spec.namespace.clone(), pod.spec.name.clone())),
-        (None, _) => Err(LabError::with_hint(format!("there is no pod `{text}`"), "name a pod of the scenario's `lab`")),
+        (None, _) => {
+            Err(LabError::with_hint(format!("there is no pod `{text}`"), "name a pod of the scenario's `lab`"))
+        }
         (Some(_), Some(_)) => {
             Err(LabError::with_hint(format!("pod `{text}` is in several namespaces"), "write `namespace/name`"))
         }

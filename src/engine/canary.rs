@@ -46,9 +46,7 @@ pub(super) async fn run(company: &Company<'_>) -> Result<Canary, LabError> {
 /// labelled `out` are isolated for egress and reach only `in`. So each deny has one cause, and its witness is a source
 /// that the same policies let through.
 fn loaded() -> Result<LoadedScenario, serde_json::Error> {
-    let pod = |role: &str, node: &str| {
-        json!({"name": format!("{role}-{node}"), "namespace": NAMESPACE, "labels": {LABEL: role}, "node": node})
-    };
+    let pod = |role: &str, node: &str| json!({"name": format!("{role}-{node}"), "namespace": NAMESPACE, "labels": {LABEL: role}, "node": node});
     let to = |role: &str, node: &str| json!({"pod": format!("{NAMESPACE}/{role}-{node}"), "port": 80});
     let from = |role: &str, node: &str| format!("{NAMESPACE}/{role}-{node}");
     let nodes = [("master", "worker"), ("worker", "master")];
@@ -117,15 +115,22 @@ fn manifest(name: &str, spec: &Value) -> Result<Manifest, serde_json::Error> {
 /// The canary's conclusion. A deny that had no effect anywhere is a lab that enforces nothing; one that had an effect in
 /// some places only is a failure, and no reason not to look closer.
 fn judge(result: &ScenarioResult) -> (Verdict, String) {
-    let denies: Vec<_> =
-        result.steps.iter().flat_map(|step| &step.cells).filter(|cell| cell.expectation == Expectation::Blocked).collect();
+    let denies: Vec<_> = result
+        .steps
+        .iter()
+        .flat_map(|step| &step.cells)
+        .filter(|cell| cell.expectation == Expectation::Blocked)
+        .collect();
     let open: Vec<_> =
         denies.iter().filter(|cell| cell.verdict == Verdict::Fail && cell.outcome == Some(Outcome::Reached)).collect();
     if result.verdict == Verdict::Skipped {
         return (Verdict::Skipped, result.reason.clone().unwrap_or_default());
     }
     if !denies.is_empty() && open.len() == denies.len() {
-        return (Verdict::NotEnforcing, "neither an ingress nor an egress deny had any effect, on either node".to_owned());
+        return (
+            Verdict::NotEnforcing,
+            "neither an ingress nor an egress deny had any effect, on either node".to_owned(),
+        );
     }
     if !open.is_empty() {
         let places: Vec<String> = open.iter().map(|cell| place(&cell.from)).collect();

@@ -1,7 +1,8 @@
 //! Pure: from cells' verdicts to those of steps, scenarios and the run, and to its exit code.
 
 use super::{
-    Canary, FAILED, INCONCLUSIVE, INTERRUPTED, NO_LAB, NOT_ENFORCING, OK, RunFailure, ScenarioResult, Summary, USAGE, Verdict,
+    Canary, FAILED, INCONCLUSIVE, INTERRUPTED, NO_LAB, NOT_ENFORCING, OK, RunFailure, ScenarioResult, Summary, USAGE,
+    Verdict,
 };
 
 /// The worst of these verdicts. What was skipped or only recorded says nothing beside what was judged, so it counts

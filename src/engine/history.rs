@@ -66,7 +66,14 @@ pub(super) struct History {
 
 impl History {
     /// Learns from the attempts of a cell in one round.
-    pub(super) fn learn(&mut self, cell: &PlannedCell, started: Instant, limit: Duration, attempts: &[Attempt], baseline: bool) {
+    pub(super) fn learn(
+        &mut self,
+        cell: &PlannedCell,
+        started: Instant,
+        limit: Duration,
+        attempts: &[Attempt],
+        baseline: bool,
+    ) {
         let key = PathKey::of(cell);
         let reached = |attempt: &&Attempt| attempt.observation.outcome == Outcome::Reached;
         let is_open = attempts.iter().any(|attempt| reached(&attempt));

@@ -98,7 +98,9 @@ pub(super) fn judge(expectation: &Expectation, evidence: &Evidence) -> Judgement
         Outcome::NameNotResolved if !evidence.about_dns => {
             inconclusive(detailed("the name was not resolved, so the destination was never tried", evidence))
         }
-        Outcome::Reached if denied => fail(if evidence.flaps >= FLAPS { flapping(evidence) } else { reached(evidence) }),
+        Outcome::Reached if denied => {
+            fail(if evidence.flaps >= FLAPS { flapping(evidence) } else { reached(evidence) })
+        }
         Outcome::Reached => allowed(expectation, evidence),
         stopped if denied => blocked(stopped, evidence),
         stopped => unreached(stopped, evidence),
@@ -130,9 +132,10 @@ fn unreached(outcome: Outcome, evidence: &Evidence) -> Judgement {
         (BaselineEvidence::Sound, WitnessEvidence::Answered | WitnessEvidence::Gaps) => {
             fail(detailed(&format!("it should be reached, and was not: {}", words(outcome)), evidence))
         }
-        (BaselineEvidence::Sound, WitnessEvidence::Unanswered(who)) => {
-            inconclusive(format!("{}, but neither was the witness {who} answered: perhaps the server is down", words(outcome)))
-        }
+        (BaselineEvidence::Sound, WitnessEvidence::Unanswered(who)) => inconclusive(format!(
+            "{}, but neither was the witness {who} answered: perhaps the server is down",
+            words(outcome)
+        )),
         (BaselineEvidence::Sound, WitnessEvidence::Nobody) => {
             inconclusive(format!("{}, and nobody could witness that the server is up", words(outcome)))
         }

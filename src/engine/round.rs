@@ -108,17 +108,19 @@ pub(super) async fn round(
     samples: &mut Samples,
 ) -> Result<BTreeMap<usize, CellSeen>, LabError> {
     let mut witnesses =
-        try_join_all(round.watches.iter().map(|(source, watching)| Witnessing::begin(sessions, source, watching))).await?;
-    join_all(witnesses.iter_mut().filter(|witness| !witness.is_fresh(samples)).map(|witness| witness.ask(nonces))).await;
+        try_join_all(round.watches.iter().map(|(source, watching)| Witnessing::begin(sessions, source, watching)))
+            .await?;
+    join_all(witnesses.iter_mut().filter(|witness| !witness.is_fresh(samples)).map(|witness| witness.ask(nonces)))
+        .await;
 
     let done = CancellationToken::new();
     let batches = async {
-        let seen =
-            try_join_all(round.batches.iter().map(|(source, asks)| batch(sessions, source, asks))).await;
+        let seen = try_join_all(round.batches.iter().map(|(source, asks)| batch(sessions, source, asks))).await;
         done.cancel();
         seen
     };
-    let (seen, _) = join(batches, join_all(witnesses.iter_mut().map(|witness| witness.keep_asking(nonces, &done)))).await;
+    let (seen, _) =
+        join(batches, join_all(witnesses.iter_mut().map(|witness| witness.keep_asking(nonces, &done)))).await;
     let seen = seen?;
 
     join_all(witnesses.iter_mut().map(|witness| witness.ask(nonces))).await;
@@ -220,10 +222,9 @@ impl<'a> Witnessing<'a> {
     fn is_fresh(&self, samples: &Samples) -> bool {
         let now = Instant::now();
         self.watching.questions.keys().all(|key| {
-            samples
-                .get(&(self.source.clone(), key.clone()))
-                .and_then(|samples| samples.last())
-                .is_some_and(|last| last.answered() && now.saturating_duration_since(last.ended) <= self.watching.period)
+            samples.get(&(self.source.clone(), key.clone())).and_then(|samples| samples.last()).is_some_and(|last| {
+                last.answered() && now.saturating_duration_since(last.ended) <= self.watching.period
+            })
         })
     }
 
@@ -249,7 +250,9 @@ impl<'a> Witnessing<'a> {
         })
         .await;
         let lost = Sample { asked, ended: Instant::now(), outcome: Outcome::ProbeLost, connect: None };
-        if found.iter().all(Option::is_none) && let Some(lease) = self.lease.take() {
+        if found.iter().all(Option::is_none)
+            && let Some(lease) = self.lease.take()
+        {
             // The source gets a new session in the next round.
             lease.discard();
         }

@@ -13,8 +13,7 @@ use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Canary, Event, Events, LabTimes, RunFailure, RunResult, ScenarioResult, Verdict,
-    canary,
+    Canary, Event, Events, LabTimes, RunFailure, RunResult, ScenarioResult, Verdict, canary,
     conclude::{Ending, exit_code, summarize},
     plan,
     round::Nonces,
@@ -56,11 +55,7 @@ pub async fn run(
 ) -> RunResult {
     let began = Instant::now();
     let mut result = blank(builder.backend());
-    events.send(Event::RunStarted {
-        run: result.run.clone(),
-        backend: builder.backend(),
-        scenarios: scenarios.len(),
-    });
+    events.send(Event::RunStarted { run: result.run.clone(), backend: builder.backend(), scenarios: scenarios.len() });
     let ending = match check(scenarios) {
         Err(failure) => Ending::BadScenario(failure),
         Ok(()) => in_lab(builder, scenarios, options, events, cancel, began, &mut result).await,

@@ -6,8 +6,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CellResult, Event, Events, Expectation, ScenarioResult, StepResult, Verdict, WitnessKind,
-    action,
+    CellResult, Event, Events, Expectation, ScenarioResult, StepResult, Verdict, WitnessKind, action,
     conclude::worst,
     history::History,
     plan::{self, StepOracle},
@@ -70,7 +69,12 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
         Err(error) => {
             let reason = format!("in this lab the simulator disagrees with the file: {error}");
             let unplayed = unplayed(loaded, Verdict::Inconclusive, &reason);
-            return Ok(ScenarioResult { steps: unplayed.steps, verdict: unplayed.verdict, reason: unplayed.reason, ..result });
+            return Ok(ScenarioResult {
+                steps: unplayed.steps,
+                verdict: unplayed.verdict,
+                reason: unplayed.reason,
+                ..result
+            });
         }
     };
     result.two_oracles = oracles.iter().all(|step| step.two_oracles);
@@ -149,9 +153,7 @@ fn broken(
         let cells: Vec<CellResult> = oracle
             .cells
             .iter()
-            .map(|oracle| {
-                unprobed(&oracle.cell, (Verdict::Inconclusive, Some(reason.clone())), oracle.decided_by())
-            })
+            .map(|oracle| unprobed(&oracle.cell, (Verdict::Inconclusive, Some(reason.clone())), oracle.decided_by()))
             .collect();
         tell(company.events, &mut result, unplayed_step(&oracle.name, Verdict::Inconclusive, cells));
     }
@@ -193,9 +195,10 @@ fn is_passed_deny(cell: &CellResult) -> bool {
 pub(super) fn unplayed(loaded: &LoadedScenario, verdict: Verdict, reason: &str) -> ScenarioResult {
     let oracles = plan::judge(loaded, &plan::world(&loaded.scenario.lab)).unwrap_or_default();
     let steps = oracles.iter().map(|step| {
-        let cells = step.cells.iter().map(|oracle| {
-            unprobed(&oracle.cell, (verdict, Some(reason.to_owned())), oracle.decided_by())
-        });
+        let cells = step
+            .cells
+            .iter()
+            .map(|oracle| unprobed(&oracle.cell, (verdict, Some(reason.to_owned())), oracle.decided_by()));
         unplayed_step(&step.name, verdict, cells.collect())
     });
     ScenarioResult {

@@ -93,7 +93,11 @@ pub(super) struct Settled {
 }
 
 /// Probes a table until it holds, or until its deadline.
-pub(super) async fn settle(setting: &Setting<'_>, table: &Table<'_>, history: &mut History) -> Result<Settled, LabError> {
+pub(super) async fn settle(
+    setting: &Setting<'_>,
+    table: &Table<'_>,
+    history: &mut History,
+) -> Result<Settled, LabError> {
     Settling::new(setting, table).run(history).await
 }
 
@@ -236,8 +240,7 @@ impl<'a> Settling<'a> {
         let track = &mut self.tracks[index];
         match cell.expectation {
             Expectation::Blocked => {
-                track.needed =
-                    calibrate::attempts(self.setting.denies, history.loss(cell), window, self.hold.rounds);
+                track.needed = calibrate::attempts(self.setting.denies, history.loss(cell), window, self.hold.rounds);
                 let needed = track.needed.unwrap_or(calibrate::MOST_ATTEMPTS);
                 (window, needed.div_ceil(self.hold.rounds))
             }
@@ -247,7 +250,8 @@ impl<'a> Settling<'a> {
                     Occasion::Baseline => (ALLOW_LIMIT, BASELINE_CONNECTS),
                     Occasion::Restored => (ALLOW_LIMIT, 1),
                     Occasion::Change => {
-                        let open = if track.last.is_some() { track.failed_tries == 0 } else { history.was_reached(cell) };
+                        let open =
+                            if track.last.is_some() { track.failed_tries == 0 } else { history.was_reached(cell) };
                         let patient = open || self.last_chance;
                         (if patient { ALLOW_LIMIT } else { calibrate::opening_limit(window, track.failed_tries) }, 1)
                     }
@@ -333,9 +337,10 @@ impl<'a> Settling<'a> {
             });
             let seen_by = match &witness {
                 Some((Cover::Confirmed | Cover::Gap(_), witness)) => Some(witness.clone()),
-                _ => reached.iter().find(|other| self.cells[**other].from != cell.from && self.keys[**other] == *key).map(
-                    |other| Witness { kind: WitnessKind::Source, from: self.cells[*other].from_text.clone() },
-                ),
+                _ => reached
+                    .iter()
+                    .find(|other| self.cells[**other].from != cell.from && self.keys[**other] == *key)
+                    .map(|other| Witness { kind: WitnessKind::Source, from: self.cells[*other].from_text.clone() }),
             };
             let track = &mut self.tracks[index];
             if seen.command.is_some() {

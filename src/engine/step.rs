@@ -10,8 +10,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::{
-    CellResult, Event, Events, Expectation, StepResult, Verdict,
-    action,
+    CellResult, Event, Events, Expectation, StepResult, Verdict, action,
     calibrate::ALLOW_LIMIT,
     conclude::worst,
     history::{History, PathKey},

@@ -139,8 +139,10 @@ impl Track {
 fn as_expected(cell: &PlannedCell, round: &CellRound) -> bool {
     let outcome = |attempt: &Attempt| attempt.observation.outcome;
     match &cell.expectation {
-        Expectation::Reachable => round.attempts.iter().any(|attempt| outcome(attempt) == Outcome::Reached)
-            && round.attempts.iter().all(|attempt| outcome(attempt) != Outcome::WrongServer),
+        Expectation::Reachable => {
+            round.attempts.iter().any(|attempt| outcome(attempt) == Outcome::Reached)
+                && round.attempts.iter().all(|attempt| outcome(attempt) != Outcome::WrongServer)
+        }
         Expectation::Status { code } => {
             let mut reached = round.attempts.iter().filter(|attempt| outcome(attempt) == Outcome::Reached).peekable();
             reached.peek().is_some() && reached.all(|attempt| attempt.observation.status == Some(*code))

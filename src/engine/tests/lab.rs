@@ -173,10 +173,13 @@ impl Net {
             return Vec::new();
         }
         let changes = self.changes.lock().unwrap();
-        let effective = changes.iter().rev().find(|(at, policies)| {
-            at.elapsed() >= self.faults.lag || policies.is_empty() && changes.len() == 1
-        });
-        effective.map(|(_, policies)| policies.iter().map(|(_, policy)| Arc::clone(policy)).collect()).unwrap_or_default()
+        let effective = changes
+            .iter()
+            .rev()
+            .find(|(at, policies)| at.elapsed() >= self.faults.lag || policies.is_empty() && changes.len() == 1);
+        effective
+            .map(|(_, policies)| policies.iter().map(|(_, policy)| Arc::clone(policy)).collect())
+            .unwrap_or_default()
     }
 
     fn is_allowed(&self, from: &Source, address: IpAddr, port: u16) -> bool {
@@ -188,8 +191,7 @@ impl Net {
             _ => find_pod(from_address).unwrap(),
         };
         let to = find_pod(address).unwrap_or(End::Outside);
-        let flow =
-            Flow { from, from_address, to, to_address: address, port, protocol: Protocol::Tcp, service: None };
+        let flow = Flow { from, from_address, to, to_address: address, port, protocol: Protocol::Tcp, service: None };
         !matches!(decide(&cluster, &flow), Decision::Deny(_))
     }
 
@@ -206,7 +208,8 @@ impl Net {
 
     fn fate(&self, from: &Source, request: &Request, address: IpAddr, port: u16) -> Fate {
         let metadata = self.world.metadata.as_ref().filter(|metadata| metadata.addresses.contains(&address));
-        if metadata.is_some() && self.faults.dies_after.is_some_and(|after| self.changed().is_some_and(|since| since >= after))
+        if metadata.is_some()
+            && self.faults.dies_after.is_some_and(|after| self.changed().is_some_and(|since| since >= after))
         {
             return Fate::Refused;
         }
@@ -317,7 +320,8 @@ impl ScriptedSession {
         if net.faults.mute.is_some_and(|name| is(&self.source, name)) && net.changed().is_some() {
             return None;
         }
-        let nothing = |outcome| Observation { outcome, status: None, server: None, address: None, connect: None, detail: None };
+        let nothing =
+            |outcome| Observation { outcome, status: None, server: None, address: None, connect: None, detail: None };
         let Target::Http { host, port, .. } = &request.target else { return Some(nothing(Outcome::Reached)) };
         let by_name = host.parse::<IpAddr>().is_err();
         if by_name && net.faults.no_dns && net.changed().is_some() {
