@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::styling};
 
-use super::{completions, doctor, explain, init, lab, lint, list, metadata, run, schema};
+use super::{cleanup, completions, doctor, explain, init, lab, lint, list, metadata, run, schema};
 use crate::report::ReportSpec;
 
 /// Proves what a Kubernetes network really lets through.
@@ -74,6 +74,8 @@ Examples:
   policyprobe metadata serve --cloud gcp --listen 127.0.0.1:8080
   curl -H 'Metadata-Flavor: Google' http://127.0.0.1:8080/computeMetadata/v1/instance/image")]
     Metadata(metadata::MetadataArgs),
+    /// Remove what runs left that were killed
+    Cleanup(cleanup::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -109,9 +111,6 @@ pub struct BackendArgs {
     /// kind, cluster: the image of the pods; it must have `curl`
     #[arg(long, value_name = "IMAGE")]
     pub probe_image: Option<String>,
-    /// cluster: go on although a metadata server answers that is not the emulated one
-    #[arg(long)]
-    pub allow_real_metadata: bool,
 }
 
 /// The backends.

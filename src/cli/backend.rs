@@ -4,8 +4,10 @@ use clap::ValueEnum as _;
 
 use super::{Backend, BackendArgs, DenyBy, Problem};
 use crate::lab::{
-    LabBuilder, LabError,
+    LabBuilder,
+    cluster::ClusterBuilder,
     embedded::{self, EmbeddedBuilder},
+    kind::{Cni, KindBuilder},
 };
 
 /// The environment's way to say `--node-image`. It is no error beside another backend: it is set for a whole CI job.
@@ -16,18 +18,41 @@ pub fn builder(args: &BackendArgs) -> anyhow::Result<Box<dyn LabBuilder>> {
     check(args)?;
     match args.backend {
         Backend::Embedded => Ok(Box::new(EmbeddedBuilder { binary: None, deny_by: deny_by(args.deny_by) })),
-        // WIRING: `lab::kind::KindBuilder` (its image by `node_image`), `lab::cluster::ClusterBuilder`.
-        Backend::Kind | Backend::Cluster => {
-            let message = format!("the backend `{}` is not part of this build", name(args.backend));
-            Err(LabError::with_hint(message, "`policyprobe doctor` says which backends work here").into())
-        }
+        Backend::Kind => Ok(Box::new(KindBuilder {
+            node_image: node_image(args),
+            cni: cni(args.cni.as_deref())?,
+            keep: args.keep,
+            cluster: args.cluster.clone(),
+            probe_image: args.probe_image.clone(),
+        })),
+        Backend::Cluster => Ok(Box::new(ClusterBuilder {
+            context: args.context.clone(),
+            kubeconfig: args.kubeconfig.clone(),
+            probe_image: args.probe_image.clone(),
+        })),
+    }
+}
+
+/// The node image of the flag, or of the environment.
+pub(super) fn node_image(args: &BackendArgs) -> Option<String> {
+    args.node_image.clone().or_else(|| std::env::var(NODE_IMAGE).ok().filter(|image| !image.is_empty()))
+}
+
+/// The CNI that `--cni` means. A file that is not there is found out before a cluster is made.
+fn cni(flag: Option<&str>) -> Result<Cni, Problem> {
+    match flag {
+        None | Some("default") => Ok(Cni::Default),
+        Some("none") => Ok(Cni::None),
+        Some(file) if std::path::Path::new(file).is_file() => Ok(Cni::File(file.into())),
+        Some(file) => Err(Problem::usage(format!("`--cni {file}`: there is no such file"))
+            .hint("it takes `default`, `none`, or a manifest file to apply in place of the image's CNI")),
     }
 }
 
 /// Refuses flags that the chosen backend would ignore.
 fn check(args: &BackendArgs) -> Result<(), Problem> {
     use Backend::{Cluster, Embedded, Kind};
-    let flags: [(&str, bool, &[Backend]); 9] = [
+    let flags: [(&str, bool, &[Backend]); 8] = [
         ("--deny-by", args.deny_by.is_some(), &[Embedded]),
         ("--node-image", args.node_image.is_some(), &[Kind]),
         ("--cni", args.cni.is_some(), &[Kind]),
@@ -36,7 +61,6 @@ fn check(args: &BackendArgs) -> Result<(), Problem> {
         ("--context", args.context.is_some(), &[Cluster]),
         ("--kubeconfig", args.kubeconfig.is_some(), &[Cluster]),
         ("--probe-image", args.probe_image.is_some(), &[Kind, Cluster]),
-        ("--allow-real-metadata", args.allow_real_metadata, &[Cluster]),
     ];
     for (flag, given, takes) in flags {
         if given && !takes.contains(&args.backend) {

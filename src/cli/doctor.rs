@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Backend, BackendArgs, Global, backend};
 use crate::{
     engine::{self, Events, Verdict},
-    lab::Check,
+    lab::{Check, cluster, kind},
+    probe::OLDEST_CURL,
     report::Theme,
 };
 
@@ -35,7 +36,11 @@ impl Section {
 
 /// Prints what there is and what is missing.
 pub async fn run(_args: &Args, global: Global) -> anyhow::Result<u8> {
-    let sections = [Section { backend: Backend::Embedded, checks: embedded().await }];
+    let node_image = backend::node_image(&BackendArgs::default());
+    let (embedded, kind, cluster) =
+        tokio::join!(embedded(), kind::doctor(node_image.as_deref()), cluster::doctor(None, None));
+    let sections = [(Backend::Embedded, embedded), (Backend::Kind, kind), (Backend::Cluster, cluster)];
+    let sections = sections.map(|(backend, checks)| Section { backend, checks });
     let default = Backend::default();
     let works = sections.iter().any(|section| section.backend == default && section.works());
     let text = render(&sections, Theme::detect(None), global.quiet);
@@ -84,17 +89,14 @@ async fn embedded() -> Vec<Check> {
     checks
 }
 
-/// The first version with everything that the probes' `--write-out` asks for.
-const LEAST_CURL: (u32, u32) = (7, 84);
-
 fn curl(output: std::io::Result<std::process::Output>) -> Check {
-    let hint = || Some(format!("install curl {}.{} or later from your distribution", LEAST_CURL.0, LEAST_CURL.1));
+    let hint = || Some(format!("install curl {}.{} or later from your distribution", OLDEST_CURL.0, OLDEST_CURL.1));
     let check = |ok, detail: String| Check { name: "curl".to_owned(), ok, detail, hint: hint().filter(|_| !ok) };
     match output {
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stdout);
             match version(&text) {
-                Some(found) if found >= LEAST_CURL => check(true, format!("version {}.{}", found.0, found.1)),
+                Some(found) if found >= OLDEST_CURL => check(true, format!("version {}.{}", found.0, found.1)),
                 Some(found) => check(false, format!("version {}.{} is too old", found.0, found.1)),
                 None => check(false, "`curl --version` says nothing that is understood".to_owned()),
             }

@@ -23,8 +23,9 @@ use crate::{
     probe::{Outcome, Request},
 };
 
-/// Parallel connects of each cell in the baseline, from which its window and the path's loss are calibrated.
-const BASELINE_CONNECTS: u32 = 10;
+/// Parallel connects of each cell in the baseline, from which its window and the path's loss are calibrated. More of them
+/// would save a few attempts of the denied cells, and slow each other down, which makes for longer windows.
+const BASELINE_CONNECTS: u32 = 4;
 /// Rounds of an allow-only hold begin this far apart: three of them span the 300 ms.
 const HOLD_PACE: Duration = Duration::from_millis(150);
 /// Once a table is good at the deadline, its hold may be brought to its end in so many rounds.

@@ -2,10 +2,13 @@
 
 pub mod agent;
 mod builder;
+pub mod cluster;
 mod doctor;
 pub mod embedded;
 mod error;
+pub mod kind;
 mod model;
+pub mod state;
 
 pub use builder::*;
 pub use doctor::*;

@@ -22,13 +22,12 @@ use super::{
 };
 use crate::{
     lab::{Capabilities, Lab, LabError, Stage},
+    probe::OLDEST_CURL,
     scenario::{LabSpec, Need},
 };
 
 /// How long a policy may take to have its effect. The enforcer takes milliseconds, on a busy machine more.
 const CONVERGE_LIMIT: Duration = Duration::from_secs(5);
-/// `curl` has said which of several addresses it connected to since this version.
-const OLDEST_CURL: (u32, u32) = (7, 84);
 
 /// A lab of network namespaces.
 pub struct EmbeddedLab {

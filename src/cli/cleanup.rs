@@ -1,0 +1,124 @@
+//! `policyprobe cleanup`: removes what runs left that were killed. Only what a record or a run's label names is touched.
+
+use anyhow::Context;
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+
+use crate::{
+    engine::{NO_LAB, OK},
+    lab::{
+        LabError,
+        cluster::{Access, remove_namespace},
+        kind::remove,
+        state::{self, NamespaceRecord, Record, RunState},
+    },
+};
+
+/// What to remove.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Only say what would be removed.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Remove clusters that runs with `--keep` left, too.
+    #[arg(long)]
+    pub kept: bool,
+}
+
+/// Goes through the records of all runs. A run that lives is left alone.
+pub async fn run(args: &Args) -> anyhow::Result<u8> {
+    let mut code = OK;
+    let runs = state::runs()?;
+    if runs.is_empty() {
+        println!("nothing is left of any run");
+    }
+    for run in runs {
+        match RunState::claim(&run) {
+            Ok(None) => println!("{run}: is under way, left alone"),
+            Ok(Some(state)) if state.record().kept && !args.kept => {
+                let cluster = state.record().cluster.unwrap_or_default();
+                println!("{run}: keeps the cluster {cluster}, left alone (`--kept` removes it)");
+            }
+            Ok(Some(state)) if args.dry_run => {
+                lines(&state.record()).iter().for_each(|line| println!("{run}: would remove {line}"))
+            }
+            Ok(Some(state)) => {
+                let errors = clean(&state).await;
+                for error in &errors {
+                    eprintln!("{run}: {error}");
+                    code = NO_LAB;
+                }
+                if errors.is_empty() {
+                    lines(&state.record()).iter().for_each(|line| println!("{run}: removed {line}"));
+                    state.forget().with_context(|| format!("{run}: its record stays"))?;
+                }
+            }
+            Err(error) => {
+                eprintln!("{run}: {error:#}");
+                code = NO_LAB;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// What a record names, a line each.
+fn lines(record: &Record) -> Vec<String> {
+    let children = record.children.iter().map(|child| format!("process {}", child.pid));
+    let cluster = record.cluster.iter().map(|name| format!("kind cluster {name}"));
+    let docker = record.docker.then(|| "containers and images with its label".to_owned());
+    let network = record.network.iter().map(|name| format!("Docker network {name}"));
+    let namespaces = record.namespaces.iter().map(|space| format!("namespace {} in {}", space.name, space.context));
+    children.chain(cluster).chain(docker).chain(network).chain(namespaces).chain(["its record".to_owned()]).collect()
+}
+
+async fn clean(state: &RunState) -> Vec<LabError> {
+    let record = state.record();
+    // First whoever may still be making things.
+    for child in record.children.iter().filter(|child| child.is_alive()) {
+        let _ = killpg(Pid::from_raw(child.pid), Signal::SIGKILL);
+    }
+    let mut errors = Vec::new();
+    if let Some(name) = &record.cluster {
+        errors.extend(remove::cluster(name, &state.kubeconfig()).await.err());
+    }
+    if record.docker {
+        errors.extend(remove::labelled(state.run()).await.err());
+    }
+    if let Some(name) = &record.network {
+        errors.extend(remove::network(name).await.err());
+    }
+    for space in &record.namespaces {
+        errors.extend(remove_space(space).await.err());
+    }
+    errors
+}
+
+async fn remove_space(space: &NamespaceRecord) -> Result<(), LabError> {
+    let access = Access::user(Some(&space.context), space.kubeconfig.as_deref()).await?;
+    remove_namespace(&access, &space.name).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_a_record_names_is_said() {
+        let record = Record {
+            cluster: Some("pp-r".to_owned()),
+            docker: true,
+            namespaces: vec![NamespaceRecord {
+                kubeconfig: None,
+                context: "prod".to_owned(),
+                name: "pp-r-x".to_owned(),
+            }],
+            ..Record::default()
+        };
+        let expected =
+            ["kind cluster pp-r", "containers and images with its label", "namespace pp-r-x in prod", "its record"];
+        assert_eq!(lines(&record), expected);
+    }
+}

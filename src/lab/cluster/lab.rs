@@ -1,0 +1,225 @@
+//! A cluster that is up, as a lab.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::{Event, Namespace};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams},
+    runtime::wait,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    access::Access,
+    apply::{apply, broken, is_gone},
+    facts::Facts,
+    ground::Ground,
+    names::Naming,
+    objects,
+    pods::PodMaker,
+    space::Spaces,
+    stage::ClusterStage,
+};
+use crate::{
+    engine::Events,
+    lab::{
+        Capabilities, Lab, LabError, Stage, WorldNamespace, WorldNode, agent,
+        state::{NamespaceRecord, RunState},
+    },
+    scenario::{LabSpec, Labels, Need},
+};
+
+/// How long a policy may take to have its effect: three times the slowest resynchronisation that CNIs document.
+const CONVERGE_LIMIT: Duration = Duration::from_secs(30);
+
+/// What all stages of a cluster share.
+pub(crate) struct Shared {
+    pub(crate) access: Access,
+    pub(crate) naming: Naming,
+    pub(crate) maker: PodMaker,
+    pub(crate) ground: Box<dyn Ground>,
+    pub(crate) nodes: Vec<WorldNode>,
+    pub(crate) apiserver: Option<(IpAddr, u16)>,
+    pub(crate) kube_system: WorldNamespace,
+    pub(crate) spaces: Spaces,
+    pub(crate) state: Arc<RunState>,
+    pub(crate) events: Events,
+}
+
+/// The lab.
+pub(crate) struct ClusterLab {
+    shared: Arc<Shared>,
+    capabilities: Capabilities,
+    torn_down: AtomicBool,
+}
+
+/// What a backend hands over when its cluster is up.
+pub(crate) struct Parts {
+    pub(crate) access: Access,
+    pub(crate) naming: Naming,
+    pub(crate) ground: Box<dyn Ground>,
+    pub(crate) facts: Facts,
+    pub(crate) image: String,
+    pub(crate) state: Arc<RunState>,
+    pub(crate) events: Events,
+    /// What the ground adds to the facts and to the needs.
+    pub(crate) capabilities: Capabilities,
+}
+
+/// The agent for these nodes, or why there is none.
+pub(crate) fn agent_for(architectures: &[String]) -> Result<&'static [u8], LabError> {
+    let Some(bytes) = agent::binary() else {
+        let why = agent::missing().unwrap_or_default();
+        return Err(LabError::with_hint(
+            format!("this policyprobe has no static agent to carry into pods: {why}"),
+            "build it again where that is solved, or name an agent with POLICYPROBE_AGENT",
+        ));
+    };
+    match architectures.iter().find(|found| *found != agent::arch()) {
+        None => Ok(bytes),
+        Some(other) => Err(LabError::with_hint(
+            format!("a node is {other}, and the agent of this policyprobe is for {}", agent::arch()),
+            "run a policyprobe that was built for the nodes' architecture, or name its agent with POLICYPROBE_AGENT",
+        )),
+    }
+}
+
+impl ClusterLab {
+    /// A lab on a cluster that is up.
+    pub(crate) fn new(parts: Parts) -> Result<Self, LabError> {
+        let Parts { access, naming, ground, facts, image, state, events, mut capabilities } = parts;
+        let maker = PodMaker {
+            client: access.client.clone(),
+            run: state.run().to_owned(),
+            image,
+            agent: agent_for(&facts.architectures)?,
+            hostnames: facts.hostnames,
+        };
+        capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Restart]);
+        capabilities.facts.extend(facts.texts);
+        capabilities.facts.insert("server".to_owned(), "policyprobe-agent".to_owned());
+        capabilities.facts.insert("backend".to_owned(), ground.backend().to_owned());
+        capabilities.converge_limit = CONVERGE_LIMIT;
+        let shared = Shared {
+            access,
+            naming,
+            maker,
+            ground,
+            nodes: facts.nodes,
+            apiserver: facts.apiserver,
+            kube_system: facts.kube_system,
+            spaces: Spaces::default(),
+            state,
+            events,
+        };
+        Ok(Self { shared: Arc::new(shared), capabilities, torn_down: AtomicBool::new(false) })
+    }
+}
+
+impl Shared {
+    /// Makes a namespace where the run makes it, and gives it these labels; all the labels that it has then.
+    pub(crate) async fn namespace(&self, logical: &str, labels: &Labels) -> Result<Labels, LabError> {
+        let name = self.naming.literal(logical);
+        if !self.naming.owns_cluster() {
+            let (kubeconfig, context) = (self.access.kubeconfig.clone(), self.access.context.clone());
+            let record = NamespaceRecord { kubeconfig, context, name: name.clone() };
+            if !self.state.record().namespaces.contains(&record) {
+                self.state.update(|state| state.namespaces.push(record))?;
+            }
+        }
+        let body = objects::namespace(&name, self.state.run(), labels);
+        let applied = apply(&Api::<Namespace>::all(self.access.client.clone()), &body).await;
+        let applied = applied.map_err(|error| broken(&format!("cannot make the namespace `{name}`"), &error))?;
+        Ok(applied.labels().clone())
+    }
+
+    /// Removes the pods and the namespaces that the run made in somebody else's cluster, and waits until they are gone.
+    async fn remove_namespaces(&self) -> Vec<LabError> {
+        let names: Vec<String> = self.state.record().namespaces.into_iter().map(|record| record.name).collect();
+        if names.is_empty() {
+            return Vec::new();
+        }
+        self.events.phase(format!("removing {} namespaces", names.len()));
+        let removed = join_all(names.iter().map(|name| remove_namespace(&self.access, name))).await;
+        removed.into_iter().filter_map(Result::err).collect()
+    }
+}
+
+/// Removes a namespace, its pods first and without their grace, and waits until it is gone.
+pub(crate) async fn remove_namespace(access: &Access, name: &str) -> Result<(), LabError> {
+    const PATIENCE: Duration = Duration::from_secs(120);
+    let pods = Api::<k8s_openapi::api::core::v1::Pod>::namespaced(access.client.clone(), name);
+    // The namespace's own deletion would do it as well, later.
+    let _ = pods.delete_collection(&DeleteParams::default().grace_period(0), &ListParams::default()).await;
+    let namespaces = Api::<Namespace>::all(access.client.clone());
+    match namespaces.delete(name, &DeleteParams::default()).await {
+        Err(error) if is_gone(&error) => return Ok(()),
+        Err(error) => return Err(broken(&format!("cannot delete the namespace `{name}`"), &error)),
+        Ok(_) => {}
+    }
+    let gone = wait::await_condition(namespaces, name, |namespace: Option<&Namespace>| namespace.is_none());
+    match tokio::time::timeout(PATIENCE, gone).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(anyhow::Error::new(error).context(format!("waiting for the end of `{name}`")).into()),
+        Err(_) => Err(LabError::with_hint(
+            format!("the namespace `{name}` is not gone after {} s", PATIENCE.as_secs()),
+            "`policyprobe cleanup` tries it again",
+        )),
+    }
+}
+
+#[async_trait]
+impl Lab for ClusterLab {
+    fn backend(&self) -> &'static str {
+        self.shared.ground.backend()
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn stage(&self, spec: &LabSpec, cancel: &CancellationToken) -> Result<Arc<dyn Stage>, LabError> {
+        let making = ClusterStage::make(Arc::clone(&self.shared), spec.clone());
+        match cancel.run_until_cancelled(making).await {
+            Some(stage) => Ok(Arc::new(stage?)),
+            None => Err(LabError::Cancelled),
+        }
+    }
+
+    async fn diagnose(&self) -> String {
+        let mut text = self.shared.ground.diagnose().await;
+        for logical in self.shared.spaces.names() {
+            let name = self.shared.naming.literal(&logical);
+            let events = Api::<Event>::namespaced(self.shared.access.client.clone(), &name);
+            let Ok(events) = events.list(&ListParams::default()).await else { continue };
+            for event in events.items.iter().filter(|event| event.type_.as_deref() == Some("Warning")) {
+                let about = event.involved_object.name.as_deref().unwrap_or_default();
+                let message = event.message.as_deref().unwrap_or_default();
+                text.push_str(&format!("{name}/{about}: {message}\n"));
+            }
+        }
+        text
+    }
+
+    async fn teardown(&self) -> Vec<LabError> {
+        if self.torn_down.swap(true, Ordering::SeqCst) {
+            return Vec::new();
+        }
+        let mut errors = self.shared.remove_namespaces().await;
+        errors.extend(self.shared.ground.teardown().await);
+        if errors.is_empty() && !self.shared.state.record().kept {
+            errors.extend(self.shared.state.forget().err().map(LabError::from));
+        }
+        errors
+    }
+}

@@ -1,0 +1,28 @@
+//! What both Kubernetes backends share, and the backend for clusters that exist already.
+
+mod access;
+mod apply;
+mod builder;
+mod doctor;
+mod exec;
+mod facts;
+mod ground;
+mod lab;
+mod names;
+mod node_pods;
+mod objects;
+mod pods;
+mod shell;
+mod space;
+mod stage;
+
+pub use builder::ClusterBuilder;
+pub use doctor::doctor;
+
+pub(crate) use access::Access;
+pub(crate) use facts::{Facts, is_ready};
+pub(crate) use ground::Ground;
+pub(crate) use lab::{ClusterLab, Parts, agent_for, remove_namespace};
+pub(crate) use names::Naming;
+pub(crate) use objects::PROBE_IMAGE;
+pub(crate) use shell::{Place, Shell, Wire};

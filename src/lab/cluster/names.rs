@@ -1,0 +1,51 @@
+//! Which namespace of the cluster a logical namespace is, and what the run may touch. Pure.
+
+use crate::scenario::DEFAULT_NAMESPACE;
+
+/// How logical namespaces get their literal names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// The run made the cluster: names are what scenarios say.
+    Literal,
+    /// Somebody else's cluster: every namespace is a new one, with this in front.
+    Prefixed(String),
+}
+
+impl Naming {
+    /// The names of a run in a cluster that it did not make.
+    pub(crate) fn prefixed(run: &str) -> Self {
+        Self::Prefixed(format!("pp-{run}-"))
+    }
+
+    /// The name in the cluster.
+    pub(crate) fn literal(&self, logical: &str) -> String {
+        match self {
+            Self::Literal => logical.to_owned(),
+            Self::Prefixed(prefix) => format!("{prefix}{logical}"),
+        }
+    }
+
+    /// Whether the namespace must be created, and removed in the end.
+    pub(crate) fn is_made(&self, logical: &str) -> bool {
+        matches!(self, Self::Prefixed(_)) || logical != DEFAULT_NAMESPACE
+    }
+
+    /// Whether objects outside namespaces may be applied.
+    pub(crate) fn owns_cluster(&self) -> bool {
+        matches!(self, Self::Literal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_cluster_of_our_own_keeps_names() {
+        assert_eq!(Naming::Literal.literal("default"), "default");
+        assert!(!Naming::Literal.is_made("default"));
+        let shared = Naming::prefixed("r1");
+        assert_eq!(shared.literal("default"), "pp-r1-default");
+        assert!(shared.is_made("default") && !shared.owns_cluster());
+    }
+}

@@ -1,0 +1,291 @@
+//! Making pods and waiting until they serve.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    pin::pin,
+    time::Duration,
+};
+
+use futures::{StreamExt, TryStreamExt, future::try_join_all, stream::FuturesUnordered};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, ServiceAccount};
+use kube::{
+    Api, Client, ResourceExt,
+    api::DeleteParams,
+    runtime::{WatchStreamExt, wait, watcher},
+};
+
+use super::{
+    apply::{apply, broken, is_gone},
+    exec::exec,
+    objects::{AWAIT_AGENT, CARRY_IN, pod},
+};
+use crate::{
+    lab::{LabError, state::RUN_LABEL},
+    scenario::{NodeName, PodSpec},
+};
+
+/// How long pods may take to serve, images included.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A pod that serves.
+#[derive(Clone, Debug)]
+pub(crate) struct LivePod {
+    /// As it is now.
+    pub(crate) spec: PodSpec,
+    /// Its namespace in the cluster.
+    pub(crate) namespace: String,
+    /// What tells it from an earlier pod of its name.
+    pub(crate) uid: String,
+    /// Its addresses.
+    pub(crate) addresses: Vec<IpAddr>,
+}
+
+/// What every pod of a run is made with.
+#[derive(Clone)]
+pub(crate) struct PodMaker {
+    /// The cluster.
+    pub(crate) client: Client,
+    /// The run.
+    pub(crate) run: String,
+    /// The image.
+    pub(crate) image: String,
+    /// The agent that is carried in.
+    pub(crate) agent: &'static [u8],
+    /// The hostname label of each node.
+    pub(crate) hostnames: BTreeMap<NodeName, String>,
+}
+
+/// How far a pod is.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Progress {
+    /// Not there yet, and why.
+    Waiting(String),
+    /// It never will be.
+    Hopeless(String),
+    /// Its container runs, for the nth time.
+    Running { addresses: Vec<IpAddr>, restarts: i32 },
+}
+
+impl PodMaker {
+    /// The pods of a namespace.
+    pub(crate) fn pods(&self, namespace: &str) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Applies a pod as the specification describes it now: creates it, or changes its labels.
+    pub(crate) async fn apply(&self, namespace: &str, spec: &PodSpec) -> Result<(), LabError> {
+        let hostname = self.hostnames.get(&spec.node).map(String::as_str).unwrap_or_default();
+        let body = pod(spec, namespace, &self.run, hostname, &self.image);
+        let applied = apply(&self.pods(namespace), &body).await;
+        applied.map(drop).map_err(|error| broken(&format!("cannot make the pod `{namespace}/{}`", spec.name), &error))
+    }
+
+    /// Creates pods (by literal namespace) and waits until each of them serves.
+    pub(crate) async fn make(&self, wanted: &[(String, PodSpec)]) -> Result<Vec<LivePod>, LabError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut waiting: BTreeMap<(String, String), String> = wanted
+            .iter()
+            .map(|(namespace, spec)| ((namespace.clone(), spec.name.clone()), "not scheduled".to_owned()))
+            .collect();
+        let making = async {
+            // Admission refuses pods of a namespace that is so new that it has no service account.
+            let namespaces: BTreeSet<_> = wanted.iter().map(|(namespace, _)| namespace).collect();
+            try_join_all(namespaces.into_iter().map(|namespace| self.service_account(namespace))).await?;
+            try_join_all(wanted.iter().map(|(namespace, spec)| self.apply(namespace, spec))).await?;
+            self.serving(wanted, &mut waiting).await
+        };
+        match tokio::time::timeout(PATIENCE, making).await {
+            Ok(made) => made,
+            Err(_) => {
+                let states: Vec<_> =
+                    waiting.iter().map(|((space, name), why)| format!("{space}/{name}: {why}")).collect();
+                Err(LabError::with_hint(
+                    format!("pods do not serve after {} s: {}", PATIENCE.as_secs(), states.join("; ")),
+                    "`kubectl describe pod` says more; `--probe-image` names another image",
+                ))
+            }
+        }
+    }
+
+    async fn service_account(&self, namespace: &str) -> Result<(), LabError> {
+        let accounts = Api::<ServiceAccount>::namespaced(self.client.clone(), namespace);
+        let there = |account: Option<&ServiceAccount>| account.is_some();
+        let waited = wait::await_condition(accounts, "default", there).await;
+        waited
+            .map(drop)
+            .map_err(|error| LabError::from(anyhow::Error::new(error).context("waiting for a service account")))
+    }
+
+    /// Carries the agent into each pod as soon as its container runs.
+    async fn serving(
+        &self,
+        wanted: &[(String, PodSpec)],
+        waiting: &mut BTreeMap<(String, String), String>,
+    ) -> Result<Vec<LivePod>, LabError> {
+        let selector = watcher::Config::default().labels(&format!("{RUN_LABEL}={}", self.run));
+        let mut changes = pin!(watcher(Api::<Pod>::all(self.client.clone()), selector).applied_objects());
+        let mut carrying = FuturesUnordered::new();
+        let mut begun = BTreeSet::new();
+        let mut live = Vec::new();
+        while live.len() < wanted.len() {
+            tokio::select! {
+                change = changes.try_next() => {
+                    let change = change.map_err(|error| LabError::from(anyhow::Error::new(error).context("watching pods")))?;
+                    let Some(change) = change else { return Err(anyhow::anyhow!("the watch of pods ended").into()) };
+                    let key = (change.namespace().unwrap_or_default(), change.name_any());
+                    let Some((_, spec)) = wanted.iter().find(|(space, spec)| (space, &spec.name) == (&key.0, &key.1)) else {
+                        continue;
+                    };
+                    match progress(&change) {
+                        Progress::Waiting(why) => { waiting.insert(key, why); }
+                        Progress::Hopeless(why) => return Err(hopeless(&key, &why)),
+                        Progress::Running { addresses, .. } => {
+                            let uid = change.uid().unwrap_or_default();
+                            if begun.insert(uid.clone()) {
+                                waiting.insert(key.clone(), "the agent does not listen".to_owned());
+                                let pod = LivePod { spec: spec.clone(), namespace: key.0, uid, addresses };
+                                carrying.push(async {
+                                    let pods = self.pods(&pod.namespace);
+                                    let said = exec(&pods, &pod.spec.name, &["sh", "-c", CARRY_IN], self.agent).await;
+                                    (pod, said)
+                                });
+                            }
+                        }
+                    }
+                }
+                Some((pod, said)) = carrying.next() => {
+                    said.map_err(|error| anyhow::anyhow!("cannot carry the agent in: {error}"))?;
+                    waiting.remove(&(pod.namespace.clone(), pod.spec.name.clone()));
+                    live.push(pod);
+                }
+            }
+        }
+        Ok(live)
+    }
+
+    /// Deletes a pod at once and waits until it is gone.
+    pub(crate) async fn remove(&self, namespace: &str, name: &str) -> Result<(), LabError> {
+        let pods = self.pods(namespace);
+        match pods.delete(name, &DeleteParams::default().grace_period(0)).await {
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(broken(&format!("cannot delete the pod `{namespace}/{name}`"), &error)),
+            Ok(_) => {}
+        }
+        let gone = wait::await_condition(pods, name, |pod: Option<&Pod>| pod.is_none());
+        match tokio::time::timeout(PATIENCE, gone).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(anyhow::Error::new(error).context(format!("waiting for the end of `{name}`")).into()),
+            Err(_) => {
+                Err(anyhow::anyhow!("the pod `{namespace}/{name}` is not gone after {} s", PATIENCE.as_secs()).into())
+            }
+        }
+    }
+
+    /// Ends a pod's container and waits until the next one serves.
+    pub(crate) async fn restart(&self, pod: &LivePod) -> Result<(), LabError> {
+        let (pods, name) = (self.pods(&pod.namespace), pod.spec.name.as_str());
+        let what = format!("cannot restart `{}/{name}`", pod.namespace);
+        let before = pods.get(name).await.map_err(|error| broken(&what, &error))?;
+        let Progress::Running { restarts: before, .. } = progress(&before) else {
+            return Err(anyhow::anyhow!("{what}: it does not run").into());
+        };
+        let restarting = async {
+            // The shell may die with the container before it says that it did as it was told.
+            let _ = exec(&pods, name, &["kill", "1"], b"").await;
+            let again = |pod: Option<&Pod>| {
+                pod.is_some_and(|pod| matches!(progress(pod), Progress::Running { restarts, .. } if restarts > before))
+            };
+            let waited = wait::await_condition(pods.clone(), name, again).await;
+            waited.map_err(|error| LabError::from(anyhow::Error::new(error).context(what.clone())))?;
+            exec(&pods, name, &["sh", "-c", AWAIT_AGENT], b"")
+                .await
+                .map_err(|error| anyhow::anyhow!("{what}: {error}"))?;
+            Ok(())
+        };
+        tokio::time::timeout(PATIENCE, restarting)
+            .await
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("{what}: it does not serve after {} s", PATIENCE.as_secs()).into()))
+    }
+}
+
+fn hopeless((namespace, name): &(String, String), why: &str) -> LabError {
+    LabError::with_hint(
+        format!("the pod `{namespace}/{name}` cannot start: {why}"),
+        "`--probe-image` names an image that the nodes can pull, or that is loaded on them",
+    )
+}
+
+/// How far a pod is, by its status.
+pub(crate) fn progress(pod: &Pod) -> Progress {
+    let Some(status) = &pod.status else { return Progress::Waiting("no status".to_owned()) };
+    if pod.metadata.deletion_timestamp.is_some() {
+        return Progress::Waiting("being deleted".to_owned());
+    }
+    if status.phase.as_deref() == Some("Failed") {
+        let words = [status.reason.as_deref(), status.message.as_deref()];
+        return Progress::Hopeless(words.into_iter().flatten().collect::<Vec<_>>().join(": "));
+    }
+    let container = status.container_statuses.iter().flatten().next();
+    if let Some(waiting) = container.and_then(|container| container.state.as_ref()?.waiting.as_ref()) {
+        let reason = waiting.reason.clone().unwrap_or_default();
+        let why = format!("{reason}: {}", waiting.message.as_deref().unwrap_or("no message"));
+        let lost = [
+            "ImagePullBackOff",
+            "ErrImageNeverPull",
+            "InvalidImageName",
+            "CreateContainerConfigError",
+            "CreateContainerError",
+        ];
+        return if lost.contains(&reason.as_str()) { Progress::Hopeless(why) } else { Progress::Waiting(why) };
+    }
+    let addresses: Vec<IpAddr> = status.pod_ips.iter().flatten().filter_map(|ip| ip.ip.parse().ok()).collect();
+    match container {
+        Some(ContainerStatus { state: Some(state), restart_count, .. })
+            if state.running.is_some() && !addresses.is_empty() =>
+        {
+            Progress::Running { addresses, restarts: *restart_count }
+        }
+        _ => {
+            let conditions = status.conditions.iter().flatten();
+            let unmet = conditions.filter(|condition| condition.status == "False").filter_map(|c| c.message.clone());
+            Progress::Waiting(unmet.last().unwrap_or_else(|| "the container does not run".to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn state(status: serde_json::Value) -> Progress {
+        progress(&serde_json::from_value(json!({ "metadata": { "name": "a" }, "status": status })).unwrap())
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_pulled_is_hopeless_and_a_first_failure_is_not() {
+        let waiting = |reason: &str| {
+            state(
+                json!({ "containerStatuses": [{ "name": "probe", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": { "waiting": { "reason": reason, "message": "not found" } } }] }),
+            )
+        };
+        assert_eq!(waiting("ImagePullBackOff"), Progress::Hopeless("ImagePullBackOff: not found".to_owned()));
+        assert!(matches!(waiting("ErrImagePull"), Progress::Waiting(_)));
+        assert!(matches!(waiting("ContainerCreating"), Progress::Waiting(_)));
+    }
+
+    #[test]
+    fn a_pod_runs_when_its_container_does_and_it_has_an_address() {
+        let container = json!([{ "name": "probe", "image": "", "imageID": "", "ready": true, "restartCount": 2,
+            "state": { "running": {} } }]);
+        let running = state(json!({ "containerStatuses": container, "podIPs": [{ "ip": "10.244.1.2" }] }));
+        assert_eq!(running, Progress::Running { addresses: vec!["10.244.1.2".parse().unwrap()], restarts: 2 });
+        assert!(matches!(state(json!({ "containerStatuses": container })), Progress::Waiting(_)));
+    }
+}

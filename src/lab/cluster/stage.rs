@@ -1,0 +1,415 @@
+//! One scenario's pods and policies in a cluster.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use futures::future::{join_all, try_join_all};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, ResourceExt,
+    api::ListParams,
+    runtime::{WatchStreamExt, watcher},
+};
+
+use super::{
+    apply::{ObjectRef, broken},
+    exec::PodPlace,
+    facts::dns_pods,
+    lab::Shared,
+    objects::{CONTROL_PORT, identity},
+    pods::{LivePod, Progress, progress},
+    shell::{Place, Shell},
+    space::Lease,
+};
+use crate::{
+    lab::{LabError, ServerId, Source, Stage, World, WorldNamespace, WorldPod, state::RUN_LABEL},
+    policy::literalise,
+    probe::{CurlSession, Session},
+    scenario::{DEFAULT_NAMESPACE, LabSpec, LabelAction, Labels, Manifest, NodeName, PodSpec},
+};
+
+/// How long the cluster's DNS may take to be Ready.
+const DNS_PATIENCE: Duration = Duration::from_secs(90);
+
+type Leases = BTreeMap<String, Lease>;
+
+/// A stage. Its namespaces are its own until it is dropped.
+pub(crate) struct ClusterStage {
+    shared: Arc<Shared>,
+    spec: LabSpec,
+    leases: tokio::sync::Mutex<Leases>,
+    world: Mutex<World>,
+    controls: tokio::sync::Mutex<BTreeMap<ServerId, Shell>>,
+}
+
+impl ClusterStage {
+    /// Waits for the namespaces, and makes of what is in them what the specification asks for.
+    pub(crate) async fn make(shared: Arc<Shared>, spec: LabSpec) -> Result<Self, LabError> {
+        let mut names: BTreeSet<&str> = spec.namespaces.keys().map(String::as_str).collect();
+        names.extend(spec.pods.iter().map(|pod| pod.namespace.as_str()));
+        if names.is_empty() {
+            names.insert(DEFAULT_NAMESPACE);
+        }
+        let mut leases = Leases::new();
+        for name in names {
+            leases.insert(name.to_owned(), shared.spaces.lease(name).await);
+        }
+        let stage = Self {
+            shared,
+            spec,
+            leases: tokio::sync::Mutex::new(leases),
+            world: Mutex::default(),
+            controls: tokio::sync::Mutex::default(),
+        };
+        stage.reset().await?;
+        Ok(stage)
+    }
+
+    fn namespace_labels(&self, logical: &str) -> Labels {
+        self.spec.namespaces.get(logical).map(|namespace| namespace.labels.clone()).unwrap_or_default()
+    }
+
+    /// The leases, with that of a namespace that the specification did not name, such as `default`.
+    async fn with_namespace(&self, leases: &mut Leases, logical: &str) -> Result<(), LabError> {
+        if leases.contains_key(logical) {
+            return Ok(());
+        }
+        if logical != DEFAULT_NAMESPACE {
+            return Err(LabError::with_hint(
+                format!("the namespace `{logical}` is not the scenario's, and is left alone"),
+                "name it in the scenario's `lab.namespaces`",
+            ));
+        }
+        // Whoever takes it late holds only names that nobody who waits for `default` can hold with it.
+        let mut lease = self.shared.spaces.lease(logical).await;
+        let applied = std::mem::take(&mut lease.applied);
+        try_join_all(applied.iter().map(|object| object.delete(&self.shared.access.client))).await?;
+        self.prepare_namespace(logical, &mut lease, &Labels::new()).await?;
+        leases.insert(logical.to_owned(), lease);
+        self.publish(leases).await
+    }
+
+    async fn prepare_namespace(&self, logical: &str, space: &mut Lease, labels: &Labels) -> Result<(), LabError> {
+        if space.labels.as_ref() != Some(labels) {
+            space.all_labels = self.shared.namespace(logical, labels).await?;
+            space.labels = Some(labels.clone());
+        }
+        Ok(())
+    }
+
+    /// Which of the pods that were made still run as the same pods.
+    async fn running(&self) -> Result<BTreeSet<String>, LabError> {
+        let pods = Api::<Pod>::all(self.shared.access.client.clone());
+        let ours = ListParams::default().labels(&format!("{RUN_LABEL}={}", self.shared.maker.run));
+        let found = pods.list(&ours).await.map_err(|error| broken("cannot list the lab's pods", &error))?;
+        let running = found.items.iter().filter(|pod| matches!(progress(pod), Progress::Running { .. }));
+        Ok(running.filter_map(ResourceExt::uid).collect())
+    }
+
+    /// Deletes what is not wanted, relabels what differs in labels alone, creates what is missing.
+    async fn prepare_pods(&self, leases: &mut Leases) -> Result<(), LabError> {
+        let maker = &self.shared.maker;
+        let running =
+            if leases.values().all(|space| space.pods.is_empty()) { BTreeSet::new() } else { self.running().await? };
+        let wanted = |logical: &str, name: &str| {
+            self.spec.pods.iter().find(|spec| (spec.namespace.as_str(), spec.name.as_str()) == (logical, name))
+        };
+        let (mut gone, mut relabelled) = (Vec::new(), Vec::new());
+        for (logical, space) in leases.iter_mut() {
+            for (name, live) in &mut space.pods {
+                let spec = wanted(logical, name).filter(|_| running.contains(&live.uid));
+                match spec.filter(|spec| PodSpec { labels: live.spec.labels.clone(), ..(*spec).clone() } == live.spec) {
+                    None => gone.push((logical.clone(), live.namespace.clone(), name.clone())),
+                    Some(spec) if spec.labels != live.spec.labels => {
+                        live.spec.labels.clone_from(&spec.labels);
+                        relabelled.push((live.namespace.clone(), spec.clone()));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        try_join_all(gone.iter().map(|(_, namespace, name)| maker.remove(namespace, name))).await?;
+        for (logical, _, name) in &gone {
+            if let Some(space) = leases.get_mut(logical) {
+                space.pods.remove(name);
+            }
+        }
+        try_join_all(relabelled.iter().map(|(namespace, spec)| maker.apply(namespace, spec))).await?;
+        let missing = self
+            .spec
+            .pods
+            .iter()
+            .filter(|spec| leases.get(&spec.namespace).is_some_and(|space| !space.pods.contains_key(&spec.name)));
+        let missing: Vec<_> = missing.map(|spec| (self.shared.naming.literal(&spec.namespace), spec.clone())).collect();
+        if !missing.is_empty() {
+            self.shared.events.phase(format!("waiting for {} pods", missing.len()));
+        }
+        match maker.make(&missing).await {
+            Ok(made) => made.into_iter().for_each(|live| keep(leases, live)),
+            Err(error) => {
+                // A pod that got its agent and is not known would be taken for one that waits for it.
+                join_all(missing.iter().map(|(namespace, spec)| maker.remove(namespace, &spec.name))).await;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the world anew from what there is.
+    async fn publish(&self, leases: &Leases) -> Result<(), LabError> {
+        let mut namespaces: BTreeMap<_, _> = leases
+            .iter()
+            .map(|(logical, space)| {
+                let literal = self.shared.naming.literal(logical);
+                (logical.clone(), WorldNamespace { literal, labels: space.all_labels.clone() })
+            })
+            .collect();
+        let kube_system = self.shared.kube_system.clone();
+        namespaces.entry(kube_system.literal.clone()).or_insert(kube_system);
+        let place = |live: &LivePod| {
+            let same = |spec: &PodSpec| (&spec.namespace, &spec.name) == (&live.spec.namespace, &live.spec.name);
+            self.spec.pods.iter().position(same).unwrap_or(usize::MAX)
+        };
+        let mut pods: Vec<&LivePod> = leases.values().flat_map(|space| space.pods.values()).collect();
+        pods.sort_by_key(|live| place(live));
+        let pods = pods.into_iter().map(|live| WorldPod {
+            identity: identity(&live.spec),
+            spec: live.spec.clone(),
+            addresses: live.addresses.clone(),
+        });
+        let world = World {
+            namespaces,
+            pods: pods.collect(),
+            nodes: self.shared.nodes.clone(),
+            outside: Vec::new(),
+            metadata: self.shared.ground.metadata().map(|(world, _)| world).filter(|_| self.spec.metadata.is_some()),
+            apiserver: self.shared.apiserver,
+            others: dns_pods(&self.shared.access, &self.shared.nodes).await?,
+        };
+        *self.world.lock().unwrap_or_else(PoisonError::into_inner) = world;
+        Ok(())
+    }
+
+    /// The manifest with literal names, and the object that it describes, if the run may touch it.
+    async fn object(&self, manifest: &Manifest) -> Result<(ObjectRef, serde_json::Value, String), LabError> {
+        let title = format!("{}: {} {}", manifest.path.display(), manifest.kind, manifest.name);
+        let document = literalise(manifest.raw.clone(), &self.world().namespaces);
+        let object = ObjectRef::of(&self.shared.access.client, &title, &document).await?;
+        match &object.namespace {
+            None if self.shared.naming.owns_cluster() => {}
+            None => {
+                return Err(LabError::with_hint(
+                    format!(
+                        "{title}: an object of the whole cluster is not applied to a cluster that the run did not make"
+                    ),
+                    "use `--backend kind`",
+                ));
+            }
+            Some(_) => {
+                let mut leases = self.leases.lock().await;
+                self.with_namespace(&mut leases, &manifest.namespace).await?;
+            }
+        }
+        // A lease may have been added since: names are looked up again.
+        let document = literalise(manifest.raw.clone(), &self.world().namespaces);
+        let object = ObjectRef::of(&self.shared.access.client, &title, &document).await?;
+        Ok((object, document, title))
+    }
+
+    fn place(&self, namespace: &str, pod: &str) -> Arc<dyn Place> {
+        let literal = self.shared.naming.literal(namespace);
+        Arc::new(PodPlace {
+            pods: self.shared.maker.pods(&literal),
+            namespace: literal,
+            pod: pod.to_owned(),
+            kubectl: self.shared.access.kubectl(),
+        })
+    }
+
+    fn node(&self, node: NodeName) -> Result<Arc<dyn Place>, LabError> {
+        self.shared.ground.node(node).ok_or_else(|| anyhow::anyhow!("node/{} cannot be entered", node.as_str()).into())
+    }
+
+    /// The logical namespace and the name of a pod that is written `name` or `namespace/name`.
+    fn find_pod(&self, text: &str) -> Result<(String, String), LabError> {
+        let world = self.world();
+        let mut found = world.pods.iter().map(|pod| &pod.spec).filter(|spec| match text.split_once('/') {
+            Some((namespace, name)) => spec.namespace == namespace && spec.name == name,
+            None => spec.name == text,
+        });
+        match (found.next(), found.next()) {
+            (Some(spec), None) => Ok((spec.namespace.clone(), spec.name.clone())),
+            (None, _) => Err(anyhow::anyhow!("there is no pod `{text}`").into()),
+            (Some(_), Some(_)) => {
+                Err(LabError::with_hint(format!("`{text}` is the name of several pods"), "write `namespace/name`"))
+            }
+        }
+    }
+
+    fn live<'a>(leases: &'a mut Leases, namespace: &str, pod: &str) -> Result<&'a mut LivePod, LabError> {
+        let found = leases.get_mut(namespace).and_then(|space| space.pods.get_mut(pod));
+        found.ok_or_else(|| anyhow::anyhow!("there is no pod `{namespace}/{pod}`").into())
+    }
+}
+
+fn keep(leases: &mut Leases, live: LivePod) {
+    if let Some(space) = leases.get_mut(&live.spec.namespace) {
+        space.pods.insert(live.spec.name.clone(), live);
+    }
+}
+
+fn change(labels: &mut Labels, action: &LabelAction) {
+    labels.extend(action.set.clone());
+    labels.retain(|key, _| !action.remove.contains(key));
+}
+
+#[async_trait]
+impl Stage for ClusterStage {
+    fn world(&self) -> World {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn apply(&self, manifest: &Manifest) -> Result<(), LabError> {
+        let (object, document, title) = self.object(manifest).await?;
+        let mut leases = self.leases.lock().await;
+        // Noted first: what was applied is deleted again even where the answer is lost.
+        if let Some(space) = leases.values_mut().next() {
+            if !space.applied.contains(&object) {
+                space.applied.push(object.clone());
+            }
+        }
+        object.apply(&self.shared.access.client, &title, &document).await
+    }
+
+    async fn delete(&self, manifest: &Manifest) -> Result<(), LabError> {
+        let (object, _, _) = self.object(manifest).await?;
+        object.delete(&self.shared.access.client).await?;
+        for space in self.leases.lock().await.values_mut() {
+            space.applied.retain(|applied| *applied != object);
+        }
+        Ok(())
+    }
+
+    async fn label(&self, action: &LabelAction) -> Result<(), LabError> {
+        let mut leases = self.leases.lock().await;
+        if let Some(pod) = &action.pod {
+            let (namespace, name) = self.find_pod(pod)?;
+            let live = Self::live(&mut leases, &namespace, &name)?;
+            let mut spec = live.spec.clone();
+            change(&mut spec.labels, action);
+            self.shared.maker.apply(&live.namespace, &spec).await?;
+            live.spec = spec;
+        }
+        if let Some(logical) = &action.namespace {
+            self.with_namespace(&mut leases, logical).await?;
+            if let Some(space) = leases.get_mut(logical) {
+                let mut labels = space.labels.clone().unwrap_or_default();
+                change(&mut labels, action);
+                self.prepare_namespace(logical, space, &labels).await?;
+            }
+        }
+        self.publish(&leases).await
+    }
+
+    async fn create(&self, pod: &PodSpec) -> Result<(), LabError> {
+        let mut leases = self.leases.lock().await;
+        self.with_namespace(&mut leases, &pod.namespace).await?;
+        let wanted = [(self.shared.naming.literal(&pod.namespace), pod.clone())];
+        for live in self.shared.maker.make(&wanted).await? {
+            keep(&mut leases, live);
+        }
+        self.publish(&leases).await
+    }
+
+    async fn recreate(&self, namespace: &str, pod: &str) -> Result<(), LabError> {
+        let mut leases = self.leases.lock().await;
+        let live = Self::live(&mut leases, namespace, pod)?.clone();
+        self.shared.maker.remove(&live.namespace, pod).await?;
+        for live in self.shared.maker.make(&[(live.namespace, live.spec)]).await? {
+            keep(&mut leases, live);
+        }
+        self.publish(&leases).await
+    }
+
+    async fn restart(&self, namespace: &str, pod: &str) -> Result<(), LabError> {
+        let mut leases = self.leases.lock().await;
+        let live = Self::live(&mut leases, namespace, pod)?.clone();
+        self.shared.maker.restart(&live).await
+    }
+
+    async fn open(&self, source: &Source) -> Result<Box<dyn Session>, LabError> {
+        let place = match source {
+            Source::Pod(namespace, pod) => self.place(namespace, pod),
+            Source::Node(node) => self.node(*node)?,
+            Source::Outside(name) => return Err(anyhow::anyhow!("this backend has no outside host `{name}`").into()),
+        };
+        let mut shell = Shell::new(place);
+        shell.connect().await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        Ok(Box::new(CurlSession::new(shell)))
+    }
+
+    async fn seen(&self, server: &ServerId) -> Result<BTreeSet<String>, LabError> {
+        let (place, url) = match server {
+            ServerId::Pod(namespace, pod) => (self.place(namespace, pod), format!("http://127.0.0.1:{CONTROL_PORT}")),
+            ServerId::Metadata => {
+                let metadata = self.shared.ground.metadata();
+                let (_, control) = metadata.ok_or_else(|| anyhow::anyhow!("there is no metadata server"))?;
+                (self.node(NodeName::Master)?, control)
+            }
+            other => return Err(anyhow::anyhow!("{other:?} keeps no log of nonces").into()),
+        };
+        let mut controls = self.controls.lock().await;
+        let shell = controls.entry(server.clone()).or_insert_with(|| Shell::new(place));
+        let command = format!("curl -q -s -S -f --noproxy '*' --max-time 5 {url}/nonces 2>&1");
+        let lines =
+            shell.read(&command).await.map_err(|error| anyhow::anyhow!("cannot read a server's log: {error}"))?;
+        Ok(lines.into_iter().filter(|line| !line.is_empty()).collect())
+    }
+
+    async fn dns_ready(&self) -> Result<Duration, LabError> {
+        let begun = Instant::now();
+        let pods = Api::<Pod>::namespaced(self.shared.access.client.clone(), "kube-system");
+        let dns = watcher::Config::default().labels("k8s-app=kube-dns");
+        let ready = async {
+            let mut changes = std::pin::pin!(watcher(pods, dns).applied_objects());
+            while let Some(pod) = changes.try_next().await? {
+                let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+                if conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+                    return Ok(());
+                }
+            }
+            Err(anyhow::anyhow!("the watch of the DNS pods ended"))
+        };
+        match tokio::time::timeout(DNS_PATIENCE, ready).await {
+            Ok(ready) => ready?,
+            Err(_) => {
+                return Err(LabError::with_hint(
+                    format!("the cluster's DNS is not Ready after {} s", DNS_PATIENCE.as_secs()),
+                    "`kubectl get pods -n kube-system -l k8s-app=kube-dns` says more",
+                ));
+            }
+        }
+        self.publish(&*self.leases.lock().await).await?;
+        Ok(begun.elapsed())
+    }
+
+    async fn reset(&self) -> Result<(), LabError> {
+        let mut leases = self.leases.lock().await;
+        let applied: Vec<ObjectRef> = leases.values().flat_map(|space| space.applied.clone()).collect();
+        let deleted = join_all(applied.iter().map(|object| object.delete(&self.shared.access.client))).await;
+        deleted.into_iter().collect::<Result<Vec<()>, _>>()?;
+        for (logical, space) in leases.iter_mut() {
+            space.applied.clear();
+            let labels = self.namespace_labels(logical);
+            self.prepare_namespace(logical, space, &labels).await?;
+        }
+        self.prepare_pods(&mut leases).await?;
+        self.controls.lock().await.clear();
+        self.publish(&leases).await
+    }
+}

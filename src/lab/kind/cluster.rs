@@ -1,0 +1,142 @@
+//! Making a kind cluster, and waiting for its nodes.
+
+use std::{io::Write, path::Path, pin::pin, time::Duration};
+
+use anyhow::Context;
+use futures::TryStreamExt;
+use include_dir::{Dir, include_dir};
+use k8s_openapi::api::core::v1::Node;
+use kube::{
+    Api, ResourceExt,
+    runtime::{WatchStreamExt, watcher},
+};
+use serde_json::{Value, json};
+
+use super::{
+    builder::Cni,
+    command::{run, run_recorded},
+};
+use crate::lab::{
+    LabError,
+    cluster::{Access, is_ready},
+    state::RunState,
+};
+
+/// The kind configurations, as they are in the package.
+static CONFIGURATIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/kind-config");
+
+/// How long nodes may take to be Ready; longer where a person installs the CNI by hand.
+const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE_BY_HAND: Duration = Duration::from_secs(600);
+
+/// The lab's configuration, without kind's own CNI where another one is wanted.
+fn configuration(cni: &Cni) -> anyhow::Result<String> {
+    let file =
+        CONFIGURATIONS.get_file("lab.yaml").and_then(|file| file.contents_utf8()).context("kind-config/lab.yaml")?;
+    if matches!(cni, Cni::Default) {
+        return Ok(file.to_owned());
+    }
+    let mut value: Value = serde_yaml::from_str(file).context("kind-config/lab.yaml")?;
+    value["networking"]["disableDefaultCNI"] = json!(true);
+    Ok(value.to_string())
+}
+
+/// Runs `kind create cluster`, with a kubeconfig of the run's own.
+pub(crate) async fn create(state: &RunState, name: &str, image: Option<&str>, cni: &Cni) -> Result<(), LabError> {
+    let mut file = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+    file.write_all(configuration(cni)?.as_bytes()).context("cannot write a temporary file")?;
+    let (config, kubeconfig) = (file.path().display().to_string(), state.kubeconfig().display().to_string());
+    let mut arguments = vec!["create", "cluster", "--name", name, "--config", &config, "--kubeconfig", &kubeconfig];
+    arguments.extend(image.iter().flat_map(|image| ["--image", image]));
+    run_recorded(state, "kind", &arguments).await.map(drop).map_err(|error| {
+        let message = error.to_string();
+        let hint = if message.contains("pull") || message.contains("No such image") {
+            "the node image cannot be pulled: name one that is there with `--node-image` or POLICYPROBE_NODE_IMAGE"
+        } else {
+            "kind's known issues: https://kind.sigs.k8s.io/docs/user/known-issues/"
+        };
+        LabError::with_hint(message, hint)
+    })
+}
+
+/// Fails where a cluster of this name exists.
+pub(crate) async fn check_free(name: &str) -> Result<(), LabError> {
+    let clusters = run("kind", &["get", "clusters"], None).await?;
+    if clusters.lines().any(|known| known == name) {
+        let hint =
+            format!("`policyprobe cleanup` removes what an earlier run left; `--cluster {name}` uses a kept one");
+        return Err(LabError::with_hint(format!("there is a kind cluster `{name}` already"), hint));
+    }
+    Ok(())
+}
+
+/// The containers of a cluster's nodes.
+pub(crate) async fn nodes(name: &str) -> Result<Vec<String>, LabError> {
+    Ok(run("kind", &["get", "nodes", "--name", name], None).await?.lines().map(str::to_owned).collect())
+}
+
+/// Applies a CNI's manifests with the control plane's own `kubectl`. Resources of kinds that the same file defines are
+/// refused until those are served, so that a second try is made after `kubectl` has waited for them.
+pub(crate) async fn install(control_plane: &str, manifest: &Path) -> Result<(), LabError> {
+    let bytes = tokio::fs::read(manifest).await.with_context(|| format!("cannot read {}", manifest.display()));
+    let bytes = bytes
+        .map_err(|error| LabError::with_hint(format!("{error:#}"), "`--cni` takes `default`, `none` or a file"))?;
+    let kubectl = ["exec", "-i", control_plane, "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"];
+    let apply = [&kubectl[..], &["apply", "--server-side", "--force-conflicts", "-f", "-"]].concat();
+    if run("docker", &apply, Some(bytes.clone())).await.is_ok() {
+        return Ok(());
+    }
+    let wait = ["wait", "--for=condition=Established", "--timeout=20s", "crd", "--all"];
+    // Where there are no such kinds this fails, and the second try says what is wrong.
+    let _ = run("docker", &[&kubectl[..], &wait].concat(), None).await;
+    run("docker", &apply, Some(bytes)).await.map(drop).map_err(|error| {
+        LabError::with_hint(
+            format!("cannot install the CNI: {error}"),
+            format!("see that {} is for this Kubernetes", manifest.display()),
+        )
+    })
+}
+
+/// Waits until these many nodes are Ready.
+pub(crate) async fn ready(access: &Access, count: usize, cni: &Cni) -> Result<(), LabError> {
+    let patience = if matches!(cni, Cni::None) { PATIENCE_BY_HAND } else { PATIENCE };
+    let watching = async {
+        let nodes = Api::<Node>::all(access.client.clone());
+        let mut changes = pin!(watcher(nodes, watcher::Config::default()).applied_objects());
+        let mut found = std::collections::BTreeSet::new();
+        while found.len() < count {
+            let Some(node) = changes.try_next().await.context("watching nodes")? else {
+                return Err(anyhow::anyhow!("the watch of nodes ended"));
+            };
+            if is_ready(&node) {
+                found.insert(node.name_any());
+            } else {
+                found.remove(&node.name_any());
+            }
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(patience, watching).await {
+        Ok(ready) => Ok(ready?),
+        Err(_) => Err(LabError::with_hint(
+            format!("the nodes are not Ready after {} s", patience.as_secs()),
+            "a CNI that does not start is the usual reason; `--keep` is of no help here, `kubectl get pods -A` while it waits is",
+        )),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_cni_takes_the_place_of_kind_s_own() {
+        let own: Value = serde_yaml::from_str(&configuration(&Cni::Default).unwrap()).unwrap();
+        assert_eq!(own["networking"].get("disableDefaultCNI"), None);
+        assert_eq!(own["nodes"].as_array().unwrap().len(), 2);
+        let other: Value = serde_yaml::from_str(&configuration(&Cni::None).unwrap()).unwrap();
+        assert_eq!(other["networking"]["disableDefaultCNI"], true);
+        assert_eq!(other["nodes"], own["nodes"]);
+    }
+}

@@ -1,0 +1,126 @@
+//! What a kind lab stands on, and its removal.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+
+use super::{
+    command::run,
+    emulator::{CONTROL_PORT, Emulator},
+    node::NodePlace,
+    remove,
+};
+use crate::{
+    engine::Events,
+    lab::{
+        LabError, WorldMetadata,
+        cluster::{Ground, Place},
+        state::RunState,
+    },
+    scenario::NodeName,
+};
+
+/// A kind cluster and the emulator beside it.
+pub(crate) struct KindGround {
+    /// The cluster's name.
+    pub(crate) cluster: String,
+    /// The nodes' containers.
+    pub(crate) nodes: BTreeMap<NodeName, String>,
+    /// The emulator, until it is removed.
+    pub(crate) emulator: Mutex<Option<Emulator>>,
+    /// The emulator, as stages see it, and its control endpoint.
+    pub(crate) metadata: (WorldMetadata, String),
+    /// This run's record.
+    pub(crate) state: Arc<RunState>,
+    /// The record of the run that kept the cluster, locked while this one uses it.
+    pub(crate) kept: Option<RunState>,
+    /// Whether this run's cluster stays.
+    pub(crate) keep: bool,
+    /// Where to say so.
+    pub(crate) events: Events,
+}
+
+impl KindGround {
+    /// The URL of an emulator's control endpoint.
+    pub(crate) fn control(emulator: &Emulator) -> String {
+        format!("http://{}:{CONTROL_PORT}", emulator.address)
+    }
+
+    fn stay(&self, emulator: Option<Emulator>) -> Result<(), LabError> {
+        self.state.update(|record| record.kept = true)?;
+        // Dropping it would remove the container.
+        std::mem::forget(emulator);
+        let kubeconfig: PathBuf = self.state.kubeconfig();
+        self.events.note(format!(
+            "the cluster `{0}` stays: `kubectl --kubeconfig {1}`, `policyprobe lab --backend kind --cluster {0}`; \
+             `policyprobe cleanup --kept` removes it",
+            self.cluster,
+            kubeconfig.display()
+        ));
+        Ok(())
+    }
+}
+
+/// Removes what a run made in Docker, all of it at once, and goes on after errors.
+pub(crate) async fn remove_run(state: &RunState, emulator: Option<Emulator>) -> Vec<LabError> {
+    let record = state.record();
+    let kubeconfig = state.kubeconfig();
+    let containers = async {
+        // An explicit removal, in a runtime; the sweep after it finds what never got a handle.
+        let removed = match emulator {
+            Some(emulator) => emulator.remove().await,
+            None => Ok(()),
+        };
+        let swept = if record.docker { remove::labelled(state.run()).await } else { Ok(()) };
+        [removed, swept]
+    };
+    let cluster = async {
+        match &record.cluster {
+            Some(name) => remove::cluster(name, &kubeconfig).await,
+            None => Ok(()),
+        }
+    };
+    let (containers, cluster) = tokio::join!(containers, cluster);
+    let network = match &record.network {
+        Some(name) => remove::network(name).await,
+        None => Ok(()),
+    };
+    containers.into_iter().chain([cluster, network]).filter_map(Result::err).collect()
+}
+
+#[async_trait]
+impl Ground for KindGround {
+    fn backend(&self) -> &'static str {
+        "kind"
+    }
+
+    fn node(&self, node: NodeName) -> Option<Arc<dyn Place>> {
+        let container = self.nodes.get(&node)?.clone();
+        Some(Arc::new(NodePlace { container }))
+    }
+
+    fn metadata(&self) -> Option<(WorldMetadata, String)> {
+        Some(self.metadata.clone())
+    }
+
+    async fn diagnose(&self) -> String {
+        let node = self.nodes.get(&NodeName::Master).cloned().unwrap_or_default();
+        let get = "exec kubectl --kubeconfig /etc/kubernetes/admin.conf get pods -A -o wide";
+        let mut arguments = vec!["exec", node.as_str()];
+        arguments.extend(get.split(' ').skip(1));
+        run("docker", &arguments, None).await.unwrap_or_else(|error| error.to_string())
+    }
+
+    async fn teardown(&self) -> Vec<LabError> {
+        let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if self.keep && self.kept.is_none() {
+            return self.stay(emulator).err().into_iter().collect();
+        }
+        self.events.phase("removing the lab");
+        remove_run(&self.state, emulator).await
+    }
+}

@@ -1,0 +1,17 @@
+//! The backend `kind`: a cluster of our own in containers, and a metadata server beside it.
+//!
+//! The pods, policies and probes are those of [`super::cluster`].
+
+mod builder;
+mod cluster;
+pub(crate) mod command;
+mod dns;
+mod doctor;
+mod emulator;
+mod ground;
+mod node;
+pub(crate) mod remove;
+mod routes;
+
+pub use builder::{Cni, KindBuilder};
+pub use doctor::doctor;

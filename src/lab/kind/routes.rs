@@ -1,0 +1,131 @@
+//! The nodes' routes to the emulator, and the proof that there is no other way.
+//!
+//! On a machine that is itself a cloud's, the real metadata server is one route away. So every known address is made
+//! unreachable first; then one way is opened, looked at, and tried with a request that is harmless anywhere.
+
+use std::{
+    fmt::Write,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use crate::{
+    http::{IDENTITY_PATH, NONCE, SERVER},
+    lab::{LabError, cluster::Shell},
+    metadata::{LINK_LOCAL, guarded_prefixes},
+};
+
+/// Worse than any route that somebody sets on purpose.
+const METRIC: u32 = 4_278_198_272;
+
+/// The file in which a node looks up names first, and the mark of our line in it.
+const MARK: &str = "# policyprobe";
+
+fn broken(node: &str, error: &str) -> LabError {
+    LabError::from(anyhow::anyhow!("cannot secure the routes of node `{node}`: {error}"))
+}
+
+/// Makes every metadata address unreachable from a node, for as long as the node lives.
+pub(crate) async fn close(node: &str, shell: &mut Shell) -> Result<(), LabError> {
+    shell.read(&closing()).await.map(drop).map_err(|error| broken(node, &error))
+}
+
+/// One command: IPv4 must succeed; IPv6 where the node has it.
+fn closing() -> String {
+    let (mut v4, mut v6) = (String::new(), String::new());
+    for (address, length) in guarded_prefixes() {
+        let into = if address.is_ipv4() { &mut v4 } else { &mut v6 };
+        let _ = writeln!(into, "route replace unreachable {address}/{length} metric {METRIC}");
+    }
+    format!(
+        "ip -batch - 2>&1 <<'END'\n{v4}END\n\
+         [ $? = 0 ] && {{ [ \"$(cat /proc/sys/net/ipv6/conf/all/disable_ipv6 2>/dev/null || echo 1)\" != 0 ] || \
+         ip -6 -batch - 2>&1 <<'END'\n{v6}END\n}}"
+    )
+}
+
+/// Opens the way to the emulator, and asks it who it is. Nothing else is asked before this has succeeded.
+pub(crate) async fn open(
+    node: &str,
+    shell: &mut Shell,
+    emulator: Ipv4Addr,
+    identity: &str,
+    name: &str,
+) -> Result<(), LabError> {
+    let routed = format!("ip route replace {LINK_LOCAL}/32 via {emulator} 2>&1 && ip route get {LINK_LOCAL} 2>&1");
+    let route = shell.read(&routed).await.map_err(|error| broken(node, &error))?;
+    if !leads_to(&route, emulator) {
+        return Err(broken(node, &format!("the way to {LINK_LOCAL} is not through {emulator}: {}", route.join(" "))));
+    }
+    let nonce = format!("identity-{node}");
+    let ask = format!(
+        "curl -q -s -S --noproxy '*' --connect-timeout 2 --max-time 4 -o /dev/null -D - -H '{NONCE}: {nonce}' \
+         http://{LINK_LOCAL}{IDENTITY_PATH} 2>&1"
+    );
+    let answer =
+        shell.read(&ask).await.map_err(|error| broken(node, &format!("the emulator does not answer: {error}")))?;
+    if header(&answer, SERVER) != Some(identity) || header(&answer, NONCE) != Some(&nonce) {
+        return Err(LabError::RealMetadata { address: LINK_LOCAL });
+    }
+    let hosts = format!("grep -q '{MARK}$' /etc/hosts || echo '{LINK_LOCAL} {name} {MARK}' >>/etc/hosts");
+    shell.read(&hosts).await.map(drop).map_err(|error| broken(node, &error))
+}
+
+fn leads_to(route: &[String], emulator: Ipv4Addr) -> bool {
+    let words: Vec<&str> = route.iter().flat_map(|line| line.split_ascii_whitespace()).collect();
+    words.windows(2).any(|pair| pair[0] == "via" && pair[1].parse() == Ok(emulator))
+}
+
+fn header<'a>(answer: &'a [String], name: &str) -> Option<&'a str> {
+    let fields = answer.iter().filter_map(|line| line.split_once(':'));
+    fields.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+}
+
+/// All addresses of a node, those on bridges and tunnels included.
+pub(crate) async fn addresses(node: &str, shell: &mut Shell) -> Result<Vec<IpAddr>, LabError> {
+    let lines = shell.read("ip -o addr").await.map_err(|error| broken(node, &error))?;
+    Ok(lines.iter().filter_map(|line| parse_address(line)).collect())
+}
+
+fn parse_address(line: &str) -> Option<IpAddr> {
+    let mut words = line.split_ascii_whitespace().skip_while(|word| !word.starts_with("inet"));
+    let address: IpAddr = words.nth(1)?.split('/').next()?.parse().ok()?;
+    Some(address).filter(|address| !address.is_loopback())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_address_is_closed() {
+        let command = closing();
+        assert!(command.contains("route replace unreachable 169.254.169.254/32 metric 4278198272\n"), "{command}");
+        assert!(command.contains("route replace unreachable fd00:ec2::254/128"), "{command}");
+    }
+
+    #[test]
+    fn a_route_counts_only_through_the_emulator() {
+        let route = |text: &str| vec![text.to_owned(), "    cache".to_owned()];
+        let emulator = Ipv4Addr::new(172, 18, 0, 4);
+        assert!(leads_to(&route("169.254.169.254 via 172.18.0.4 dev eth0 src 172.18.0.2 uid 0"), emulator));
+        assert!(!leads_to(&route("169.254.169.254 via 172.18.0.40 dev eth0 src 172.18.0.2"), emulator));
+        assert!(!leads_to(&route("169.254.169.254 dev eth0 src 172.18.0.4"), emulator));
+    }
+
+    #[test]
+    fn addresses_are_read_without_loopback() {
+        let line =
+            "2: kube-bridge    inet 10.244.1.1/24 brd 10.244.1.255 scope global kube-bridge\\       valid_lft forever";
+        assert_eq!(parse_address(line), Some("10.244.1.1".parse().unwrap()));
+        assert_eq!(parse_address("1: lo    inet 127.0.0.1/8 scope host lo"), None);
+        assert_eq!(parse_address("3: eth0    inet6 fe80::1/64 scope link"), Some("fe80::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_identity_is_read_whatever_the_case_of_its_header() {
+        let answer = ["HTTP/1.1 200 OK", "policyprobe-server: metadata/gcp/r1"].map(str::to_owned);
+        assert_eq!(header(&answer, SERVER), Some("metadata/gcp/r1"));
+        assert_eq!(header(&answer, NONCE), None);
+    }
+}
