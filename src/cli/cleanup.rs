@@ -1,17 +1,13 @@
 //! `policyprobe cleanup`: removes what runs left that were killed. Only what a record or a run's label names is touched.
 
 use anyhow::Context;
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
 
 use crate::{
     engine::{NO_LAB, OK},
     lab::{
         LabError,
         cluster::{Access, remove_namespace},
-        kind::remove,
+        kind::{remove, settle::settle},
         state::{self, NamespaceRecord, Record, RunState},
     },
 };
@@ -77,8 +73,8 @@ fn lines(record: &Record) -> Vec<String> {
 async fn clean(state: &RunState) -> Vec<LabError> {
     let record = state.record();
     // First whoever may still be making things.
-    for child in record.children.iter().filter(|child| child.is_alive()) {
-        let _ = killpg(Pid::from_raw(child.pid), Signal::SIGKILL);
+    for child in &record.children {
+        settle(*child).await;
     }
     let mut errors = Vec::new();
     if let Some(name) = &record.cluster {

@@ -1,7 +1,5 @@
 //! Which namespace of the cluster a logical namespace is, and what the run may touch. Pure.
 
-use crate::scenario::DEFAULT_NAMESPACE;
-
 /// How logical namespaces get their literal names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Naming {
@@ -25,11 +23,6 @@ impl Naming {
         }
     }
 
-    /// Whether the namespace must be created, and removed in the end.
-    pub(crate) fn is_made(&self, logical: &str) -> bool {
-        matches!(self, Self::Prefixed(_)) || logical != DEFAULT_NAMESPACE
-    }
-
     /// Whether objects outside namespaces may be applied.
     pub(crate) fn owns_cluster(&self) -> bool {
         matches!(self, Self::Literal)
@@ -43,9 +36,8 @@ mod tests {
     #[test]
     fn only_a_cluster_of_our_own_keeps_names() {
         assert_eq!(Naming::Literal.literal("default"), "default");
-        assert!(!Naming::Literal.is_made("default"));
         let shared = Naming::prefixed("r1");
         assert_eq!(shared.literal("default"), "pp-r1-default");
-        assert!(shared.is_made("default") && !shared.owns_cluster());
+        assert!(!shared.owns_cluster());
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream::FuturesUnordered};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod, ServiceAccount};
 use kube::{
     Api, Client, ResourceExt,
     api::DeleteParams,
@@ -127,43 +127,75 @@ impl PodMaker {
     ) -> Result<Vec<LivePod>, LabError> {
         let selector = watcher::Config::default().labels(&format!("{RUN_LABEL}={}", self.run));
         let mut changes = pin!(watcher(Api::<Pod>::all(self.client.clone()), selector).applied_objects());
-        let mut carrying = FuturesUnordered::new();
-        let mut begun = BTreeSet::new();
-        let mut live = Vec::new();
+        let failures = watcher::Config::default().fields("reason=FailedCreatePodSandBox");
+        let failures = watcher(Api::<Event>::all(self.client.clone()), failures).default_backoff();
+        let mut failures = pin!(failures.applied_objects());
+        let (mut carrying, mut replacing) = (FuturesUnordered::new(), FuturesUnordered::new());
+        let (mut failed, mut handled) = (BTreeSet::new(), BTreeSet::new());
+        let mut young = BTreeMap::new();
+        let mut live: Vec<LivePod> = Vec::new();
         while live.len() < wanted.len() {
             tokio::select! {
                 change = changes.try_next() => {
-                    let change = change.map_err(|error| LabError::from(anyhow::Error::new(error).context("watching pods")))?;
+                    let change =
+                        change.map_err(|error| LabError::from(anyhow::Error::new(error).context("watching pods")))?;
                     let Some(change) = change else { return Err(anyhow::anyhow!("the watch of pods ended").into()) };
                     let key = (change.namespace().unwrap_or_default(), change.name_any());
-                    let Some((_, spec)) = wanted.iter().find(|(space, spec)| (space, &spec.name) == (&key.0, &key.1)) else {
-                        continue;
-                    };
+                    let is_wanted = |(space, spec): &&(String, PodSpec)| (space, &spec.name) == (&key.0, &key.1);
+                    let Some((_, spec)) = wanted.iter().find(is_wanted) else { continue };
+                    let uid = change.uid().unwrap_or_default();
                     match progress(&change) {
-                        Progress::Waiting(why) => { waiting.insert(key, why); }
+                        Progress::Waiting(why) => {
+                            waiting.insert(key, why);
+                            young.insert(uid, (change.namespace().unwrap_or_default(), spec));
+                        }
                         Progress::Hopeless(why) => return Err(hopeless(&key, &why)),
                         Progress::Running { addresses, .. } => {
-                            let uid = change.uid().unwrap_or_default();
-                            if begun.insert(uid.clone()) {
+                            if handled.insert(uid.clone()) {
                                 waiting.insert(key.clone(), "the agent does not listen".to_owned());
-                                let pod = LivePod { spec: spec.clone(), namespace: key.0, uid, addresses };
-                                carrying.push(async {
-                                    let pods = self.pods(&pod.namespace);
-                                    let said = exec(&pods, &pod.spec.name, &["sh", "-c", CARRY_IN], self.agent).await;
-                                    (pod, said)
-                                });
+                                carrying.push(self.carry(LivePod { spec: spec.clone(), namespace: key.0, uid, addresses }));
                             }
                         }
                     }
                 }
-                Some((pod, said)) = carrying.next() => {
-                    said.map_err(|error| anyhow::anyhow!("cannot carry the agent in: {error}"))?;
-                    waiting.remove(&(pod.namespace.clone(), pod.spec.name.clone()));
-                    live.push(pod);
+                // Where these cannot be watched, the kubelet's own next try is waited for.
+                Some(Ok(event)) = failures.next() => { failed.extend(event.involved_object.uid); }
+                Some(replaced) = replacing.next() => { let () = replaced?; }
+                Some((pod, carried)) = carrying.next() => {
+                    let key = (pod.namespace.clone(), pod.spec.name.clone());
+                    match carried {
+                        Ok(()) => {
+                            waiting.remove(&key);
+                            live.push(pod);
+                        }
+                        // A young CNI may have the kubelet make a sandbox twice: the container is gone again.
+                        Err(why) => {
+                            let spec = wanted.iter().find(|(space, spec)| (space, &spec.name) == (&key.0, &key.1));
+                            replacing.extend(spec.map(|(space, spec)| self.replace(space.clone(), spec)));
+                            waiting.insert(key, format!("cannot carry the agent in: {why}"));
+                        }
+                    }
+                }
+            }
+            for (uid, (namespace, spec)) in &young {
+                if failed.contains(uid) && handled.insert(uid.clone()) {
+                    replacing.push(self.replace(namespace.clone(), spec));
                 }
             }
         }
         Ok(live)
+    }
+
+    async fn carry(&self, pod: LivePod) -> (LivePod, Result<(), String>) {
+        let said = exec(&self.pods(&pod.namespace), &pod.spec.name, &["sh", "-c", CARRY_IN], self.agent).await;
+        (pod, said.map(drop))
+    }
+
+    /// A new pod in place of one whose network could not be made, as happens on nodes that are Ready a moment before
+    /// their CNI is: the kubelet would try the old one again only after up to half a minute.
+    async fn replace(&self, namespace: String, spec: &PodSpec) -> Result<(), LabError> {
+        self.remove(&namespace, &spec.name).await?;
+        self.apply(&namespace, spec).await
     }
 
     /// Deletes a pod at once and waits until it is gone.

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -14,7 +14,7 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     cluster,
@@ -131,7 +131,8 @@ struct Build {
     options: KindBuilder,
     state: Arc<RunState>,
     events: Events,
-    emulator: Mutex<Option<Emulator>>,
+    emulator: Arc<Mutex<Option<Emulator>>>,
+    tasks: TaskTracker,
     begun: Instant,
 }
 
@@ -140,10 +141,16 @@ impl Build {
         format!("metadata/gcp/{}", self.state.run())
     }
 
+    /// Starts the emulator, in a task of its own: the daemon would finish what is given up half-way, unnoticed.
     async fn start_emulator(&self, image: testcontainers::GenericImage, network: &str) -> Result<(), LabError> {
-        let started = emulator::start(image, self.state.run(), &self.identity(), network).await?;
-        *self.emulator.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(started);
-        Ok(())
+        let (state, slot) = (Arc::clone(&self.state), Arc::clone(&self.emulator));
+        let (identity, network) = (self.identity(), network.to_owned());
+        let starting = self.tasks.spawn(async move {
+            let started = emulator::start(image, state.run(), &identity, &network).await?;
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
+            Ok(())
+        });
+        starting.await.map_err(|error| LabError::from(anyhow::Error::new(error)))?
     }
 
     /// Makes the cluster and, beside it, the emulator.
@@ -212,7 +219,7 @@ impl Build {
         let containers = cluster::nodes(&name).await?;
         let control_plane = containers.iter().find(|node| node.ends_with("control-plane")).cloned().unwrap_or_default();
         let (address, control) = {
-            let emulator = self.emulator.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner);
             let emulator = emulator.as_ref().ok_or_else(|| anyhow::anyhow!("the emulator is gone"))?;
             (emulator.address, KindGround::control(emulator))
         };
@@ -250,7 +257,7 @@ impl Build {
             facts.nodes.iter().map(|node| (node.name, node.literal.clone())).collect();
         let world =
             WorldMetadata { cloud: Cloud::Gcp, addresses: vec![LINK_LOCAL], identity: self.identity(), node: None };
-        let emulator = self.emulator.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner).take();
         let ground = KindGround {
             cluster: name,
             nodes,
@@ -304,15 +311,17 @@ impl LabBuilder for KindBuilder {
     ) -> Result<Arc<dyn Lab>, LabError> {
         check_tools().await?;
         let state = Arc::new(RunState::create(run)?);
-        let (events, emulator) = (events.clone(), Mutex::default());
-        let build = Build { options: *self, state, events, emulator, begun: Instant::now() };
+        let (events, emulator, tasks) = (events.clone(), Arc::default(), TaskTracker::new());
+        let build = Build { options: *self, state, events, emulator, tasks, begun: Instant::now() };
         let error = match cancel.run_until_cancelled(build.make()).await {
             Some(Ok(lab)) => return Ok(Arc::new(lab)),
             Some(Err(error)) => error,
             None => LabError::Cancelled,
         };
         build.events.phase("removing what was made");
-        let emulator = build.emulator.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        build.tasks.close();
+        build.tasks.wait().await;
+        let emulator = build.emulator.lock().unwrap_or_else(PoisonError::into_inner).take();
         let left = remove_run(&build.state, emulator).await;
         for left in &left {
             build.events.note(format!("not removed: {left}; `policyprobe cleanup` tries it again"));

@@ -5,7 +5,7 @@ use std::{os::unix::process::CommandExt, sync::Arc};
 
 use anyhow::Context;
 use nix::{
-    sys::signal::{Signal, killpg},
+    sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
 
@@ -21,7 +21,7 @@ pub(crate) async fn run(program: &str, args: &[&str], input: Option<Vec<u8>>) ->
         Some(bytes) => command.stdin_bytes(bytes),
         None => command.stdin_null(),
     };
-    finish(&title(program, args), program, command, |_| Ok(())).await
+    finish(&title(program, args), program, command, Abandon::Group, |_| Ok(())).await
 }
 
 /// Runs a program that makes things. It begins only when the run's record names its process, so that there is no moment
@@ -32,7 +32,7 @@ pub(crate) async fn run_recorded(state: &RunState, program: &str, args: &[&str])
     let gated = ["-c", "read -r go && exec \"$@\" </dev/null", "sh", program].into_iter().chain(args.iter().copied());
     let command = duct::cmd("sh", gated.collect::<Vec<_>>()).stdin_file(reader);
     let mut recorded = None;
-    let result = finish(&title(program, args), program, command, |pid| {
+    let result = finish(&title(program, args), program, command, Abandon::Leader, |pid| {
         recorded = ChildRecord::of(pid);
         state.update(|record| record.children.extend(recorded))?;
         std::io::Write::write_all(&mut writer, b"go\n").context("the child is gone")?;
@@ -51,6 +51,7 @@ async fn finish(
     title: &str,
     program: &str,
     command: duct::Expression,
+    abandon: Abandon,
     begin: impl FnOnce(i32) -> anyhow::Result<()>,
 ) -> Result<String, LabError> {
     let started = command
@@ -68,7 +69,7 @@ async fn finish(
         Err(error) => return Err(LabError::from(anyhow::Error::new(error).context(format!("cannot start `{title}`")))),
     };
     let pid = handle.pids().first().and_then(|pid| i32::try_from(*pid).ok());
-    let mut group = Group(pid.map(Pid::from_raw));
+    let mut group = Group(pid.map(Pid::from_raw), abandon);
     begin(pid.context("a started process has an id")?)?;
     let waiting = Arc::clone(&handle);
     let waited = tokio::task::spawn_blocking(move || waiting.wait().map(Clone::clone)).await;
@@ -98,14 +99,26 @@ fn tail(text: &str, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
+/// What is ended at once when a call is given up.
+#[derive(Clone, Copy)]
+enum Abandon {
+    /// All of it.
+    Group,
+    /// The process that starts others; the others are left to [`super::settle::settle`], by the run's record.
+    Leader,
+}
+
 /// Ends a process group unless it is told that the group has ended.
-struct Group(Option<Pid>);
+struct Group(Option<Pid>, Abandon);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            let _ = killpg(pid, Signal::SIGKILL);
-        }
+        // Nobody is left to be told of a failure.
+        let _ = match (self.0, self.1) {
+            (Some(pid), Abandon::Group) => killpg(pid, Signal::SIGKILL),
+            (Some(pid), Abandon::Leader) => kill(pid, Signal::SIGKILL),
+            (None, _) => Ok(()),
+        };
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     emulator::{CONTROL_PORT, Emulator},
     node::NodePlace,
     remove,
+    settle::settle,
 };
 use crate::{
     engine::Events,
@@ -69,6 +70,9 @@ impl KindGround {
 pub(crate) async fn remove_run(state: &RunState, emulator: Option<Emulator>) -> Vec<LabError> {
     let record = state.record();
     let kubeconfig = state.kubeconfig();
+    for child in &record.children {
+        settle(*child).await;
+    }
     let containers = async {
         // An explicit removal, in a runtime; the sweep after it finds what never got a handle.
         let removed = match emulator {

@@ -12,6 +12,7 @@ mod ground;
 mod node;
 pub(crate) mod remove;
 mod routes;
+pub(crate) mod settle;
 
 pub use builder::{Cni, KindBuilder};
 pub use doctor::doctor;
