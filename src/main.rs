@@ -1,3 +1,37 @@
 //! The command line: parse, run, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use policyprobe::cli::{self, Cli, Command, Global};
+
+fn main() -> ExitCode {
+    // Before any thread exists.
+    if let Some(code) = cli::inside::dispatch() {
+        return code;
+    }
+    let Cli { global, command } = Cli::parse();
+    cli::use_colors(global.color);
+    ExitCode::from(run(command, global).unwrap_or_else(|error| cli::fail(&error)))
+}
+
+fn run(command: Command, global: Global) -> anyhow::Result<u8> {
+    match command {
+        Command::Lab(args) => wait(cli::lab::run(&args, global)),
+        Command::Run(args) => wait(cli::run::run(&args, global)),
+        Command::List(args) => cli::list::run(&args),
+        Command::Lint(args) => cli::lint::run(&args),
+        Command::Doctor(args) => wait(cli::doctor::run(&args, global)),
+        Command::Explain(args) => cli::explain::run(&args),
+        Command::Schema(args) => cli::schema::run(&args),
+        Command::Init(args) => cli::init::run(&args),
+        Command::Metadata(args) => wait(cli::metadata::run(args)),
+        Command::Cleanup(args) => wait(cli::cleanup::run(&args)),
+        Command::Completions(args) => cli::completions::run(&args),
+    }
+}
+
+/// The only runtime. Commands that need none start without its threads.
+fn wait(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(command)
+}

@@ -6,6 +6,8 @@
 mod arguments;
 #[cfg(target_os = "linux")]
 mod loopback;
+#[cfg(target_os = "linux")]
+mod netlink;
 mod roles;
 
 use std::process::ExitCode;

@@ -21,7 +21,7 @@ pub(crate) async fn serve(Serve { identity, listen, control: at }: Serve) -> Res
 /// Takes the cloud's metadata addresses and answers there.
 pub(crate) async fn metadata(Metadata { cloud, identity, seed, control: at }: Metadata) -> Result<()> {
     let cloud = cloud.definition();
-    let taken = take(cloud.addresses).await?;
+    let taken = take(cloud.addresses)?;
     let listen: Vec<_> = taken.into_iter().map(|address| SocketAddr::new(address, 80)).collect();
     let handler = Arc::from((cloud.server)(&seed));
     run(Server { identity, handler, log: Log::default() }, &listen, at).await
@@ -31,7 +31,7 @@ pub(crate) async fn metadata(Metadata { cloud, identity, seed, control: at }: Me
 use crate::loopback::take;
 
 #[cfg(not(target_os = "linux"))]
-async fn take(_: &[std::net::IpAddr]) -> Result<Vec<std::net::IpAddr>> {
+fn take(_: &[std::net::IpAddr]) -> Result<Vec<std::net::IpAddr>> {
     anyhow::bail!("only Linux has containers to do this in")
 }
 

@@ -82,7 +82,8 @@ pub async fn run(args: MetadataArgs) -> anyhow::Result<u8> {
     let server = Arc::new(server);
     for address in args.listen {
         let listener = bind(address).await?;
-        let headers: String = definition.headers.iter().map(|(name, value)| format!(" -H '{name}: {value}'")).collect();
+        let headers = definition.headers.iter().flat_map(|(name, value)| [" -H '", name, ": ", value, "'"]);
+        let headers = headers.collect::<String>();
         eprintln!("{}: http://{}{}{headers}", args.cloud, listener.local_addr()?, definition.path);
         tasks.spawn(Arc::clone(&server).serve(listener));
     }
@@ -109,12 +110,12 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 fn refusal(address: IpAddr, own: &[IpAddr]) -> Option<String> {
     let is_known = |address: &IpAddr| METADATA_ADDRESSES.iter().any(|known| known.address == *address);
     if is_metadata_address(address) {
-        Some("it is a metadata address: programs on this machine would take the emulator for their cloud".to_owned())
-    } else if let Some(own) = own.iter().filter(|_| address.is_unspecified()).find(|own| is_known(own)) {
-        Some(format!("every address includes {own}, a metadata address that this machine has"))
-    } else {
-        None
+        return Some(
+            "it is a metadata address: programs on this machine would take the emulator for their cloud".to_owned(),
+        );
     }
+    let included = own.iter().find(|own| address.is_unspecified() && is_known(own))?;
+    Some(format!("every address includes {included}, a metadata address that this machine has"))
 }
 
 /// The addresses of this machine's interfaces.

@@ -1,5 +1,22 @@
 //! One file a subcommand.
 
-pub mod metadata;
-
+mod args;
+pub mod backend;
 pub mod cleanup;
+pub mod completions;
+mod conduct;
+pub mod doctor;
+pub mod explain;
+pub mod init;
+pub mod inside;
+pub mod lab;
+pub mod lint;
+pub mod list;
+pub mod metadata;
+mod output;
+pub mod run;
+pub mod schema;
+mod signals;
+
+pub use args::*;
+pub use output::{Problem, fail, use_colors};

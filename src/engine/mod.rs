@@ -1,10 +1,31 @@
 //! Baseline, apply, converge, hold, verdict. It knows no backend, and says everything it does as events.
+//!
+//! Pure: `plan` (cells and the second oracle), `calibrate` (windows and attempts), `witness`, `track` (a cell over the
+//! rounds), `history`, `judge`, `record`, `conclude`. With I/O, each on top of the one before: `sessions`, `round`,
+//! `settle`, `step`, `scenario`, `canary`, `run`.
 
+mod action;
+mod calibrate;
+mod canary;
+mod conclude;
 mod event;
 mod exit;
+mod history;
+mod judge;
 pub mod plan;
+mod record;
 mod result;
+mod round;
 mod run;
+mod scenario;
+mod sessions;
+mod settle;
+mod step;
+mod track;
+mod witness;
+
+#[cfg(test)]
+mod tests;
 
 pub use event::*;
 pub use exit::*;

@@ -210,8 +210,21 @@ pub struct RunResult {
     pub scenarios: Vec<ScenarioResult>,
     /// Times of the lab.
     pub lab: LabTimes,
+    /// Why the run as a whole could not be made, or not to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<RunFailure>,
     /// The exit code that this run has.
     pub exit_code: u8,
+}
+
+/// Why a run as a whole could not be made, or not to its end. No verdict rests on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunFailure {
+    /// What went wrong, with its causes.
+    pub message: String,
+    /// What the user can do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// Whether the lab enforces policy at all.

@@ -1,11 +1,35 @@
 //! A whole run: build the lab, canary, scenarios, tear down.
 
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, RandomState},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use futures::FutureExt;
+use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Events, RunResult};
-use crate::{lab::LabBuilder, scenario::LoadedScenario};
+use super::{
+    Canary, Event, Events, LabTimes, RunFailure, RunResult, ScenarioResult, Verdict, canary,
+    conclude::{Ending, exit_code, summarize},
+    plan,
+    round::Nonces,
+    scenario::{Company, play, unplayed},
+    step::Rules,
+};
+use crate::{
+    lab::{Lab, LabBuilder, LabError},
+    scenario::LoadedScenario,
+};
+
+/// The version of the record's format.
+const SCHEMA_VERSION: u32 = 1;
 
 /// How a run is made.
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of the command line")]
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Run the scenarios although the canary found that no policy is enforced.
@@ -19,12 +43,243 @@ pub struct Options {
 }
 
 /// Runs the scenarios in a new lab and tears it down, also when cancelled.
+///
+/// Whatever goes wrong is in the result: `error` says why there are no verdicts, `exit_code` is 2 where a scenario
+/// contradicts the simulator, 5 where there is no lab, 130 where `cancel` ended the run.
 pub async fn run(
-    _builder: Box<dyn LabBuilder>,
-    _scenarios: &[LoadedScenario],
-    _options: &Options,
-    _events: &Events,
-    _cancel: &CancellationToken,
+    builder: Box<dyn LabBuilder>,
+    scenarios: &[LoadedScenario],
+    options: &Options,
+    events: &Events,
+    cancel: &CancellationToken,
 ) -> RunResult {
-    todo!()
+    let began = Instant::now();
+    let mut result = blank(builder.backend());
+    events.send(Event::RunStarted { run: result.run.clone(), backend: builder.backend(), scenarios: scenarios.len() });
+    let ending = match check(scenarios) {
+        Err(failure) => Ending::BadScenario(failure),
+        Ok(()) => in_lab(builder, scenarios, options, events, cancel, began, &mut result).await,
+    };
+    result.summary = summarize(&result.scenarios);
+    result.exit_code = exit_code(&ending, &result.canary, &result.scenarios);
+    result.error = match ending {
+        Ending::BadScenario(failure) | Ending::NoLab(failure) => Some(failure),
+        Ending::Complete | Ending::Interrupted => None,
+    };
+    result.lab.total_ms = millis(began);
+    events.send(Event::RunFinished(Box::new(result.clone())));
+    result
+}
+
+/// Asks the simulator about every scenario, before any lab is touched.
+fn check(scenarios: &[LoadedScenario]) -> Result<(), RunFailure> {
+    let faults: Vec<String> = scenarios
+        .iter()
+        .filter_map(|loaded| plan::agree(loaded, &plan::world(&loaded.scenario.lab)).err().map(|error| (loaded, error)))
+        .map(|(loaded, error)| format!("{}: {error}", loaded.path.display()))
+        .collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let hint = "`policyprobe explain SCENARIO` says which rule decides each cell";
+    Err(RunFailure { message: faults.join("\n"), hint: Some(hint.to_owned()) })
+}
+
+/// Everything that needs the lab, its making and its end included.
+async fn in_lab(
+    builder: Box<dyn LabBuilder>,
+    scenarios: &[LoadedScenario],
+    options: &Options,
+    events: &Events,
+    cancel: &CancellationToken,
+    began: Instant,
+    result: &mut RunResult,
+) -> Ending {
+    events.phase("building the lab");
+    let run = result.run.clone();
+    // A builder clears up after itself when it is cancelled, so it is awaited and not dropped.
+    let built = AssertUnwindSafe(builder.build(&run, events, cancel)).catch_unwind().await;
+    let lab = match built.unwrap_or_else(|panic| Err(panicked(&*panic))) {
+        Ok(lab) => lab,
+        Err(error) => return ending(Err(error)),
+    };
+    result.lab.ready_ms = millis(began);
+    result.facts.clone_from(&lab.capabilities().facts);
+    events.send(Event::LabReady { facts: result.facts.clone(), ready_ms: result.lab.ready_ms });
+
+    let playing = AssertUnwindSafe(play_all(&lab, scenarios, options, events, cancel, result)).catch_unwind();
+    let outcome = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(LabError::Cancelled),
+        outcome = playing => outcome.unwrap_or_else(|panic| Err(panicked(&*panic))),
+    };
+    let unclear = matches!(outcome, Err(LabError::Broken { .. })) || result.canary.verdict == Verdict::Inconclusive;
+    if unclear && !cancel.is_cancelled() {
+        let diagnosis = lab.diagnose().await;
+        if !diagnosis.trim().is_empty() {
+            events.note(diagnosis);
+        }
+    }
+    events.phase("tearing the lab down");
+    match AssertUnwindSafe(lab.teardown()).catch_unwind().await {
+        Ok(problems) => problems.iter().for_each(|problem| events.note(format!("tearing down: {problem}"))),
+        Err(panic) => events.note(format!("tearing down: {}", panicked(&*panic))),
+    }
+    ending(outcome)
+}
+
+/// The canary and the scenarios. They run side by side, but nothing of a scenario is told before the canary has found
+/// that policies are enforced.
+async fn play_all(
+    lab: &Arc<dyn Lab>,
+    scenarios: &[LoadedScenario],
+    options: &Options,
+    events: &Events,
+    cancel: &CancellationToken,
+    result: &mut RunResult,
+) -> Result<(), LabError> {
+    let nonces = Nonces::new(&result.run);
+    let rules = Rules {
+        strict: options.strict_timeouts,
+        show_answers: options.show_answers,
+        enforcing: true,
+        limit: lab.capabilities().converge_limit,
+    };
+    let (held_back, mut reader) = Events::channel();
+    let company = Company { lab: &**lab, nonces: &nonces, events: &held_back, rules, restore: true, cancel };
+    events.phase("asking the canary whether policies are enforced");
+
+    let RunResult { canary: verdict, scenarios: finished, .. } = result;
+    let enforcing = {
+        let canary = canary::run(&company);
+        let playing = play_in_turn(&company, scenarios, options, finished);
+        tokio::pin!(canary, playing);
+        let mut outcome = None;
+        let found = loop {
+            tokio::select! {
+                biased;
+                found = &mut canary => break found?,
+                ended = &mut playing, if outcome.is_none() => outcome = Some(ended),
+            }
+        };
+        events.send(Event::CanaryFinished(found.clone()));
+        *verdict = found;
+        let enforcing = verdict.verdict != Verdict::NotEnforcing;
+        if enforcing {
+            let outcome = match outcome {
+                Some(outcome) => outcome,
+                None => forward_while(&mut reader, events, playing).await,
+            };
+            while let Ok(event) = reader.try_recv() {
+                events.send(event);
+            }
+            outcome?;
+        }
+        enforcing
+    };
+    if enforcing {
+        return Ok(());
+    }
+    finished.clear();
+    if options.continue_unenforced {
+        let rules = Rules { enforcing: false, ..rules };
+        return play_in_turn(&Company { events, rules, ..company }, scenarios, options, finished).await;
+    }
+    for loaded in scenarios {
+        let unplayed = unplayed(loaded, Verdict::NotEnforcing, "not run: no policy is enforced here");
+        events.send(Event::ScenarioFinished(unplayed.clone()));
+        finished.push(unplayed);
+    }
+    Ok(())
+}
+
+/// Plays the scenarios, one after the other.
+async fn play_in_turn(
+    company: &Company<'_>,
+    scenarios: &[LoadedScenario],
+    options: &Options,
+    finished: &mut Vec<ScenarioResult>,
+) -> Result<(), LabError> {
+    let mut stopped = false;
+    for loaded in scenarios {
+        let played = if stopped {
+            let unplayed = unplayed(loaded, Verdict::Skipped, "not run: a scenario before it has failed");
+            company.events.send(Event::ScenarioFinished(unplayed.clone()));
+            unplayed
+        } else {
+            play(company, loaded).await?
+        };
+        stopped |= options.fail_fast && played.verdict == Verdict::Fail;
+        finished.push(played);
+    }
+    Ok(())
+}
+
+/// Passes events on as they come, until the future is done.
+async fn forward_while<F: Future>(reader: &mut UnboundedReceiver<Event>, events: &Events, future: F) -> F::Output {
+    tokio::pin!(future);
+    loop {
+        tokio::select! {
+            biased;
+            Some(event) = reader.recv() => events.send(event),
+            output = &mut future => return output,
+        }
+    }
+}
+
+fn ending(outcome: Result<(), LabError>) -> Ending {
+    match outcome {
+        Ok(()) => Ending::Complete,
+        Err(LabError::Cancelled) => Ending::Interrupted,
+        Err(error) => {
+            let hint = error.hint().map(str::to_owned);
+            Ending::NoLab(RunFailure { message: error.to_string(), hint })
+        }
+    }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> LabError {
+    let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+    let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    LabError::with_hint(format!("a bug in policyprobe: {words}"), "please report it, with this message")
+}
+
+fn blank(backend: &str) -> RunResult {
+    RunResult {
+        schema_version: SCHEMA_VERSION,
+        policyprobe: env!("CARGO_PKG_VERSION").to_owned(),
+        run: run_id(),
+        backend: backend.to_owned(),
+        started: jiff::Timestamp::now().to_string(),
+        facts: BTreeMap::new(),
+        canary: Canary { verdict: Verdict::Skipped, detail: "it did not run".to_owned(), took_ms: 0 },
+        summary: super::Summary::default(),
+        scenarios: Vec::new(),
+        lab: LabTimes::default(),
+        error: None,
+        exit_code: super::OK,
+    }
+}
+
+/// A short name for a run, of lower-case letters and digits: the time, so that runs sort, and what tells two runs of the
+/// same second apart.
+fn run_id() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let random = RandomState::new().hash_one(std::process::id());
+    format!("{}{}", base36(seconds, 6), base36(random, 5))
+}
+
+/// The last digits of a number to the base of 36.
+fn base36(mut number: u64, digits: usize) -> String {
+    let mut text = vec![b'0'; digits];
+    for digit in text.iter_mut().rev() {
+        let value = u8::try_from(number % 36).unwrap_or_default();
+        *digit = if value < 10 { b'0' + value } else { b'a' + value - 10 };
+        number /= 36;
+    }
+    text.into_iter().map(char::from).collect()
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -57,6 +57,7 @@ impl Log {
     }
 
     /// Adds an entry. Its number is for [`Log::answered`].
+    #[must_use]
     pub fn add(&self, entry: Entry) -> usize {
         let mut inner = self.inner();
         inner.nonces.extend(entry.nonce.clone());
@@ -105,7 +106,7 @@ mod tests {
         let log = Log::default();
         let first = log.add(entry("first"));
         for index in 0..LOG_CAPACITY {
-            log.add(entry(&index.to_string()));
+            let _ = log.add(entry(&index.to_string()));
         }
         let last = log.add(entry("last"));
         log.answered(first, 200);

@@ -14,6 +14,11 @@ pub trait LabBuilder: Send {
     /// The backend's name, as `--backend` takes it.
     fn backend(&self) -> &'static str;
 
+    /// Whether the cluster's DNS may come up well after the lab does. What needs no DNS is then shown first.
+    fn dns_lags(&self) -> bool {
+        false
+    }
+
     /// Makes the lab. Whatever a failure or a cancellation leaves half-made is removed before it returns.
     async fn build(
         self: Box<Self>,

@@ -3,12 +3,14 @@
 pub mod agent;
 mod builder;
 pub mod cluster;
-pub mod doctor;
+mod doctor;
+pub mod embedded;
 mod error;
 pub mod kind;
 mod model;
 pub mod state;
 
 pub use builder::*;
+pub use doctor::*;
 pub use error::*;
 pub use model::*;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::LabError;
@@ -89,7 +89,7 @@ pub struct Capabilities {
 }
 
 /// Where a probe starts.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 pub enum Source {
     /// A pod, by logical namespace and name.
     Pod(String, String),
@@ -100,7 +100,7 @@ pub enum Source {
 }
 
 /// Who answers a probe.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 pub enum ServerId {
     /// A pod, by logical namespace and name.
     Pod(String, String),
@@ -117,7 +117,7 @@ pub enum ServerId {
 }
 
 /// The names, labels and addresses of a stage.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct World {
     /// Namespaces by logical name.
     pub namespaces: BTreeMap<String, WorldNamespace>,
@@ -136,7 +136,7 @@ pub struct World {
 }
 
 /// A namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct WorldNamespace {
     /// Its name in the cluster.
     pub literal: String,
@@ -145,7 +145,7 @@ pub struct WorldNamespace {
 }
 
 /// A pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct WorldPod {
     /// As the scenario describes it, with the labels as they are now and the logical namespace.
     pub spec: PodSpec,
@@ -156,7 +156,7 @@ pub struct WorldPod {
 }
 
 /// A node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct WorldNode {
     /// Its role.
     pub name: NodeName,
@@ -169,7 +169,7 @@ pub struct WorldNode {
 }
 
 /// A host outside the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct WorldOutside {
     /// The scenario's name for it.
     pub name: String,
@@ -180,7 +180,7 @@ pub struct WorldOutside {
 }
 
 /// The metadata server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct WorldMetadata {
     /// Whose server it is.
     pub cloud: Cloud,

@@ -70,7 +70,7 @@ impl Side {
         Self { reason, open: None }
     }
 
-    fn is_open_if(mut self, differs: bool, opening: Opening) -> Self {
+    fn open_if(mut self, differs: bool, opening: Opening) -> Self {
         if differs && self.open.is_none() {
             self.open = Some(opening);
         }
@@ -140,11 +140,11 @@ fn egress(cluster: &Cluster, flow: &Flow<'_>) -> Side {
         let before = ask(service.address, flow.port);
         let by_port = [flow.to_address, service.address].map(|address| ask(address, service.port));
         side = side
-            .is_open_if(is_denied(&before) != denied, SERVICE_ADDRESS)
-            .is_open_if(denied && by_port.iter().any(|reason| !is_denied(reason)), SERVICE_PORT);
+            .open_if(is_denied(&before) != denied, SERVICE_ADDRESS)
+            .open_if(denied && by_port.iter().any(|reason| !is_denied(reason)), SERVICE_PORT);
     }
     let own_node = matches!(flow.to, End::Node(node) if node.name == subject.node);
-    side.is_open_if(denied && own_node, TO_OWN_NODE)
+    side.open_if(denied && own_node, TO_OWN_NODE)
 }
 
 fn ingress(cluster: &Cluster, flow: &Flow<'_>) -> Side {
@@ -175,7 +175,7 @@ fn ingress(cluster: &Cluster, flow: &Flow<'_>) -> Side {
         .flat_map(|node| node.addresses.iter().map(move |address| (node, *address)))
         .filter(|(_, address)| address.is_ipv4() == flow.from_address.is_ipv4())
         .any(|(node, address)| is_denied(&ask(End::Node(node), address)) != denied);
-    side.is_open_if(seen_otherwise, REWRITTEN_SOURCE)
+    side.open_if(seen_otherwise, REWRITTEN_SOURCE)
 }
 
 fn is_denied(reason: &DirectionReason) -> bool {

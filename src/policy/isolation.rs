@@ -43,11 +43,10 @@ impl Question<'_> {
             return DirectionReason::NotIsolated;
         }
         isolating.sort_by_key(|policy| &policy.metadata.name);
-        isolating
-            .iter()
-            .find_map(|policy| self.allowing_rule(cluster, policy))
-            .map(DirectionReason::AllowedBy)
-            .unwrap_or_else(|| DirectionReason::IsolatedBy(isolating.iter().map(|policy| full_name(policy)).collect()))
+        isolating.iter().find_map(|policy| self.allowing_rule(cluster, policy)).map_or_else(
+            || DirectionReason::IsolatedBy(isolating.iter().map(|policy| full_name(policy)).collect()),
+            DirectionReason::AllowedBy,
+        )
     }
 
     fn is_isolated_by(&self, policy: &NetworkPolicy) -> bool {

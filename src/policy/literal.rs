@@ -76,8 +76,10 @@ fn rewrite_match_expressions(fields: &mut Map<String, Value>, literal: &impl Fn(
 }
 
 fn replace(value: Option<&mut Value>, literal: &impl Fn(&str) -> String) {
-    if let Some(Value::String(name)) = value {
-        *name = literal(name);
+    if let Some(name) = value
+        && let Some(logical) = name.as_str()
+    {
+        *name = Value::String(literal(logical));
     }
 }
 

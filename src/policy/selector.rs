@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 
 use crate::scenario::Labels;
 
-/// Whether a selector selects these labels. Requirements are ANDed; a selector without any selects everything. One that
+/// Whether a selector selects these labels. All requirements must hold; a selector without any selects everything. One that
 /// the API would refuse (an unknown operator, `In` without values) selects nothing.
 pub(super) fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
     selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value))

@@ -213,8 +213,13 @@ fn done(rest: &str) -> Option<Line> {
     Some(Line::Done(index, Box::new(fields)))
 }
 
-/// `* connect to 10.0.0.1 port 80 failed: Connection refused`; curl 8 has `from ADDRESS port PORT` before `failed`.
+/// `* connect to 10.0.0.1 port 80 failed: Connection refused`; curl 8 has `from ADDRESS port PORT` before `failed`. Where
+/// the system refuses at once it is `* Immediate connect fail for 10.0.0.1: No route to host`, for whatever port.
 fn failed(line: &str) -> Option<Line> {
+    if let Some(rest) = line.strip_prefix("* Immediate connect fail for ") {
+        let (address, reason) = rest.split_once(": ")?;
+        return Some(Line::Failed(address.parse().ok()?, 0, reason.trim_end().to_owned()));
+    }
     let rest = line.strip_prefix("* connect to ")?;
     let (target, reason) = rest.split_once(" failed: ")?;
     let mut words = target.split(' ');
@@ -248,7 +253,12 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
         return match fields.exit {
             6 | 28 => of(Outcome::NameNotResolved, message),
             // The bind to no interface fails after the resolution, which is all that was asked.
-            45 | 7 if resolved => Observation { server: Some(request.server.clone()), ..of(Outcome::Reached, None) },
+            45 | 7 if resolved => Observation {
+                server: Some(request.server.clone()),
+                // The answer that a window is calibrated by is the name server's.
+                connect: Some(fields.lookup),
+                ..of(Outcome::Reached, None)
+            },
             _ => of(Outcome::ProbeLost, message),
         };
     };
@@ -272,7 +282,7 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
         }
         28 if !connected => of(Outcome::TimedOut, message),
         7 => {
-            let reason = address.and_then(|address| failures.get(&(address, *port)));
+            let reason = address.and_then(|it| failures.get(&(it, *port)).or_else(|| failures.get(&(it, 0))));
             let outcome = match reason {
                 Some(text) if !text.contains("refused") && !text.contains("reset") => Outcome::Unreachable,
                 _ => Outcome::Refused,
@@ -330,6 +340,7 @@ mod tests {
     #[test]
     fn lines_of_real_curls_mean_what_happened() {
         let refused = "* connect to 10.0.0.1 port 80 failed: Connection refused";
+        let at_once = "* Immediate connect fail for 10.0.0.1: Network is unreachable";
         let from = "* connect to 10.0.0.1 port 80 from 10.0.0.2 port 40000 failed: No route to host";
         let ip = "10.0.0.1";
         for (host, line, failures, expected) in [
@@ -345,6 +356,7 @@ mod tests {
             (ip, "28|000|1|0.00001|0.002|5.100|10.0.0.1||| timed out", &[], Outcome::WrongServer),
             (ip, "7|000|0|0.00001|0.000000|0.001||||Couldn't connect", &[refused], Outcome::Refused),
             (ip, "7|000|0|0.00001|0.000000|0.001||||Couldn't connect", &[from], Outcome::Unreachable),
+            (ip, "7|000|0|0.00001|0.000000|0.001||||Couldn't connect", &[at_once], Outcome::Unreachable),
             (ip, "43|000|0|0|0|0||||Bad function", &[], Outcome::ProbeLost),
             ("name", "28|000|0|0.000000|0.000000|0.150||||Resolving timed out", &[], Outcome::NameNotResolved),
             ("name", "28|000|0|0.040000|0.000000|0.150||||timed out", &[], Outcome::TimedOut),

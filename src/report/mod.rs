@@ -1,1 +1,27 @@
-//! One file a reporter, all fed by the same events.
+//! One file a reporter, all fed by the same events; and the report files that are written at the end.
+
+mod detail;
+mod document;
+mod file;
+mod json;
+mod junit;
+mod matrix;
+mod narrative;
+mod progress;
+mod reporter;
+mod summary;
+mod terminal;
+#[cfg(test)]
+mod testing;
+mod theme;
+mod topology;
+mod words;
+
+pub use file::*;
+pub use json::render as json;
+pub use junit::render as junit;
+pub use narrative::*;
+pub use progress::*;
+pub use reporter::*;
+pub use terminal::Terminal;
+pub use theme::Theme;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
-use super::Scenario;
+use super::{Diagnostic, Scenario};
 
 /// A scenario file that was read and checked, and the manifests that its steps name.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct LoadedScenario {
     pub scenario: Scenario,
     /// By the file name that the steps use: the documents of that file, in order.
     pub manifests: BTreeMap<String, Vec<Arc<Manifest>>>,
+    /// What is likely not meant as it stands; never an error.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// One document of a manifest file.

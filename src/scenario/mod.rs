@@ -1,7 +1,28 @@
 //! The scenario file format: model, loading with positions, lint, JSON Schema.
 
+mod check;
+mod decode;
+mod diagnostic;
+mod document;
+mod files;
+mod load;
 mod loaded;
+mod manifest;
 mod model;
+mod reference;
+mod schema;
+mod select;
+mod shape;
 
+pub use crate::metadata::Cloud;
+pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+pub use files::{LARGEST_FILE, SHIPPED};
+pub use load::{load_path, shipped};
 pub use loaded::*;
 pub use model::*;
+pub use reference::ReferenceError;
+pub use schema::json_schema;
+pub use select::{pack, select};
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::metadata::Cloud;
+use crate::metadata::Cloud;
 
 /// Labels of a pod or a namespace.
 pub type Labels = BTreeMap<String, String>;

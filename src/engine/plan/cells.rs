@@ -6,7 +6,7 @@ use super::{
     PlanError,
     destination::{self, Resolved},
     error::Fault,
-    reference::{node_in, outside_in, pod_in, short, source},
+    reference::{node_in, outside_in, pod_in, short},
 };
 use crate::{
     engine::Expectation,
@@ -93,7 +93,7 @@ fn cell(
     from: &str,
     expectation: Expectation,
 ) -> Result<PlannedCell, Fault> {
-    let from = source(scenario, from)?;
+    let from = scenario.source(from)?;
     let mut needs = to.needs.clone();
     let from_text = match &from {
         Source::Pod(namespace, name) => {

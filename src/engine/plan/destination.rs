@@ -3,10 +3,9 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
-    cloud,
     error::Fault,
     flow::{of_family, service_address},
-    reference::{node_in, outside_in, pod_in, pod_name, service, short},
+    reference::{node_in, outside_in, pod_in, short},
 };
 use crate::{
     http::NONCE,
@@ -98,7 +97,7 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
         text.push_str(path);
     }
     for (key, value) in &to.headers {
-        text.push_str(&format!(" [{key}: {value}]"));
+        text.extend([" [", key, ": ", value, "]"]);
     }
     let mut needs: BTreeSet<Need> = place.need.into_iter().collect();
     if by_name {
@@ -166,12 +165,12 @@ fn place(scenario: &Scenario, world: &World, to: &Destination) -> Result<Place, 
         let Some(cloud) = scenario.lab.metadata else {
             return Err(Fault::new("the lab has no metadata server").hint("set `lab.metadata: gcp`"));
         };
-        let ask = cloud::ask(cloud);
+        let ask = cloud.definition();
         let server = world.metadata.as_ref();
         let identity = server.map(|server| server.identity.clone()).unwrap_or_default();
         return Ok(Place {
             address: server.and_then(|server| of_family(&server.addresses, to.family)),
-            host: (metadata.by == By::Name).then(|| ask.host.to_owned()),
+            host: (metadata.by == By::Name).then(|| ask.hosts[0].to_owned()),
             need: Some(Need::Metadata),
             path: ask.path,
             headers: ask.headers,
@@ -179,10 +178,10 @@ fn place(scenario: &Scenario, world: &World, to: &Destination) -> Result<Place, 
         });
     }
     if let Some(word) = &to.pod {
-        let (namespace, name) = pod_name(scenario, word)?;
-        let pod = pod_in(world, &namespace, &name)?;
+        let PodSpec { namespace, name, .. } = scenario.pod(word)?;
+        let pod = pod_in(world, namespace, name)?;
         let port = to.port.map_or_else(|| first_port(&pod.spec.ports, to.protocol, word), Ok)?;
-        return Ok(pod_place(pod, short(&namespace, &name), port, to.family));
+        return Ok(pod_place(pod, short(namespace, name), port, to.family));
     }
     if let Some(word) = &to.service {
         return service_place(scenario, world, to, word);
@@ -238,8 +237,8 @@ fn place(scenario: &Scenario, world: &World, to: &Destination) -> Result<Place, 
 const APISERVER_PORT: u16 = 6443;
 
 fn pod_place(pod: &WorldPod, name: String, port: u16, family: Family) -> Place {
-    let PodSpec { namespace, name: pod_name, host_network, .. } = &pod.spec;
-    let server = ServerId::Pod(namespace.clone(), pod_name.clone());
+    let PodSpec { namespace, name: own_name, host_network, .. } = &pod.spec;
+    let server = ServerId::Pod(namespace.clone(), own_name.clone());
     Place {
         address: of_family(&pod.addresses, family),
         need: host_network.then_some(Need::HostNetwork),
@@ -248,15 +247,15 @@ fn pod_place(pod: &WorldPod, name: String, port: u16, family: Family) -> Place {
 }
 
 /// A Service with one pod behind it. It is asked by name, because a world knows no Service's address.
-fn service_place(scenario: &Scenario, world: &World, to: &Destination, word: &str) -> Result<Place, Fault> {
-    let spec = service(scenario, word)?;
+fn service_place(scenario: &Scenario, world: &World, to: &Destination, asked: &str) -> Result<Place, Fault> {
+    let spec = scenario.service(asked)?;
     let selected = |pod: &&WorldPod| {
         let labels = &pod.spec.labels;
         pod.spec.namespace == spec.namespace && spec.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
     };
     let pods: Vec<_> = world.pods.iter().filter(selected).collect();
     let [pod] = pods.as_slice() else {
-        return Err(Fault::new(format!("the Service `{word}` has {} pods behind it", pods.len()))
+        return Err(Fault::new(format!("the Service `{asked}` has {} pods behind it", pods.len()))
             .hint("a probe proves the identity of one server: select exactly one pod"));
     };
     let port = to.port.unwrap_or(spec.port);
@@ -274,7 +273,8 @@ fn service_place(scenario: &Scenario, world: &World, to: &Destination, word: &st
 
 fn first_port(ports: &[PortSpec], protocol: Protocol, name: &str) -> Result<u16, Fault> {
     ports.iter().find(|port| port.protocol == protocol).map(|port| port.port).ok_or_else(|| {
-        Fault::new(format!("`{name}` serves nothing over {}", format!("{protocol:?}").to_uppercase())).hint("say which `port` is meant")
+        Fault::new(format!("`{name}` serves nothing over {}", format!("{protocol:?}").to_uppercase()))
+            .hint("say which `port` is meant")
     })
 }
 

@@ -5,7 +5,6 @@
 
 mod agree;
 mod cells;
-mod cloud;
 mod destination;
 mod error;
 mod flow;

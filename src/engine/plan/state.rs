@@ -7,12 +7,7 @@ use std::{
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
-use super::{
-    PlanError, cluster,
-    error::Fault,
-    reference::{pod_name, short},
-    world,
-};
+use super::{PlanError, cluster, error::Fault, reference::short, world};
 use crate::{
     lab::{World, WorldPod},
     policy::{Cluster, literalise},
@@ -124,11 +119,11 @@ impl ClusterState {
     }
 
     fn position(&self, scenario: &Scenario, word: &str) -> Result<usize, Fault> {
-        let (namespace, name) = pod_name(scenario, word)?;
+        let PodSpec { namespace, name, .. } = scenario.pod(word)?;
         self.world
             .pods
             .iter()
-            .position(|pod| is(pod, &namespace, &name))
+            .position(|pod| is(pod, namespace, name))
             .ok_or_else(|| Fault::new(format!("the pod `{word}` is not there in this step")))
     }
 

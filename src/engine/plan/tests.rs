@@ -1,6 +1,6 @@
 //! Plans of small scenarios, written as YAML-like JSON.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "tests hand over literals")]
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
@@ -34,7 +34,7 @@ fn loaded(scenario: Value, manifests: &[(&str, Value)]) -> LoadedScenario {
     fields.entry("id").or_insert(json!("s"));
     fields.entry("title").or_insert(json!("S"));
     let scenario = serde_json::from_value(scenario).unwrap();
-    LoadedScenario { path: PathBuf::from("s.yaml"), shipped: false, scenario, manifests: files }
+    LoadedScenario { path: PathBuf::from("s.yaml"), shipped: false, scenario, manifests: files, warnings: Vec::new() }
 }
 
 fn policy(name: &str, spec: Value) -> Value {
@@ -181,7 +181,7 @@ fn what_cannot_be_planned_is_said() {
             json!([{"to": {"metadata": {}}, "allow": ["app1"], "deny": ["app1"]}]),
             "`app1 -> metadata:80/tcp` is expected twice",
         ),
-        (json!([{"to": {"pod": "nobody"}, "allow": ["app1"]}]), "there is no pod `nobody` in this scenario"),
+        (json!([{"to": {"pod": "nobody"}, "allow": ["app1"]}]), "there is no pod `nobody`"),
         (json!([{"to": {"pod": "app2"}, "allow": ["node/slave"]}]), "there is no node `node/slave`"),
         (json!([{"to": {"pod": "app1", "protocol": "UDP"}, "allow": ["app2"]}]), "`app1` serves nothing over UDP"),
         (json!([{"to": {}, "allow": ["app2"]}]), "a destination names nobody"),

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::cloud;
 use crate::{
     lab::{World, WorldMetadata, WorldNamespace, WorldNode, WorldOutside, WorldPod},
     policy::NAME_LABEL,
@@ -34,7 +33,7 @@ pub fn world(lab: &LabSpec) -> World {
     });
     let metadata = lab.metadata.map(|cloud| WorldMetadata {
         cloud,
-        addresses: cloud::ask(cloud).addresses.to_vec(),
+        addresses: cloud.definition().addresses.to_vec(),
         identity: "metadata".to_owned(),
         node: None,
     });

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::{Access, Facts, agent_for};
-use crate::lab::doctor::Check;
+use crate::lab::Check;
 
 /// Looks at the cluster of this context, and makes nothing in it.
 pub async fn doctor(context: Option<&str>, kubeconfig: Option<&Path>) -> Vec<Check> {
-    let name = "cluster: API server";
+    let name = "API server";
     let access = match Access::user(context, kubeconfig).await {
         Ok(access) => access,
         Err(error) => return vec![Check::bad(name, error.to_string(), error.hint().unwrap_or_default())],
@@ -16,13 +16,13 @@ pub async fn doctor(context: Option<&str>, kubeconfig: Option<&Path>) -> Vec<Che
     match Facts::read(&access).await {
         Ok(facts) => {
             let texts: Vec<_> = facts.texts.iter().map(|(key, value)| format!("{key}: {value}")).collect();
-            checks.push(Check::good("cluster: nodes", texts.join(", ")));
+            checks.push(Check::good("nodes", texts.join(", ")));
             checks.push(match agent_for(&facts.architectures) {
-                Ok(bytes) => Check::good("cluster: agent", format!("{} KiB", bytes.len() / 1024)),
-                Err(error) => Check::bad("cluster: agent", error.to_string(), error.hint().unwrap_or_default()),
+                Ok(bytes) => Check::good("agent", format!("{} KiB", bytes.len() / 1024)),
+                Err(error) => Check::bad("agent", error.to_string(), error.hint().unwrap_or_default()),
             });
         }
-        Err(error) => checks.push(Check::bad("cluster: nodes", error.to_string(), error.hint().unwrap_or_default())),
+        Err(error) => checks.push(Check::bad("nodes", error.to_string(), error.hint().unwrap_or_default())),
     }
     checks
 }

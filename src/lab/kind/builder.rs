@@ -295,6 +295,11 @@ impl LabBuilder for KindBuilder {
         "kind"
     }
 
+    /// `CoreDNS` is Ready some seconds after the nodes are.
+    fn dns_lags(&self) -> bool {
+        true
+    }
+
     async fn build(
         self: Box<Self>,
         run: &str,

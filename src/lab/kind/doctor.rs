@@ -1,7 +1,7 @@
 //! Whether the backend `kind` works here.
 
 use super::command::run;
-use crate::lab::{LabError, agent, doctor::Check};
+use crate::lab::{Check, LabError, agent};
 
 /// Looks at Docker, kind, the node image and the agent, and makes nothing.
 pub async fn doctor(node_image: Option<&str>) -> Vec<Check> {
@@ -9,18 +9,18 @@ pub async fn doctor(node_image: Option<&str>) -> Vec<Check> {
     let start = "start Docker Engine and see that you may use its socket (DOCKER_HOST)";
     let has_docker = docker.is_ok();
     let mut checks = vec![
-        check("kind: Docker", docker, start),
-        check("kind: kind", run("kind", &["version"], None).await, "see https://kind.sigs.k8s.io"),
+        check("Docker", docker, start),
+        check("kind", run("kind", &["version"], None).await, "see https://kind.sigs.k8s.io"),
     ];
     if let Some(image) = node_image.filter(|_| has_docker) {
         let format = ["image", "inspect", "--format", "{{.Id}}", image];
         let pull = "it is pulled when it is needed; where nothing can be pulled, load it with `docker load`";
-        checks.push(check("kind: node image", run("docker", &format, None).await.map(|_| image.to_owned()), pull));
+        checks.push(check("node image", run("docker", &format, None).await.map(|_| image.to_owned()), pull));
     }
     checks.push(match agent::binary() {
-        Some(bytes) => Check::good("kind: agent", format!("{} KiB, for {}", bytes.len() / 1024, agent::arch())),
+        Some(bytes) => Check::good("agent", format!("{} KiB, for {}", bytes.len() / 1024, agent::arch())),
         None => Check::bad(
-            "kind: agent",
+            "agent",
             agent::missing().unwrap_or_default(),
             "build policyprobe again, or set POLICYPROBE_AGENT",
         ),

@@ -1,0 +1,85 @@
+//! From flags to a lab that is not yet built. The one place that knows which backend takes which flag.
+
+use clap::ValueEnum as _;
+
+use super::{Backend, BackendArgs, DenyBy, Problem};
+use crate::lab::{
+    LabBuilder,
+    cluster::ClusterBuilder,
+    embedded::{self, EmbeddedBuilder},
+    kind::{Cni, KindBuilder},
+};
+
+/// The environment's way to say `--node-image`. It is no error beside another backend: it is set for a whole CI job.
+const NODE_IMAGE: &str = "POLICYPROBE_NODE_IMAGE";
+
+/// The builder of the lab that the flags describe.
+pub fn builder(args: &BackendArgs) -> anyhow::Result<Box<dyn LabBuilder>> {
+    check(args)?;
+    match args.backend {
+        Backend::Embedded => Ok(Box::new(EmbeddedBuilder { binary: None, deny_by: deny_by(args.deny_by) })),
+        Backend::Kind => Ok(Box::new(KindBuilder {
+            node_image: node_image(args),
+            cni: cni(args.cni.as_deref())?,
+            keep: args.keep,
+            cluster: args.cluster.clone(),
+            probe_image: args.probe_image.clone(),
+        })),
+        Backend::Cluster => Ok(Box::new(ClusterBuilder {
+            context: args.context.clone(),
+            kubeconfig: args.kubeconfig.clone(),
+            probe_image: args.probe_image.clone(),
+        })),
+    }
+}
+
+/// The node image of the flag, or of the environment.
+pub(super) fn node_image(args: &BackendArgs) -> Option<String> {
+    args.node_image.clone().or_else(|| std::env::var(NODE_IMAGE).ok().filter(|image| !image.is_empty()))
+}
+
+/// The CNI that `--cni` means. A file that is not there is found out before a cluster is made.
+fn cni(flag: Option<&str>) -> Result<Cni, Problem> {
+    match flag {
+        None | Some("default") => Ok(Cni::Default),
+        Some("none") => Ok(Cni::None),
+        Some(file) if std::path::Path::new(file).is_file() => Ok(Cni::File(file.into())),
+        Some(file) => Err(Problem::usage(format!("`--cni {file}`: there is no such file"))
+            .hint("it takes `default`, `none`, or a manifest file to apply in place of the image's CNI")),
+    }
+}
+
+/// Refuses flags that the chosen backend would ignore.
+fn check(args: &BackendArgs) -> Result<(), Problem> {
+    use Backend::{Cluster, Embedded, Kind};
+    let flags: [(&str, bool, &[Backend]); 8] = [
+        ("--deny-by", args.deny_by.is_some(), &[Embedded]),
+        ("--node-image", args.node_image.is_some(), &[Kind]),
+        ("--cni", args.cni.is_some(), &[Kind]),
+        ("--keep", args.keep, &[Kind]),
+        ("--cluster", args.cluster.is_some(), &[Kind]),
+        ("--context", args.context.is_some(), &[Cluster]),
+        ("--kubeconfig", args.kubeconfig.is_some(), &[Cluster]),
+        ("--probe-image", args.probe_image.is_some(), &[Kind, Cluster]),
+    ];
+    for (flag, given, takes) in flags {
+        if given && !takes.contains(&args.backend) {
+            let message = format!("`{flag}` has no meaning with the backend `{}`", name(args.backend));
+            let backends: Vec<_> = takes.iter().map(|backend| format!("`--backend {}`", name(*backend))).collect();
+            return Err(Problem::usage(message).hint(format!("it goes with {}", backends.join(" or "))));
+        }
+    }
+    Ok(())
+}
+
+fn deny_by(flag: Option<DenyBy>) -> embedded::DenyBy {
+    match flag {
+        Some(DenyBy::Reject) => embedded::DenyBy::Reject,
+        Some(DenyBy::Drop) | None => embedded::DenyBy::Drop,
+    }
+}
+
+/// The backend's name, as `--backend` takes it.
+pub(super) fn name(backend: Backend) -> String {
+    backend.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}

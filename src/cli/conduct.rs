@@ -1,0 +1,127 @@
+//! What `lab` and `run` have in common: one run with its reporters, report files, signals and exit code.
+
+use std::io::{self, IsTerminal as _};
+
+use super::{Global, Problem, RunArgs, output, signals};
+use crate::{
+    engine::{self, Events, Options, RunResult},
+    lab::LabBuilder,
+    report::{Narrative, Progress, Pump, ReportSpec, Reporter, Terminal, Theme, Told},
+    scenario::LoadedScenario,
+};
+
+/// How results are shown.
+pub(super) enum Show {
+    /// As tables.
+    Results,
+    /// As the document's story.
+    Story(Vec<Told>),
+}
+
+/// Makes a run, and returns its exit code.
+pub(super) async fn conduct(
+    builder: Box<dyn LabBuilder>,
+    scenarios: &[LoadedScenario],
+    args: &RunArgs,
+    global: Global,
+    show: Show,
+) -> anyhow::Result<u8> {
+    let options = Options {
+        continue_unenforced: args.continue_unenforced,
+        strict_timeouts: args.strict_timeouts,
+        fail_fast: args.fail_fast,
+        show_answers: matches!(show, Show::Story(_)),
+    };
+    let cancel = signals::token()?;
+    let (events, receiver) = Events::channel();
+    let reports_on_stdout = args.reports.iter().any(|report| report.path.is_none());
+    let pump = Pump::start(receiver, vec![reporter(global, show, reports_on_stdout)], progress(global));
+    let result = engine::run(builder, scenarios, &options, &events, &cancel).await;
+    drop(events);
+    conclude(&result, pump, &args.reports)
+}
+
+/// Before anything is made: an hour's run must not end in a wrong path.
+pub(super) fn check_reports(reports: &[ReportSpec]) -> Result<(), Problem> {
+    for (index, report) in reports.iter().enumerate() {
+        if reports[..index].iter().any(|earlier| earlier.path == report.path) {
+            let target = report.path.as_ref().map_or("stdout".to_owned(), |path| format!("`{}`", path.display()));
+            return Err(Problem::usage(format!("two reports are to be written to {target}")));
+        }
+        if let (Err(error), Some(path)) = (report.check(), &report.path) {
+            let name = report.format.name();
+            let message = format!("the {name} report cannot be written to `{}`: {error}", path.display());
+            return Err(Problem::usage(message).hint("name a file in a folder that exists and can be written to"));
+        }
+    }
+    Ok(())
+}
+
+/// Writes the reports, shows the end, and says what went wrong. A verdict is never hidden by a report that could not
+/// be written.
+fn conclude(result: &RunResult, pump: Pump, reports: &[ReportSpec]) -> anyhow::Result<u8> {
+    let mut written = Vec::new();
+    let mut problems = Vec::new();
+    for report in reports {
+        match report.write(result) {
+            Ok(line) => written.extend(line),
+            Err(error) if report.path.is_none() && error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) => {
+                let target = report.path.as_ref().map_or("stdout".to_owned(), |path| format!("`{}`", path.display()));
+                problems.push(format!("the {} report could not be written to {target}: {error}", report.format.name()));
+            }
+        }
+    }
+    if let Err(error) = pump.finish(result, &written) {
+        problems.push(format!("the results could not be written: {error}"));
+    }
+    if let Some(failure) = &result.error {
+        output::complain(&failure.message, failure.hint.as_deref());
+    }
+    for problem in &problems {
+        output::complain(problem, None);
+    }
+    let unreported = !problems.is_empty() && result.exit_code == engine::OK;
+    Ok(if unreported { engine::USAGE } else { result.exit_code })
+}
+
+/// The reporter for people: on stdout, or on stderr where a report has taken stdout.
+fn reporter(global: Global, show: Show, on_stderr: bool) -> Box<dyn Reporter> {
+    if on_stderr {
+        with_stream(anstream::stderr(), Theme::detect(width_of(&io::stderr())), global, show)
+    } else {
+        with_stream(anstream::stdout(), Theme::detect(width_of(&io::stdout())), global, show)
+    }
+}
+
+fn with_stream(out: impl io::Write + Send + 'static, theme: Theme, global: Global, show: Show) -> Box<dyn Reporter> {
+    // A whole event is written at once.
+    let out = io::BufWriter::with_capacity(1 << 16, out);
+    match show {
+        Show::Story(told) if !global.quiet => Box::new(Narrative::new(out, theme, told)),
+        _ => Box::new(Terminal::new(out, theme, global.quiet)),
+    }
+}
+
+#[cfg(unix)]
+fn width_of(stream: &impl std::os::fd::AsFd) -> Option<usize> {
+    terminal_size::terminal_size_of(stream).map(|(width, _)| usize::from(width.0))
+}
+
+#[cfg(not(unix))]
+fn width_of<T>(_stream: &T) -> Option<usize> {
+    None
+}
+
+/// A live line for people, phases for logs, nothing for `--quiet`.
+fn progress(global: Global) -> Progress {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    if global.quiet {
+        Progress::hidden()
+    } else if io::stderr().is_terminal() && !dumb && !set("CI") {
+        Progress::live(Theme::detect(None).unicode)
+    } else {
+        Progress::plain()
+    }
+}

@@ -1,0 +1,56 @@
+//! `policyprobe lint`: every fault of scenario files and their manifests, with places and hints. Touches no network.
+
+use crate::{
+    engine,
+    scenario::{self, Diagnostics},
+};
+
+/// Check scenario files and their manifests, without any lab
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = "\
+Exit code: 0 without errors (warnings included, unless --deny-warnings), 2 with errors.
+
+Examples:
+  policyprobe lint                       the shipped scenarios
+  policyprobe lint my-scenarios/         every scenario below a folder
+  policyprobe lint --deny-warnings a.yaml b.yaml")]
+pub struct Args {
+    /// Scenario files and folders, or ids, packs and tags of shipped scenarios; all shipped ones where nothing is given
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<String>,
+
+    /// Treat warnings as errors
+    #[arg(long)]
+    pub deny_warnings: bool,
+}
+
+/// Lints; returns the exit code.
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    let (checked, faults) = match scenario::select(&args.paths) {
+        Ok(scenarios) => {
+            let warnings = scenarios.iter().flat_map(|loaded| loaded.warnings.clone()).collect();
+            (Some(scenarios.len()), Diagnostics(warnings).tidy())
+        }
+        Err(faults) => (None, faults),
+    };
+    if !faults.0.is_empty() {
+        anstream::eprintln!("{}\n", faults.styled());
+    }
+    let (errors, warnings) = faults.counts();
+    let warnings_in_words = counted(warnings, "warning");
+    match checked {
+        Some(number) if warnings == 0 => {
+            anstream::println!("{}: no faults", counted(number, "scenario"));
+        }
+        Some(number) => anstream::println!("{}: {warnings_in_words}", counted(number, "scenario")),
+        None if warnings == 0 => anstream::println!("{}", counted(errors, "error")),
+        None => anstream::println!("{}, {warnings_in_words}", counted(errors, "error")),
+    }
+    let failed = errors > 0 || (args.deny_warnings && warnings > 0);
+    Ok(if failed { engine::USAGE } else { engine::OK })
+}
+
+fn counted(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}

@@ -1,0 +1,137 @@
+//! The actions of a step, in the order of the file format's fields, and their lines in reports.
+
+use super::{CellResult, Expectation, judge::judge_rejection, record::expected, sessions::Sessions};
+use crate::{
+    lab::{LabError, Source, Stage},
+    scenario::{DEFAULT_NAMESPACE, Family, LabelAction, LoadedScenario, PodSpec, Protocol, Step},
+};
+
+/// A line for each action of a step.
+#[must_use]
+pub(super) fn lines(step: &Step) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(step.apply.iter().map(|file| format!("apply {file}")));
+    lines.extend(step.delete.iter().map(|file| format!("delete {file}")));
+    lines.extend(step.label.iter().map(label_line));
+    lines.extend(step.create.iter().map(|pod| format!("create pod {}", pod_text(pod))));
+    lines.extend(step.recreate.iter().map(|pod| format!("recreate pod {pod}")));
+    lines.extend(step.restart.iter().map(|pod| format!("restart pod {pod}")));
+    lines.extend(step.rejected.iter().map(|rejected| format!("apply {}, which must be refused", rejected.file)));
+    lines
+}
+
+/// Whether a step changes anything.
+#[must_use]
+pub(super) fn is_change(step: &Step) -> bool {
+    !lines(step).is_empty()
+}
+
+fn label_line(action: &LabelAction) -> String {
+    let what = match (&action.pod, &action.namespace) {
+        (Some(pod), _) => format!("pod {pod}"),
+        (None, Some(namespace)) => format!("namespace {namespace}"),
+        (None, None) => "nothing".to_owned(),
+    };
+    let set = action.set.iter().map(|(key, value)| format!(" {key}={value}"));
+    let removed = action.remove.iter().map(|key| format!(" {key}-"));
+    format!("label {what}{}", set.chain(removed).collect::<String>())
+}
+
+fn pod_text(pod: &PodSpec) -> String {
+    if pod.namespace == DEFAULT_NAMESPACE { pod.name.clone() } else { format!("{}/{}", pod.namespace, pod.name) }
+}
+
+/// Takes a step's actions, one after the other. Returns the cells of the manifests that had to be refused.
+pub(super) async fn act(
+    stage: &dyn Stage,
+    sessions: &Sessions,
+    loaded: &LoadedScenario,
+    step: &Step,
+) -> Result<Vec<CellResult>, LabError> {
+    for file in &step.apply {
+        for manifest in loaded.manifests.get(file).into_iter().flatten() {
+            stage.apply(manifest).await?;
+        }
+    }
+    for file in &step.delete {
+        for manifest in loaded.manifests.get(file).into_iter().flatten().rev() {
+            stage.delete(manifest).await?;
+        }
+    }
+    for action in &step.label {
+        stage.label(action).await?;
+    }
+    for pod in &step.create {
+        stage.create(pod).await?;
+    }
+    for text in &step.recreate {
+        let (namespace, pod) = find(stage, text)?;
+        sessions.forget(&Source::Pod(namespace.clone(), pod.clone()));
+        stage.recreate(&namespace, &pod).await?;
+    }
+    for text in &step.restart {
+        let (namespace, pod) = find(stage, text)?;
+        sessions.forget(&Source::Pod(namespace.clone(), pod.clone()));
+        stage.restart(&namespace, &pod).await?;
+    }
+    refused(stage, loaded, step).await
+}
+
+/// Applies the manifests that the API server must refuse.
+async fn refused(stage: &dyn Stage, loaded: &LoadedScenario, step: &Step) -> Result<Vec<CellResult>, LabError> {
+    let mut cells = Vec::new();
+    for rejected in &step.rejected {
+        let mut refusal = None;
+        for manifest in loaded.manifests.get(&rejected.file).into_iter().flatten() {
+            match stage.apply(manifest).await {
+                Ok(()) => {}
+                Err(LabError::Rejected { message, .. }) => refusal = Some(message),
+                Err(error) => return Err(error),
+            }
+        }
+        let (verdict, reason) = judge_rejection(&rejected.message, refusal.as_deref());
+        let expectation = Expectation::Rejected { message: rejected.message.clone() };
+        cells.push(CellResult {
+            id: format!("apply {}", rejected.file),
+            from: "harness".to_owned(),
+            to: "apiserver".to_owned(),
+            address: None,
+            port: None,
+            protocol: Protocol::Tcp,
+            family: Family::Ipv4,
+            expected: expected(&expectation),
+            expectation,
+            outcome: None,
+            outcomes: std::collections::BTreeMap::new(),
+            status: None,
+            server: None,
+            verdict,
+            reason,
+            witness: None,
+            attempts: 1,
+            window_ms: 0,
+            connect_ms: None,
+            decided_by: None,
+            command: None,
+        });
+    }
+    Ok(cells)
+}
+
+/// The pod that a file means by `name` or `namespace/name`.
+fn find(stage: &dyn Stage, text: &str) -> Result<(String, String), LabError> {
+    if let Some((namespace, name)) = text.split_once('/') {
+        return Ok((namespace.to_owned(), name.to_owned()));
+    }
+    let world = stage.world();
+    let mut named = world.pods.iter().filter(|pod| pod.spec.name == text);
+    match (named.next(), named.next()) {
+        (Some(pod), None) => Ok((pod.spec.namespace.clone(), pod.spec.name.clone())),
+        (None, _) => {
+            Err(LabError::with_hint(format!("there is no pod `{text}`"), "name a pod of the scenario's `lab`"))
+        }
+        (Some(_), Some(_)) => {
+            Err(LabError::with_hint(format!("pod `{text}` is in several namespaces"), "write `namespace/name`"))
+        }
+    }
+}

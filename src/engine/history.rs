@@ -1,0 +1,147 @@
+//! Pure: what a scenario has learnt about its paths so far. Connect times and losses from which windows and attempts
+//! are calibrated, and whether the baseline was sound.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    calibrate::{self, Losses},
+    plan::PlannedCell,
+    track::Attempt,
+};
+use crate::{
+    lab::{ServerId, Source},
+    probe::Outcome,
+    scenario::{Family, Protocol},
+};
+
+/// What makes a cell of one step the same as one of another: the path, not the address, which changes when a pod is
+/// created again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PathKey {
+    from: Source,
+    server: ServerId,
+    port: u16,
+    protocol: Protocol,
+    family: Family,
+    by_name: bool,
+}
+
+impl PathKey {
+    /// The path of a cell.
+    #[must_use]
+    pub(super) fn of(cell: &PlannedCell) -> Self {
+        Self {
+            from: cell.from.clone(),
+            server: cell.server.clone(),
+            port: cell.port,
+            protocol: cell.protocol,
+            family: cell.family,
+            by_name: cell.by_name,
+        }
+    }
+}
+
+/// A path that was open.
+#[derive(Clone, Copy, Debug, Default)]
+struct Open {
+    /// The slowest connect, retransmissions taken off.
+    slowest: Duration,
+    /// The slowest name resolution, and whatever else came before the connection.
+    before: Duration,
+    /// Whether this is from the baseline, and so is not to be blurred by later steps.
+    baseline: bool,
+}
+
+/// What a scenario has learnt so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct History {
+    open: BTreeMap<PathKey, Open>,
+    from: BTreeMap<Source, Losses>,
+    to: BTreeMap<ServerId, Losses>,
+    last: BTreeMap<PathKey, Outcome>,
+    sound: BTreeMap<PathKey, bool>,
+}
+
+impl History {
+    /// Learns from the attempts of a cell in one round.
+    pub(super) fn learn(
+        &mut self,
+        cell: &PlannedCell,
+        started: Instant,
+        limit: Duration,
+        attempts: &[Attempt],
+        baseline: bool,
+    ) {
+        let key = PathKey::of(cell);
+        let reached = |attempt: &&Attempt| attempt.observation.outcome == Outcome::Reached;
+        let is_open = attempts.iter().any(|attempt| reached(&attempt));
+        let from = self.from.entry(cell.from.clone()).or_default();
+        let to = self.to.entry(cell.server.clone()).or_default();
+        for attempt in attempts.iter().filter(reached) {
+            let connect = attempt.observation.connect.unwrap_or_default();
+            let (path, lost) = calibrate::read_connect(connect);
+            // Resolving a name connects to nothing.
+            if !cell.is_about_dns() {
+                from.connected(lost);
+                to.connected(lost);
+            }
+            let took = attempt.ended.saturating_duration_since(started);
+            let open = self.open.entry(key.clone()).or_default();
+            if baseline || !open.baseline {
+                open.baseline |= baseline;
+                // Where a resolution's own time is not known, the whole time is.
+                let path = if attempt.observation.connect.is_none() { took } else { path };
+                open.slowest = open.slowest.max(path);
+                open.before = open.before.max(took.saturating_sub(connect));
+            }
+        }
+        if is_open && !cell.is_about_dns() {
+            for _ in attempts.iter().filter(|attempt| attempt.observation.outcome == Outcome::TimedOut) {
+                from.gave_up(limit);
+                to.gave_up(limit);
+            }
+        }
+        if let Some(outcome) = attempts.iter().map(|attempt| attempt.observation.outcome).min() {
+            self.last.insert(key, outcome);
+        }
+    }
+
+    /// The slowest connect of a cell's own path.
+    #[must_use]
+    pub(super) fn slowest(&self, cell: &PlannedCell) -> Option<Duration> {
+        self.open.get(&PathKey::of(cell)).map(|open| open.slowest)
+    }
+
+    /// The time that a named destination needs before its connection begins.
+    #[must_use]
+    pub(super) fn before_connect(&self, cell: &PlannedCell) -> Duration {
+        self.open.get(&PathKey::of(cell)).map_or(Duration::from_millis(500), |open| open.before)
+    }
+
+    /// Whether the cell's path was open when it was last tried.
+    #[must_use]
+    pub(super) fn was_reached(&self, cell: &PlannedCell) -> bool {
+        self.last.get(&PathKey::of(cell)) == Some(&Outcome::Reached)
+    }
+
+    /// The upper bound of the loss on a cell's path: the worse of its two ends.
+    #[must_use]
+    pub(super) fn loss(&self, cell: &PlannedCell) -> Option<f64> {
+        let ends = [self.from.get(&cell.from), self.to.get(&cell.server)];
+        ends.into_iter().flatten().filter_map(|losses| losses.bound()).reduce(f64::max)
+    }
+
+    /// Remembers whether the baseline of a cell was as it should be.
+    pub(super) fn set_baseline(&mut self, cell: &PlannedCell, sound: bool) {
+        let known = self.sound.entry(PathKey::of(cell)).or_insert(true);
+        *known &= sound;
+    }
+
+    /// Whether the cell was found wrong in the baseline.
+    #[must_use]
+    pub(super) fn is_baseline_wrong(&self, cell: &PlannedCell) -> bool {
+        self.sound.get(&PathKey::of(cell)) == Some(&false)
+    }
+}

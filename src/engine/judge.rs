@@ -1,0 +1,375 @@
+//! Pure: from what was observed to a verdict, by one table, with a sentence for everything that is not a pass. What was
+//! observed, and who was the witness, is decided elsewhere.
+//!
+//! | | expected reachable | expected blocked |
+//! |---|---|---|
+//! | reached, with any HTTP status | pass | fail |
+//! | wrong server | fail | fail |
+//! | timed out, refused, unreachable | fail if a witness was answered, else inconclusive | pass if a witness was answered and the server's log has no such nonce, else inconclusive |
+//! | name not resolved | inconclusive, unless the case is about DNS | inconclusive, unless the case is about DNS |
+//! | probe lost | inconclusive | inconclusive |
+
+use super::{Expectation, Verdict};
+use crate::probe::Outcome;
+
+/// After so many relapses a deny is no deny, even when it holds at last.
+pub(super) const FLAPS: u32 = 3;
+
+/// What is known of one cell when its step is over.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each a column of the table")]
+#[derive(Clone, Debug)]
+pub(super) struct Evidence {
+    /// The outcome; none where there was no probe.
+    pub(super) outcome: Option<Outcome>,
+    /// The HTTP status.
+    pub(super) status: Option<u16>,
+    /// Who answered instead, curl's own words, or whatever else tells more than the outcome.
+    pub(super) detail: Option<String>,
+    /// Whether a witness was answered around the attempts.
+    pub(super) witness: WitnessEvidence,
+    /// What the server's log says about the denied attempts.
+    pub(super) log: LogEvidence,
+    /// Whether the case is about DNS, so that an unresolved name is the way in which it is stopped.
+    pub(super) about_dns: bool,
+    /// Whether the cell worked before any policy.
+    pub(super) baseline: BaselineEvidence,
+    /// Whether the outcome held for the whole hold.
+    pub(super) held: bool,
+    /// How often the cell fell back to the other outcome after it had been as expected.
+    pub(super) flaps: u32,
+    /// `false` once the canary has found that no policy is enforced.
+    pub(super) enforcing: bool,
+    /// `false` for tiers that are recorded and never failed.
+    pub(super) judged: bool,
+}
+
+/// Whether a witness was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum WitnessEvidence {
+    /// Before, during and after the attempts, without a gap longer than the window.
+    Answered,
+    /// It was asked and not answered: perhaps the server is down.
+    Unanswered(String),
+    /// It was answered, with gaps longer than the window.
+    Gaps,
+    /// Nobody could be one.
+    Nobody,
+}
+
+/// What the server's log says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LogEvidence {
+    /// No denied attempt arrived, or there is no log to ask.
+    Clean,
+    /// A denied attempt arrived.
+    Arrived,
+    /// The log could not be read.
+    Unreadable(String),
+}
+
+/// Whether the cell worked before any policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BaselineEvidence {
+    /// This step is the baseline.
+    This,
+    /// It was reached, or nobody claimed that it would be.
+    Sound,
+    /// It should have been reached and was not.
+    Wrong,
+}
+
+/// A verdict and, where it is no pass, why.
+pub(super) type Judgement = (Verdict, Option<String>);
+
+/// The verdict of one cell.
+#[must_use]
+pub(super) fn judge(expectation: &Expectation, evidence: &Evidence) -> Judgement {
+    let Some(outcome) = evidence.outcome else { return inconclusive("it was never probed") };
+    if *expectation == Expectation::Recorded || !evidence.judged {
+        return (Verdict::Recorded, Some(format!("not judged, only recorded: {}", words(outcome))));
+    }
+    let denied = *expectation == Expectation::Blocked;
+    if denied && !evidence.enforcing {
+        return (Verdict::NotEnforcing, Some("no policy is enforced here, so nothing proves a deny".to_owned()));
+    }
+    match outcome {
+        Outcome::ProbeLost => inconclusive(detailed("the probe was lost, so nothing is known", evidence)),
+        Outcome::WrongServer => fail(detailed("another server answered", evidence)),
+        Outcome::NameNotResolved if !evidence.about_dns => {
+            inconclusive(detailed("the name was not resolved, so the destination was never tried", evidence))
+        }
+        Outcome::Reached if denied => {
+            fail(if evidence.flaps >= FLAPS { flapping(evidence) } else { reached(evidence) })
+        }
+        Outcome::Reached => allowed(expectation, evidence),
+        stopped if denied => blocked(stopped, evidence),
+        stopped => unreached(stopped, evidence),
+    }
+}
+
+fn allowed(expectation: &Expectation, evidence: &Evidence) -> Judgement {
+    if let Expectation::Status { code } = expectation
+        && evidence.status != Some(*code)
+    {
+        let got = evidence.status.map_or_else(|| "no HTTP status".to_owned(), |status| format!("HTTP status {status}"));
+        return fail(format!("it was answered with {got} instead of {code}"));
+    }
+    match (evidence.held, evidence.flaps) {
+        (true, _) => (Verdict::Pass, None),
+        (false, 0) => inconclusive("it was reached, but not for a whole hold before the deadline"),
+        (false, flaps) => fail(format!("it is not reached reliably: it was stopped again {}", times(flaps))),
+    }
+}
+
+fn unreached(outcome: Outcome, evidence: &Evidence) -> Judgement {
+    match (evidence.baseline, &evidence.witness) {
+        (BaselineEvidence::This, _) => {
+            inconclusive(detailed(&format!("it was not reached before any policy ({})", words(outcome)), evidence))
+        }
+        (BaselineEvidence::Wrong, _) => {
+            inconclusive(format!("it was never reached, not even before any policy ({})", words(outcome)))
+        }
+        (BaselineEvidence::Sound, WitnessEvidence::Answered | WitnessEvidence::Gaps) => {
+            fail(detailed(&format!("it should be reached, and was not: {}", words(outcome)), evidence))
+        }
+        (BaselineEvidence::Sound, WitnessEvidence::Unanswered(who)) => inconclusive(format!(
+            "{}, but neither was the witness {who} answered: perhaps the server is down",
+            words(outcome)
+        )),
+        (BaselineEvidence::Sound, WitnessEvidence::Nobody) => {
+            inconclusive(format!("{}, and nobody could witness that the server is up", words(outcome)))
+        }
+    }
+}
+
+fn blocked(outcome: Outcome, evidence: &Evidence) -> Judgement {
+    if evidence.baseline == BaselineEvidence::Wrong {
+        return inconclusive("it was never reached, not even before any policy: there was nothing to deny");
+    }
+    match &evidence.witness {
+        WitnessEvidence::Answered => {}
+        WitnessEvidence::Unanswered(who) => {
+            return inconclusive(format!(
+                "{}, but the witness {who} was not answered either: perhaps the server was down",
+                words(outcome)
+            ));
+        }
+        WitnessEvidence::Gaps => {
+            return inconclusive("the witness was not answered often enough: the server may have been down in between");
+        }
+        WitnessEvidence::Nobody => return inconclusive("nobody could witness that the server was up"),
+    }
+    match &evidence.log {
+        LogEvidence::Clean => {}
+        LogEvidence::Arrived => return inconclusive("the request arrived, the answer was stopped"),
+        LogEvidence::Unreadable(why) => {
+            return inconclusive(format!("whether the request arrived is not known: {why}"));
+        }
+    }
+    if evidence.flaps >= FLAPS {
+        fail(flapping(evidence))
+    } else if evidence.held {
+        (Verdict::Pass, None)
+    } else {
+        inconclusive("it was stopped, but not for a whole hold before the deadline")
+    }
+}
+
+/// The verdict on a manifest that the API server must refuse; `refusal` has its words, none where it took the manifest.
+#[must_use]
+pub(super) fn judge_rejection(message: &str, refusal: Option<&str>) -> Judgement {
+    match refusal {
+        Some(words) if words.contains(message) => (Verdict::Pass, None),
+        Some(words) => fail(format!("it was refused for another reason: {words}")),
+        None => fail("the API server took it"),
+    }
+}
+
+/// An outcome in words.
+#[must_use]
+pub(super) fn words(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Reached => "it was reached",
+        Outcome::WrongServer => "another server answered",
+        Outcome::TimedOut => "the connection timed out",
+        Outcome::Refused => "the connection was refused",
+        Outcome::Unreachable => "the destination was unreachable",
+        Outcome::NameNotResolved => "the name was not resolved",
+        Outcome::ProbeLost => "the probe was lost",
+    }
+}
+
+fn reached(evidence: &Evidence) -> String {
+    let status = evidence.status.map(|status| format!(" (HTTP status {status})")).unwrap_or_default();
+    format!("it should be blocked, and was reached{status}")
+}
+
+fn flapping(evidence: &Evidence) -> String {
+    format!("it flaps: after it had been stopped it was reached again {}", times(evidence.flaps))
+}
+
+fn times(count: u32) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
+fn detailed(reason: &str, evidence: &Evidence) -> String {
+    evidence.detail.as_ref().map_or_else(|| reason.to_owned(), |detail| format!("{reason}: {detail}"))
+}
+
+fn inconclusive(reason: impl Into<String>) -> Judgement {
+    (Verdict::Inconclusive, Some(reason.into()))
+}
+
+fn fail(reason: impl Into<String>) -> Judgement {
+    (Verdict::Fail, Some(reason.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTCOMES: [Outcome; 7] = [
+        Outcome::Reached,
+        Outcome::WrongServer,
+        Outcome::TimedOut,
+        Outcome::Refused,
+        Outcome::Unreachable,
+        Outcome::NameNotResolved,
+        Outcome::ProbeLost,
+    ];
+
+    fn evidence(outcome: Outcome) -> Evidence {
+        Evidence {
+            outcome: Some(outcome),
+            status: Some(200),
+            detail: None,
+            witness: WitnessEvidence::Answered,
+            log: LogEvidence::Clean,
+            about_dns: false,
+            baseline: BaselineEvidence::Sound,
+            held: true,
+            flaps: 0,
+            enforcing: true,
+            judged: true,
+        }
+    }
+
+    fn verdict(expectation: &Expectation, evidence: &Evidence) -> Verdict {
+        let (verdict, reason) = judge(expectation, evidence);
+        assert_eq!(reason.is_none(), verdict == Verdict::Pass, "a reason is given exactly where it is no pass");
+        verdict
+    }
+
+    #[test]
+    fn the_table() {
+        use Verdict::{Fail, Inconclusive, Pass};
+        // outcome, (reachable: witnessed, not witnessed), (blocked: witnessed, not witnessed)
+        let table = [
+            (Outcome::Reached, (Pass, Pass), (Fail, Fail)),
+            (Outcome::WrongServer, (Fail, Fail), (Fail, Fail)),
+            (Outcome::TimedOut, (Fail, Inconclusive), (Pass, Inconclusive)),
+            (Outcome::Refused, (Fail, Inconclusive), (Pass, Inconclusive)),
+            (Outcome::Unreachable, (Fail, Inconclusive), (Pass, Inconclusive)),
+            (Outcome::NameNotResolved, (Inconclusive, Inconclusive), (Inconclusive, Inconclusive)),
+            (Outcome::ProbeLost, (Inconclusive, Inconclusive), (Inconclusive, Inconclusive)),
+        ];
+        for (outcome, reachable, denied) in table {
+            let witnessed = evidence(outcome);
+            for nobody in [WitnessEvidence::Nobody, WitnessEvidence::Unanswered("node/worker".to_owned())] {
+                let alone = Evidence { witness: nobody, ..witnessed.clone() };
+                assert_eq!(verdict(&Expectation::Reachable, &witnessed), reachable.0, "{outcome:?}");
+                assert_eq!(verdict(&Expectation::Reachable, &alone), reachable.1, "{outcome:?} alone");
+                assert_eq!(verdict(&Expectation::Blocked, &witnessed), denied.0, "{outcome:?}");
+                assert_eq!(verdict(&Expectation::Blocked, &alone), denied.1, "{outcome:?} alone");
+            }
+        }
+    }
+
+    #[test]
+    fn in_a_case_about_dns_an_unresolved_name_is_stopped() {
+        let about = Evidence { about_dns: true, ..evidence(Outcome::NameNotResolved) };
+        assert_eq!(verdict(&Expectation::Blocked, &about), Verdict::Pass);
+        assert_eq!(verdict(&Expectation::Reachable, &about), Verdict::Fail);
+        let alone = Evidence { witness: WitnessEvidence::Nobody, ..about };
+        assert_eq!(verdict(&Expectation::Blocked, &alone), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn a_request_in_the_servers_log_was_not_stopped() {
+        for log in [LogEvidence::Arrived, LogEvidence::Unreadable("gone".to_owned())] {
+            let arrived = Evidence { log, ..evidence(Outcome::TimedOut) };
+            assert_eq!(verdict(&Expectation::Blocked, &arrived), Verdict::Inconclusive);
+        }
+    }
+
+    #[test]
+    fn gaps_between_witnesses_prove_nothing_for_a_deny() {
+        let gaps = Evidence { witness: WitnessEvidence::Gaps, ..evidence(Outcome::TimedOut) };
+        assert_eq!(verdict(&Expectation::Blocked, &gaps), Verdict::Inconclusive);
+        assert_eq!(verdict(&Expectation::Reachable, &gaps), Verdict::Fail);
+    }
+
+    #[test]
+    fn what_was_never_reached_cannot_be_denied() {
+        let wrong = Evidence { baseline: BaselineEvidence::Wrong, ..evidence(Outcome::TimedOut) };
+        assert_eq!(verdict(&Expectation::Blocked, &wrong), Verdict::Inconclusive);
+        assert_eq!(verdict(&Expectation::Reachable, &wrong), Verdict::Inconclusive);
+        let baseline = Evidence { baseline: BaselineEvidence::This, ..evidence(Outcome::Refused) };
+        assert_eq!(verdict(&Expectation::Reachable, &baseline), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn any_status_is_reached_and_a_demanded_one_is_compared() {
+        for status in [200, 401, 403, 404, 500] {
+            let answered = Evidence { status: Some(status), ..evidence(Outcome::Reached) };
+            assert_eq!(verdict(&Expectation::Reachable, &answered), Verdict::Pass);
+            assert_eq!(verdict(&Expectation::Blocked, &answered), Verdict::Fail);
+            let expected = if status == 403 { Verdict::Pass } else { Verdict::Fail };
+            assert_eq!(verdict(&Expectation::Status { code: 403 }, &answered), expected);
+        }
+    }
+
+    #[test]
+    fn what_does_not_hold_does_not_pass() {
+        let short = Evidence { held: false, ..evidence(Outcome::TimedOut) };
+        assert_eq!(verdict(&Expectation::Blocked, &short), Verdict::Inconclusive);
+        let flapping = Evidence { flaps: FLAPS, ..evidence(Outcome::TimedOut) };
+        assert_eq!(verdict(&Expectation::Blocked, &flapping), Verdict::Fail);
+        let short = Evidence { held: false, ..evidence(Outcome::Reached) };
+        assert_eq!(verdict(&Expectation::Reachable, &short), Verdict::Inconclusive);
+        let unreliable = Evidence { flaps: 1, ..short };
+        assert_eq!(verdict(&Expectation::Reachable, &unreliable), Verdict::Fail);
+    }
+
+    #[test]
+    fn without_enforcement_no_deny_passes_and_no_allow_suffers() {
+        for outcome in OUTCOMES {
+            let off = Evidence { enforcing: false, ..evidence(outcome) };
+            assert_eq!(verdict(&Expectation::Blocked, &off), Verdict::NotEnforcing);
+        }
+        let off = Evidence { enforcing: false, ..evidence(Outcome::Reached) };
+        assert_eq!(verdict(&Expectation::Reachable, &off), Verdict::Pass);
+    }
+
+    #[test]
+    fn undefined_and_informational_cells_are_recorded_whatever_happens() {
+        for outcome in OUTCOMES {
+            let free = Evidence { judged: false, ..evidence(outcome) };
+            assert_eq!(verdict(&Expectation::Blocked, &free), Verdict::Recorded);
+            assert_eq!(verdict(&Expectation::Recorded, &evidence(outcome)), Verdict::Recorded);
+        }
+    }
+
+    #[test]
+    fn what_was_not_probed_is_inconclusive() {
+        let none = Evidence { outcome: None, ..evidence(Outcome::Reached) };
+        assert_eq!(verdict(&Expectation::Reachable, &none), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn a_rejection_is_compared_by_its_words() {
+        assert_eq!(judge_rejection("must be", Some("port: must be below 65536")).0, Verdict::Pass);
+        assert_eq!(judge_rejection("must be", Some("quota exceeded")).0, Verdict::Fail);
+        assert_eq!(judge_rejection("must be", None).0, Verdict::Fail);
+    }
+}

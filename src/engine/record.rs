@@ -1,0 +1,147 @@
+//! Pure: the record of one cell from its plan and its track, the evidence in it, and its verdict.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    CellResult, Expectation, Verdict,
+    judge::{BaselineEvidence, Evidence, Judgement, LogEvidence, WitnessEvidence, judge},
+    plan::PlannedCell,
+    track::{Hold, Track},
+    witness::Cover,
+};
+use crate::{lab::ServerId, probe::Outcome};
+
+/// What is known beside a cell's own track.
+#[derive(Clone, Debug)]
+pub(super) struct Circumstances {
+    /// Whether the cell worked before any policy.
+    pub(super) baseline: BaselineEvidence,
+    /// Whether the canary found policies enforced.
+    pub(super) enforcing: bool,
+    /// Whether the scenario's tier is judged.
+    pub(super) judged: bool,
+    /// What the cell had to hold.
+    pub(super) hold: Hold,
+}
+
+/// What the servers' logs hold: nonces, or why there is nothing to read.
+pub(super) type Logs = BTreeMap<ServerId, Result<BTreeSet<String>, String>>;
+
+/// Whether a server of this kind keeps a log of nonces: the cluster's own do not.
+#[must_use]
+pub(super) fn keeps_log(server: &ServerId) -> bool {
+    !matches!(server, ServerId::Dns | ServerId::Apiserver)
+}
+
+/// The record of a cell that was probed.
+#[must_use]
+pub(super) fn record(
+    cell: &PlannedCell,
+    track: &Track,
+    logs: &Logs,
+    circumstances: &Circumstances,
+    decided_by: Option<String>,
+) -> CellResult {
+    let last = track.last.as_ref();
+    let outcome = last.map(|last| last.outcome);
+    let evidence = Evidence {
+        outcome,
+        status: last.and_then(|last| last.status),
+        detail: detail(cell, track),
+        witness: witness_evidence(cell, track),
+        log: log_evidence(cell, track, logs),
+        about_dns: cell.is_about_dns(),
+        baseline: circumstances.baseline,
+        held: track.held(circumstances.hold),
+        flaps: track.flaps,
+        enforcing: circumstances.enforcing,
+        judged: circumstances.judged,
+    };
+    let mut judgement = judge(&cell.expectation, &evidence);
+    if cell.expectation == Expectation::Blocked && track.needed.is_none() && judgement.0 == Verdict::Inconclusive {
+        judgement.1 = Some("this path loses too much for a deny to be told from loss".to_owned());
+    }
+    let nothing_came = outcome.is_some_and(|outcome| outcome.is_stopped() || outcome == Outcome::NameNotResolved);
+    let proves = cell.expectation == Expectation::Blocked || nothing_came;
+    CellResult {
+        outcome,
+        outcomes: track.outcomes.clone(),
+        status: evidence.status,
+        server: last.and_then(|last| last.server.clone()),
+        address: last.and_then(|last| last.address).or(cell.address),
+        witness: track.seen_by.clone().filter(|_| proves),
+        attempts: track.attempts,
+        window_ms: u64::try_from(track.window.as_millis()).unwrap_or(u64::MAX),
+        connect_ms: track.slowest.map(|slowest| slowest.as_secs_f64() * 1000.0),
+        command: track.command.clone(),
+        ..unprobed(cell, judgement, decided_by)
+    }
+}
+
+/// The record of a cell that was not probed.
+#[must_use]
+pub(super) fn unprobed(cell: &PlannedCell, (verdict, reason): Judgement, decided_by: Option<String>) -> CellResult {
+    CellResult {
+        id: cell.id.clone(),
+        from: cell.from_text.clone(),
+        to: cell.to_text.clone(),
+        address: cell.address,
+        port: Some(cell.port),
+        protocol: cell.protocol,
+        family: cell.family,
+        expected: expected(&cell.expectation),
+        expectation: cell.expectation.clone(),
+        outcome: None,
+        outcomes: BTreeMap::new(),
+        status: None,
+        server: None,
+        verdict,
+        reason,
+        witness: None,
+        attempts: 0,
+        window_ms: 0,
+        connect_ms: None,
+        decided_by,
+        command: None,
+    }
+}
+
+/// An expectation in one word, as reports have it.
+#[must_use]
+pub(super) fn expected(expectation: &Expectation) -> &'static str {
+    match expectation {
+        Expectation::Reachable => "allow",
+        Expectation::Blocked => "deny",
+        Expectation::Status { .. } => "status",
+        Expectation::Rejected { .. } => "rejected",
+        Expectation::Recorded => "recorded",
+    }
+}
+
+fn detail(cell: &PlannedCell, track: &Track) -> Option<String> {
+    let last = track.last.as_ref()?;
+    if last.outcome == Outcome::WrongServer {
+        let who = last.server.as_deref().unwrap_or("a server that does not say who it is");
+        return Some(format!("`{who}` instead of `{}`", cell.identity));
+    }
+    last.detail.clone()
+}
+
+fn witness_evidence(cell: &PlannedCell, track: &Track) -> WitnessEvidence {
+    match &track.cover {
+        Some((Cover::Confirmed, _)) => WitnessEvidence::Answered,
+        // That an allowed cell fails is proved by anyone who reached the server about then.
+        _ if cell.expectation != Expectation::Blocked && track.seen_by.is_some() => WitnessEvidence::Answered,
+        Some((Cover::Gap(_), _)) => WitnessEvidence::Gaps,
+        Some((Cover::Unanswered, witness)) => WitnessEvidence::Unanswered(witness.from.clone()),
+        None => WitnessEvidence::Nobody,
+    }
+}
+
+fn log_evidence(cell: &PlannedCell, track: &Track, logs: &Logs) -> LogEvidence {
+    match logs.get(&cell.server) {
+        Some(Err(why)) => LogEvidence::Unreadable(why.clone()),
+        Some(Ok(nonces)) if track.nonces.iter().any(|nonce| nonces.contains(nonce)) => LogEvidence::Arrived,
+        Some(Ok(_)) | None => LogEvidence::Clean,
+    }
+}

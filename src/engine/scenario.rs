@@ -1,0 +1,240 @@
+//! One scenario: its stage, its steps, the baseline once more at the end. Also the records of what was not played.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    CellResult, Event, Events, Expectation, ScenarioResult, StepResult, Verdict, WitnessKind, action,
+    conclude::worst,
+    history::History,
+    plan::{self, StepOracle},
+    record::unprobed,
+    round::Nonces,
+    sessions::Sessions,
+    settle::Occasion,
+    step::{Rules, Staged, missing},
+};
+use crate::{
+    lab::{Lab, LabError, World},
+    scenario::{LoadedScenario, Need},
+};
+
+/// What all scenarios of a run share.
+#[derive(Clone, Copy)]
+pub(super) struct Company<'a> {
+    /// The lab.
+    pub(super) lab: &'a dyn Lab,
+    /// The run's nonces.
+    pub(super) nonces: &'a Nonces,
+    /// Where everything is told.
+    pub(super) events: &'a Events,
+    /// How steps are played.
+    pub(super) rules: Rules,
+    /// Whether the baseline is checked again at the end.
+    pub(super) restore: bool,
+    /// Ends the run.
+    pub(super) cancel: &'a CancellationToken,
+}
+
+/// Plays one scenario. An error is one after which the run cannot go on.
+pub(super) async fn play(company: &Company<'_>, loaded: &LoadedScenario) -> Result<ScenarioResult, LabError> {
+    let result = match missing(&plan::scenario_needs(loaded), company.lab.capabilities()) {
+        Some(reason) => unplayed(loaded, Verdict::Skipped, &reason),
+        None => staged(company, loaded).await?,
+    };
+    company.events.send(Event::ScenarioFinished(result.clone()));
+    Ok(result)
+}
+
+async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<ScenarioResult, LabError> {
+    let began = Instant::now();
+    let stage = company.lab.stage(&loaded.scenario.lab, company.cancel).await?;
+    let world = stage.world();
+    let mut result = ScenarioResult {
+        namespaces: renamed(&world),
+        ready_ms: millis(began),
+        two_oracles: true,
+        ..empty(loaded, Verdict::Pass)
+    };
+    company.events.send(Event::ScenarioStarted {
+        id: result.id.clone(),
+        title: result.title.clone(),
+        steps: loaded.scenario.steps.len(),
+        namespaces: result.namespaces.clone(),
+    });
+    let oracles = match plan::agree(loaded, &world) {
+        Ok(oracles) => oracles,
+        Err(error) => {
+            let reason = format!("in this lab the simulator disagrees with the file: {error}");
+            let unplayed = unplayed(loaded, Verdict::Inconclusive, &reason);
+            return Ok(ScenarioResult {
+                steps: unplayed.steps,
+                verdict: unplayed.verdict,
+                reason: unplayed.reason,
+                ..result
+            });
+        }
+    };
+    result.two_oracles = oracles.iter().all(|step| step.two_oracles);
+    let needs_dns = oracles.iter().flat_map(|step| &step.cells).any(|oracle| oracle.cell.needs.contains(&Need::Dns));
+    let mut staged = Staged {
+        loaded,
+        sessions: Sessions::new(Arc::clone(&stage)),
+        stage,
+        oracles: &oracles,
+        capabilities: company.lab.capabilities(),
+        nonces: company.nonces,
+        events: company.events,
+        rules: company.rules,
+        history: History::default(),
+    };
+    staged.open_sessions().await;
+    if needs_dns && staged.capabilities.has.contains(&Need::Dns) {
+        match staged.stage.dns_ready().await {
+            Ok(took) => result.dns_wait_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+            Err(error) => return broken(company, &oracles, result, 0, began, error),
+        }
+    }
+    for index in 0..oracles.len() {
+        match staged.play(index).await {
+            Ok(step) => tell(company.events, &mut result, step),
+            Err(error) => return broken(company, &oracles, result, index, began, error),
+        }
+    }
+    if loaded.scenario.steps.iter().any(action::is_change) {
+        if company.restore && staged.occasion(0) == Occasion::Baseline {
+            match staged.restore().await {
+                Ok(step) => {
+                    taint(&mut result.steps, &step);
+                    tell(company.events, &mut result, step);
+                }
+                Err(error) => return broken(company, &oracles, result, oracles.len(), began, error),
+            }
+        } else if let Err(error) = staged.stage.reset().await {
+            company.events.note(format!("{}: taking the changes back failed: {error}", result.id));
+        }
+    }
+    conclude(&mut result, began);
+    Ok(result)
+}
+
+fn tell(events: &Events, result: &mut ScenarioResult, step: StepResult) {
+    events.send(Event::StepFinished { scenario: result.id.clone(), result: step.clone() });
+    result.steps.push(step);
+}
+
+fn conclude(result: &mut ScenarioResult, began: Instant) {
+    for step in &mut result.steps {
+        step.verdict = worst(step.cells.iter().map(|cell| cell.verdict));
+    }
+    // A step without cells (it only prepares the next one) says nothing.
+    let steps = result.steps.iter().filter(|step| !step.cells.is_empty());
+    result.verdict = worst(steps.map(|step| step.verdict).chain(result.reason.as_ref().map(|_| Verdict::Inconclusive)));
+    result.took_ms = millis(began);
+}
+
+/// Ends a scenario whose lab failed at a step: this step and those after it are inconclusive.
+fn broken(
+    company: &Company<'_>,
+    oracles: &[StepOracle],
+    mut result: ScenarioResult,
+    index: usize,
+    began: Instant,
+    error: LabError,
+) -> Result<ScenarioResult, LabError> {
+    if matches!(error, LabError::RealMetadata { .. } | LabError::Cancelled) {
+        return Err(error);
+    }
+    let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    let reason = format!("{error}{hint}");
+    for oracle in oracles.iter().skip(index) {
+        let cells: Vec<CellResult> = oracle
+            .cells
+            .iter()
+            .map(|oracle| unprobed(&oracle.cell, (Verdict::Inconclusive, Some(reason.clone())), oracle.decided_by()))
+            .collect();
+        tell(company.events, &mut result, unplayed_step(&oracle.name, Verdict::Inconclusive, cells));
+    }
+    if index == oracles.len() {
+        // Nobody knows whether the denies were the policies' work.
+        for cell in result.steps.iter_mut().flat_map(|step| &mut step.cells).filter(|cell| is_passed_deny(cell)) {
+            cell.verdict = Verdict::Inconclusive;
+            cell.reason = Some(format!("the baseline could not be checked again: {reason}"));
+        }
+    }
+    result.reason = Some(reason);
+    conclude(&mut result, began);
+    Ok(result)
+}
+
+/// Takes back the denies that rest on a part of the baseline that did not come back.
+fn taint(steps: &mut [StepResult], restored: &StepResult) {
+    for lost in restored.cells.iter().filter(|cell| matches!(cell.verdict, Verdict::Fail | Verdict::Inconclusive)) {
+        for cell in steps.iter_mut().flat_map(|step| &mut step.cells).filter(|cell| is_passed_deny(cell)) {
+            let same_path = cell.from == lost.from && cell.to == lost.to;
+            let own_witness = cell.witness.as_ref().is_some_and(|witness| witness.kind == WitnessKind::Itself);
+            if same_path || (own_witness && cell.to == lost.to) {
+                cell.verdict = Verdict::Inconclusive;
+                cell.reason = Some(format!(
+                    "once everything was taken back, {} was still not as in the baseline: the deny may have had another cause",
+                    lost.id
+                ));
+            }
+        }
+    }
+}
+
+fn is_passed_deny(cell: &CellResult) -> bool {
+    cell.verdict == Verdict::Pass && cell.expectation == Expectation::Blocked
+}
+
+/// The record of a scenario that was not played, with all its cells.
+#[must_use]
+pub(super) fn unplayed(loaded: &LoadedScenario, verdict: Verdict, reason: &str) -> ScenarioResult {
+    let oracles = plan::judge(loaded, &plan::world(&loaded.scenario.lab)).unwrap_or_default();
+    let steps = oracles.iter().map(|step| {
+        let cells = step
+            .cells
+            .iter()
+            .map(|oracle| unprobed(&oracle.cell, (verdict, Some(reason.to_owned())), oracle.decided_by()));
+        unplayed_step(&step.name, verdict, cells.collect())
+    });
+    ScenarioResult {
+        reason: Some(reason.to_owned()),
+        two_oracles: oracles.iter().all(|step| step.two_oracles),
+        steps: steps.collect(),
+        ..empty(loaded, verdict)
+    }
+}
+
+fn unplayed_step(name: &str, verdict: Verdict, cells: Vec<CellResult>) -> StepResult {
+    StepResult { name: name.to_owned(), actions: Vec::new(), settled_ms: None, rounds: 0, verdict, cells }
+}
+
+fn empty(loaded: &LoadedScenario, verdict: Verdict) -> ScenarioResult {
+    ScenarioResult {
+        id: loaded.scenario.id.clone(),
+        title: loaded.scenario.title.clone(),
+        path: loaded.path.display().to_string(),
+        verdict,
+        reason: None,
+        two_oracles: true,
+        namespaces: BTreeMap::new(),
+        took_ms: 0,
+        ready_ms: 0,
+        dns_wait_ms: None,
+        steps: Vec::new(),
+    }
+}
+
+/// Literal names of namespaces, where they differ from the logical ones.
+fn renamed(world: &World) -> BTreeMap<String, String> {
+    let names = world.namespaces.iter().map(|(logical, namespace)| (logical.clone(), namespace.literal.clone()));
+    names.filter(|(logical, literal)| logical != literal).collect()
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,365 @@
+//! The converge loop of one step: rounds until the whole table is as expected, then the hold. It decides what each round
+//! asks; what the outcome means is `judge`'s business.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    Event, Events, Expectation, Witness, WitnessKind,
+    calibrate::{self, ALLOW_LIMIT, PAST_RETRANSMISSION},
+    history::History,
+    plan::PlannedCell,
+    round::{Ask, CellSeen, Nonces, Question, Round, Samples, Watching, round},
+    sessions::Sessions,
+    track::{CellRound, Hold, Track},
+    witness::{Candidate, Cover, ServerKey, candidates, cover},
+};
+use crate::{
+    lab::{LabError, Source, World},
+    probe::{Outcome, Request},
+};
+
+/// Parallel connects of each cell in the baseline, from which its window and the path's loss are calibrated. More of them
+/// would save a few attempts of the denied cells, and slow each other down, which makes for longer windows.
+const BASELINE_CONNECTS: u32 = 4;
+/// Rounds of an allow-only hold begin this far apart: three of them span the 300 ms.
+const HOLD_PACE: Duration = Duration::from_millis(150);
+/// Once a table is good at the deadline, its hold may be brought to its end in so many rounds.
+const ROUNDS_OF_GRACE: u32 = 5;
+/// Samples of a witness that are kept: more than any round takes.
+const SAMPLES_KEPT: usize = 256;
+
+/// What a table is probed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// Before any policy: windows and loss are calibrated.
+    Baseline,
+    /// After a step's actions.
+    Change,
+    /// The baseline again, once everything was taken back.
+    Restored,
+}
+
+/// What stays the same over the steps of a scenario.
+#[derive(Clone, Copy)]
+pub(super) struct Setting<'a> {
+    /// The stage's sessions.
+    pub(super) sessions: &'a Sessions,
+    /// The run's nonces.
+    pub(super) nonces: &'a Nonces,
+    /// Where rounds are told of.
+    pub(super) events: &'a Events,
+    /// The scenario's id.
+    pub(super) scenario: &'a str,
+    /// Whether probes can start in nodes.
+    pub(super) from_nodes: bool,
+    /// Whole seconds instead of calibrated windows.
+    pub(super) strict: bool,
+    /// How many cells the scenario denies, over all steps.
+    pub(super) denies: usize,
+}
+
+/// One step's table.
+pub(super) struct Table<'a> {
+    /// The step's name.
+    pub(super) step: &'a str,
+    /// What it is probed for.
+    pub(super) occasion: Occasion,
+    /// The cells to probe.
+    pub(super) cells: &'a [PlannedCell],
+    /// Further cells, probed in the baseline only to calibrate what later steps deny.
+    pub(super) calibration: &'a [PlannedCell],
+    /// The names and addresses.
+    pub(super) world: &'a World,
+    /// When the last action ended.
+    pub(super) since: Instant,
+    /// When it must have settled.
+    pub(super) deadline: Instant,
+}
+
+/// How a table ended.
+pub(super) struct Settled {
+    /// The cells, in the table's order.
+    pub(super) tracks: Vec<Track>,
+    /// From the end of the last action to the start of the hold; none where the table never settled.
+    pub(super) after: Option<Duration>,
+    /// Rounds, void ones included.
+    pub(super) rounds: u32,
+    /// What each cell had to hold.
+    pub(super) hold: Hold,
+}
+
+/// Probes a table until it holds, or until its deadline.
+pub(super) async fn settle(
+    setting: &Setting<'_>,
+    table: &Table<'_>,
+    history: &mut History,
+) -> Result<Settled, LabError> {
+    Settling::new(setting, table).run(history).await
+}
+
+struct Settling<'a> {
+    setting: &'a Setting<'a>,
+    table: &'a Table<'a>,
+    cells: Vec<&'a PlannedCell>,
+    keys: Vec<ServerKey>,
+    candidates: Vec<Vec<Candidate>>,
+    tracks: Vec<Track>,
+    /// The witness of each cell in the current round.
+    chosen: Vec<Option<Candidate>>,
+    /// Who did not reach which server when last asked.
+    silent: BTreeSet<(Source, ServerKey)>,
+    samples: Samples,
+    hold: Hold,
+    /// Set for the last round: nothing is given up before a retransmission could be answered.
+    last_chance: bool,
+}
+
+impl<'a> Settling<'a> {
+    fn new(setting: &'a Setting<'a>, table: &'a Table<'a>) -> Self {
+        let cells: Vec<&PlannedCell> = table.cells.iter().chain(table.calibration).collect();
+        let denies = table.cells.iter().any(|cell| cell.expectation == Expectation::Blocked);
+        let hold = if table.occasion == Occasion::Change || denies { Hold::CHANGE } else { Hold::ONCE };
+        Self {
+            keys: cells.iter().map(|cell| ServerKey::of(cell)).collect(),
+            candidates: cells
+                .iter()
+                .map(|cell| candidates(table.cells, cell, table.world, setting.from_nodes))
+                .collect(),
+            tracks: vec![Track::default(); cells.len()],
+            chosen: vec![None; cells.len()],
+            silent: BTreeSet::new(),
+            samples: Samples::new(),
+            last_chance: false,
+            setting,
+            table,
+            cells,
+            hold,
+        }
+    }
+
+    async fn run(mut self, history: &mut History) -> Result<Settled, LabError> {
+        let judged = self.table.cells.len();
+        let mut rounds = 0;
+        let mut grace = ROUNDS_OF_GRACE;
+        loop {
+            let began = Instant::now();
+            let plan = self.plan(history);
+            let seen = round(self.setting.sessions, self.setting.nonces, &plan, &mut self.samples).await?;
+            rounds += 1;
+            self.digest(seen, history);
+
+            let tracks = self.tracks.get(..judged).unwrap_or_default();
+            let good = tracks.iter().filter(|track| track.good_rounds > 0).count();
+            self.setting.events.send(Event::Round {
+                scenario: self.setting.scenario.to_owned(),
+                step: self.table.step.to_owned(),
+                round: rounds,
+                settled: good,
+                cells: judged,
+            });
+            if tracks.iter().all(|track| track.held(self.hold)) {
+                break;
+            }
+            if Instant::now() >= self.table.deadline {
+                let holding = good == judged && grace > 0;
+                if holding {
+                    grace -= 1;
+                } else if self.is_given_up_early() && !self.last_chance {
+                    self.last_chance = true;
+                } else {
+                    break;
+                }
+            }
+            self.pace(began, good == judged).await;
+        }
+        self.tracks.truncate(judged);
+        let settled = self.tracks.iter().all(|track| track.held(self.hold));
+        let start = self.tracks.iter().filter_map(|track| track.good_since).max();
+        let start = start.map_or(Duration::ZERO, |start| start.saturating_duration_since(self.table.since));
+        Ok(Settled { after: settled.then_some(start), tracks: self.tracks, rounds, hold: self.hold })
+    }
+
+    /// The sampling period: quick at first, when most policies take effect, and no burden later. In a hold it spreads the
+    /// rounds over the span.
+    async fn pace(&self, began: Instant, holding: bool) {
+        let waited = began.saturating_duration_since(self.table.since);
+        let period = match waited.as_secs() {
+            _ if holding && !self.cells.iter().any(|cell| cell.expectation == Expectation::Blocked) => HOLD_PACE,
+            _ if holding => calibrate::SHORTEST_WINDOW,
+            0 => Duration::from_millis(20),
+            1..5 => Duration::from_millis(100),
+            _ => Duration::from_millis(250),
+        };
+        sleep_until(began + period).await;
+    }
+
+    /// Whether a cell that should be reached has only had limits below a retransmission.
+    fn is_given_up_early(&self) -> bool {
+        self.tracks
+            .iter()
+            .zip(&self.cells)
+            .any(|(track, cell)| cell.expects_answer() && track.failed_tries > 0 && track.window < PAST_RETRANSMISSION)
+    }
+
+    /// Decides what the next round asks.
+    fn plan(&mut self, history: &History) -> Round {
+        let mut plan = Round::default();
+        for index in 0..self.cells.len() {
+            let cell = self.cells[index];
+            let Some(target) = cell.target.clone() else { continue };
+            let (limit, attempts) = self.limit(index, history);
+            self.tracks[index].window = limit;
+            let asks = plan.batches.entry(cell.from.clone()).or_default();
+            asks.extend((0..attempts).map(|_| Ask {
+                cell: index,
+                request: Request {
+                    target: target.clone(),
+                    nonce: self.setting.nonces.next(),
+                    server: cell.identity.clone(),
+                    connect_limit: limit,
+                },
+            }));
+            self.chosen[index] = None;
+            let needs_witness = cell.expectation == Expectation::Blocked
+                || (cell.expects_answer() && self.tracks[index].failed_tries > 0);
+            if needs_witness {
+                self.watch(index, limit, history, &mut plan.watches);
+            }
+        }
+        plan
+    }
+
+    /// The limit of a cell's attempts, and how many there are in a round.
+    fn limit(&mut self, index: usize, history: &History) -> (Duration, u32) {
+        let cell = self.cells[index];
+        let window = self.window(index, history);
+        let track = &mut self.tracks[index];
+        match cell.expectation {
+            Expectation::Blocked => {
+                track.needed = calibrate::attempts(self.setting.denies, history.loss(cell), window, self.hold.rounds);
+                let needed = track.needed.unwrap_or(calibrate::MOST_ATTEMPTS);
+                (window, needed.div_ceil(self.hold.rounds))
+            }
+            Expectation::Reachable | Expectation::Status { .. } => {
+                track.needed = Some(1);
+                match self.table.occasion {
+                    Occasion::Baseline => (ALLOW_LIMIT, BASELINE_CONNECTS),
+                    Occasion::Restored => (ALLOW_LIMIT, 1),
+                    Occasion::Change => {
+                        let open =
+                            if track.last.is_some() { track.failed_tries == 0 } else { history.was_reached(cell) };
+                        let patient = open || self.last_chance;
+                        (if patient { ALLOW_LIMIT } else { calibrate::opening_limit(window, track.failed_tries) }, 1)
+                    }
+                }
+            }
+            Expectation::Recorded | Expectation::Rejected { .. } => {
+                track.needed = Some(1);
+                let calibrating = index >= self.table.cells.len();
+                (window.min(PAST_RETRANSMISSION), if calibrating { BASELINE_CONNECTS } else { 1 })
+            }
+        }
+    }
+
+    /// The window of a denied attempt. curl's limit for a connect includes the resolution of the name.
+    fn window(&self, index: usize, history: &History) -> Duration {
+        let (cell, track) = (self.cells[index], &self.tracks[index]);
+        let window = calibrate::window(history.slowest(cell), self.witness_now(index), self.setting.strict);
+        let window = window.max(track.at_least);
+        if cell.by_name { window + history.before_connect(cell) * 2_u32.pow(track.unresolved.min(5)) } else { window }
+    }
+
+    /// The slowest connect of the witnesses of a cell's server, in their latest samples.
+    fn witness_now(&self, index: usize) -> Option<Duration> {
+        let of_server = self.samples.iter().filter(|((_, key), _)| *key == self.keys[index]);
+        of_server
+            .flat_map(|(_, samples)| samples.iter().rev().take(5))
+            .filter(|sample| sample.answered())
+            .filter_map(|sample| sample.connect)
+            .map(|connect| calibrate::read_connect(connect).0)
+            .max()
+    }
+
+    /// Chooses the witness of a cell, and has it ask.
+    fn watch(&mut self, index: usize, window: Duration, history: &History, watches: &mut BTreeMap<Source, Watching>) {
+        let (key, candidates) = (&self.keys[index], &self.candidates[index]);
+        let speaks = |candidate: &&Candidate| !self.silent.contains(&(candidate.source.clone(), key.clone()));
+        let Some(candidate) = candidates.iter().find(speaks).or_else(|| candidates.first()) else { return };
+        if !candidates.iter().any(|candidate| speaks(&candidate)) {
+            // Nobody answers: each gets another chance, in turn.
+            for candidate in candidates {
+                self.silent.remove(&(candidate.source.clone(), key.clone()));
+            }
+        }
+        let period = window / 3;
+        let slowest = self.witness_now(index).or_else(|| history.slowest(self.cells[index])).unwrap_or_default();
+        let watching =
+            watches.entry(candidate.source.clone()).or_insert_with(|| Watching { questions: BTreeMap::new(), period });
+        watching.period = watching.period.min(period);
+        watching.questions.entry(key.clone()).or_insert_with(|| Question {
+            target: candidate.target.clone(),
+            identity: self.cells[index].identity.clone(),
+            limit: window.max(slowest * 4),
+        });
+        self.chosen[index] = Some(candidate.clone());
+    }
+
+    /// Takes a round's observations in.
+    fn digest(&mut self, mut seen: BTreeMap<usize, CellSeen>, history: &mut History) {
+        for samples in self.samples.values_mut() {
+            samples.drain(..samples.len().saturating_sub(SAMPLES_KEPT));
+        }
+        for ((source, key), samples) in &self.samples {
+            if let Some(last) = samples.last() {
+                mark(&mut self.silent, source, key, last.answered());
+            }
+        }
+        for (index, cell) in self.cells.iter().enumerate().filter(|(_, cell)| cell.expects_answer()) {
+            if let Some(seen) = seen.get(&index) {
+                mark(&mut self.silent, &cell.from, &self.keys[index], was_reached(seen));
+            }
+        }
+        let reached: Vec<usize> = seen.iter().filter(|(_, seen)| was_reached(seen)).map(|(index, _)| *index).collect();
+        for index in 0..self.cells.len() {
+            let Some(seen) = seen.remove(&index) else { continue };
+            let (cell, key) = (self.cells[index], &self.keys[index]);
+            let limit = self.tracks[index].window;
+            history.learn(cell, seen.started, limit, &seen.attempts, self.table.occasion == Occasion::Baseline);
+            let ended = seen.attempts.iter().map(|attempt| attempt.ended).max().unwrap_or(seen.started);
+            let witness = self.chosen[index].as_ref().map(|candidate| {
+                let samples = self.samples.get(&(candidate.source.clone(), key.clone()));
+                let cover = cover(samples.map_or(&[], Vec::as_slice), seen.started, ended, limit);
+                (cover, Witness { kind: candidate.kind, from: candidate.from.clone() })
+            });
+            let seen_by = match &witness {
+                Some((Cover::Confirmed | Cover::Gap(_), witness)) => Some(witness.clone()),
+                _ => reached
+                    .iter()
+                    .find(|other| self.cells[**other].from != cell.from && self.keys[**other] == *key)
+                    .map(|other| Witness { kind: WitnessKind::Source, from: self.cells[*other].from_text.clone() }),
+            };
+            let track = &mut self.tracks[index];
+            if seen.command.is_some() {
+                track.command = seen.command;
+            }
+            track.record(cell, CellRound { started: seen.started, attempts: seen.attempts, cover: witness, seen_by });
+        }
+    }
+}
+
+fn was_reached(seen: &CellSeen) -> bool {
+    seen.attempts.iter().any(|attempt| attempt.observation.outcome == Outcome::Reached)
+}
+
+fn mark(silent: &mut BTreeSet<(Source, ServerKey)>, source: &Source, key: &ServerKey, answered: bool) {
+    if answered {
+        silent.remove(&(source.clone(), key.clone()));
+    } else {
+        silent.insert((source.clone(), key.clone()));
+    }
+}

@@ -1,0 +1,335 @@
+//! One step of a staged scenario: its actions, its table until it holds, the servers' logs, and the verdicts.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use super::{
+    CellResult, Event, Events, Expectation, StepResult, Verdict, action,
+    calibrate::ALLOW_LIMIT,
+    conclude::worst,
+    history::{History, PathKey},
+    judge::{BaselineEvidence, words},
+    plan::{self, PlannedCell, StepOracle},
+    record::{Circumstances, Logs, keeps_log, record, unprobed},
+    round::Nonces,
+    sessions::{Lane, Sessions},
+    settle::{Occasion, Setting, Settled, Table, settle},
+    track::Track,
+};
+use crate::{
+    lab::{Capabilities, LabError, ServerId, Source, Stage, World},
+    probe::{Outcome, Request, Target},
+    scenario::{LoadedScenario, Need, Tier},
+};
+
+/// How the steps of a run are played.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// Whole seconds instead of calibrated windows.
+    pub(super) strict: bool,
+    /// Ask the metadata server once more after each step, and send the answers as events.
+    pub(super) show_answers: bool,
+    /// `false` once the canary has found that no policy is enforced.
+    pub(super) enforcing: bool,
+    /// How long a table may take to be as expected.
+    pub(super) limit: Duration,
+}
+
+/// The name of the step that checks the baseline again.
+pub(super) const RESTORED: &str = "restored";
+
+/// A scenario on its stage, between two steps.
+pub(super) struct Staged<'a> {
+    /// The scenario.
+    pub(super) loaded: &'a LoadedScenario,
+    /// Its stage.
+    pub(super) stage: Arc<dyn Stage>,
+    /// The stage's sessions.
+    pub(super) sessions: Sessions,
+    /// What the simulator says of each step.
+    pub(super) oracles: &'a [StepOracle],
+    /// What the lab can do.
+    pub(super) capabilities: &'a Capabilities,
+    /// The run's nonces.
+    pub(super) nonces: &'a Nonces,
+    /// Where everything is told.
+    pub(super) events: &'a Events,
+    /// How steps are played.
+    pub(super) rules: Rules,
+    /// What was learnt so far.
+    pub(super) history: History,
+}
+
+impl Staged<'_> {
+    /// What a step is played for. Only a first step without actions is a baseline.
+    #[must_use]
+    pub(super) fn occasion(&self, index: usize) -> Occasion {
+        match self.loaded.scenario.steps.get(index) {
+            Some(step) if index == 0 && !action::is_change(step) => Occasion::Baseline,
+            _ => Occasion::Change,
+        }
+    }
+
+    /// Plays one step. An error means that the actions could not be taken, or that nothing more may be sent.
+    pub(super) async fn play(&mut self, index: usize) -> Result<StepResult, LabError> {
+        let Some(step) = self.loaded.scenario.steps.get(index) else { return Err(no_step(index)) };
+        let actions = action::lines(step);
+        self.events.send(Event::StepStarted {
+            scenario: self.loaded.scenario.id.clone(),
+            name: step.name.clone(),
+            actions: actions.clone(),
+        });
+        let occasion = self.occasion(index);
+        if index == 0 && occasion == Occasion::Change {
+            // Without a baseline of its own, a scenario still gets its paths calibrated before anything changes.
+            self.calibrate().await?;
+        }
+        let refused = action::act(&*self.stage, &self.sessions, self.loaded, step).await?;
+        let since = Instant::now();
+        let calibration = if occasion == Occasion::Baseline { self.denied_later() } else { Vec::new() };
+        let mut result = self.probe(index, occasion, &step.name, &calibration, since).await?;
+        result.actions = actions;
+        result.cells.splice(0..0, refused);
+        result.verdict = worst(result.cells.iter().map(|cell| cell.verdict));
+        Ok(result)
+    }
+
+    /// Takes everything back and checks the baseline again.
+    pub(super) async fn restore(&mut self) -> Result<StepResult, LabError> {
+        self.events.send(Event::StepStarted {
+            scenario: self.loaded.scenario.id.clone(),
+            name: RESTORED.to_owned(),
+            actions: vec!["take every change back".to_owned()],
+        });
+        self.stage.reset().await?;
+        let mut result = self.probe(0, Occasion::Restored, RESTORED, &[], Instant::now()).await?;
+        result.actions = vec!["take every change back".to_owned()];
+        Ok(result)
+    }
+
+    /// Opens every session that the scenario will need, at once.
+    pub(super) async fn open_sessions(&self) {
+        let world = self.stage.world();
+        let mut wanted: BTreeSet<(Source, Lane)> = BTreeSet::new();
+        for index in 0..self.loaded.scenario.steps.len() {
+            let cells = plan::cells(self.loaded, index, &world).unwrap_or_default();
+            let (cells, _) = self.split(cells);
+            wanted.extend(cells.iter().map(|cell| (cell.from.clone(), Lane::Batch)));
+            let from_nodes = self.probes_nodes();
+            wanted.extend(cells.iter().filter(|cell| cell.expectation == Expectation::Blocked).filter_map(|cell| {
+                let first = super::witness::candidates(&cells, cell, &world, from_nodes).into_iter().next()?;
+                Some((first.source, Lane::Witness))
+            }));
+        }
+        self.sessions.open(wanted).await;
+    }
+
+    fn probes_nodes(&self) -> bool {
+        self.capabilities.has.contains(&Need::NodeSource)
+    }
+
+    /// Probes a table, and judges it.
+    async fn probe(
+        &mut self,
+        index: usize,
+        occasion: Occasion,
+        name: &str,
+        calibration: &[PlannedCell],
+        since: Instant,
+    ) -> Result<StepResult, LabError> {
+        let world = self.stage.world();
+        let planned = plan::cells(self.loaded, index, &world)
+            .map_err(|error| LabError::Broken { message: error.to_string(), hint: error.hint })?;
+        let (cells, skipped) = self.split(planned.clone());
+        let settled = self.settle(occasion, name, &cells, calibration, &world, since).await?;
+        if occasion == Occasion::Baseline {
+            for (cell, track) in cells.iter().zip(&settled.tracks).filter(|(cell, _)| cell.expects_answer()) {
+                self.history.set_baseline(cell, track.good_rounds > 0);
+            }
+        }
+        let (logs, ()) = futures::future::join(
+            self.read_logs(&cells, &settled.tracks),
+            self.answer(occasion, &cells, &settled.tracks),
+        )
+        .await;
+        let mut records: BTreeMap<String, CellResult> = BTreeMap::new();
+        for (cell, track) in cells.iter().zip(&settled.tracks) {
+            let circumstances = Circumstances {
+                baseline: match occasion {
+                    Occasion::Baseline => BaselineEvidence::This,
+                    _ if self.history.is_baseline_wrong(cell) => BaselineEvidence::Wrong,
+                    _ => BaselineEvidence::Sound,
+                },
+                enforcing: self.rules.enforcing,
+                judged: self.loaded.scenario.tier == Tier::Required,
+                hold: settled.hold,
+            };
+            let decided_by = self.decided_by(index, cell);
+            records.insert(cell.id.clone(), record(cell, track, &logs, &circumstances, decided_by));
+        }
+        for (cell, reason) in skipped {
+            let decided_by = self.decided_by(index, &cell);
+            records.insert(cell.id.clone(), unprobed(&cell, (Verdict::Skipped, Some(reason)), decided_by));
+        }
+        // In the order of the file.
+        let cells: Vec<CellResult> = planned.iter().filter_map(|cell| records.remove(&cell.id)).collect();
+        Ok(StepResult {
+            name: name.to_owned(),
+            actions: Vec::new(),
+            settled_ms: settled.after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            rounds: settled.rounds,
+            verdict: worst(cells.iter().map(|cell| cell.verdict)),
+            cells,
+        })
+    }
+
+    async fn settle(
+        &mut self,
+        occasion: Occasion,
+        name: &str,
+        cells: &[PlannedCell],
+        calibration: &[PlannedCell],
+        world: &World,
+        since: Instant,
+    ) -> Result<Settled, LabError> {
+        let blocked = |oracle: &StepOracle| {
+            oracle.cells.iter().filter(|oracle| oracle.cell.expectation == Expectation::Blocked).count()
+        };
+        let setting = Setting {
+            sessions: &self.sessions,
+            nonces: self.nonces,
+            events: self.events,
+            scenario: &self.loaded.scenario.id,
+            from_nodes: self.probes_nodes(),
+            strict: self.rules.strict,
+            denies: self.oracles.iter().map(blocked).sum(),
+        };
+        let deadline = since + self.rules.limit;
+        let table = Table { step: name, occasion, cells, calibration, world, since, deadline };
+        settle(&setting, &table, &mut self.history).await
+    }
+
+    /// Calibrates the paths that later steps deny, without judging anything.
+    async fn calibrate(&mut self) -> Result<(), LabError> {
+        let calibration = self.denied_later();
+        if calibration.is_empty() {
+            return Ok(());
+        }
+        let world = self.stage.world();
+        self.settle(Occasion::Baseline, "calibration", &[], &calibration, &world, Instant::now()).await.map(drop)
+    }
+
+    /// Cells that are denied in some step and not expected by the baseline, as far as their pods are there already.
+    fn denied_later(&self) -> Vec<PlannedCell> {
+        let world = self.stage.world();
+        let steps = &self.loaded.scenario.steps;
+        let first = usize::from(self.occasion(0) == Occasion::Baseline);
+        let known = if first == 1 { plan::cells(self.loaded, 0, &world).unwrap_or_default() } else { Vec::new() };
+        let mut paths: BTreeSet<PathKey> = known.iter().map(PathKey::of).collect();
+        let later = (first..steps.len()).flat_map(|index| plan::cells(self.loaded, index, &world).unwrap_or_default());
+        let (later, _) = self.split(later.collect());
+        later
+            .into_iter()
+            .filter(|cell| cell.expectation == Expectation::Blocked && paths.insert(PathKey::of(cell)))
+            .map(|cell| PlannedCell { expectation: Expectation::Recorded, ..cell })
+            .collect()
+    }
+
+    /// The cells that can be probed here, and those that cannot, with the reason.
+    fn split(&self, cells: Vec<PlannedCell>) -> (Vec<PlannedCell>, Vec<(PlannedCell, String)>) {
+        let mut probed = Vec::new();
+        let mut skipped = Vec::new();
+        for cell in cells {
+            if let Some(reason) = missing(&cell.needs, self.capabilities) {
+                skipped.push((cell, reason));
+            } else if cell.target.is_none() {
+                skipped.push((cell, "the lab has no such address, or no probe for it".to_owned()));
+            } else {
+                probed.push(cell);
+            }
+        }
+        (probed, skipped)
+    }
+
+    fn decided_by(&self, index: usize, cell: &PlannedCell) -> Option<String> {
+        self.oracles.get(index)?.cells.iter().find(|oracle| oracle.cell.id == cell.id)?.decided_by()
+    }
+
+    /// Reads the log of every server that a denied cell seems not to have reached.
+    async fn read_logs(&self, cells: &[PlannedCell], tracks: &[Track]) -> Logs {
+        let servers: BTreeSet<&ServerId> = cells
+            .iter()
+            .zip(tracks)
+            .filter(|(cell, track)| {
+                cell.expectation == Expectation::Blocked
+                    && keeps_log(&cell.server)
+                    && track.last.as_ref().is_some_and(|last| last.outcome.is_stopped())
+            })
+            .map(|(cell, _)| &cell.server)
+            .collect();
+        let reads = servers.into_iter().map(|server| async move {
+            (server.clone(), self.stage.seen(server).await.map_err(|error| error.to_string()))
+        });
+        join_all(reads).await.into_iter().collect()
+    }
+
+    /// Asks the document's questions once more, each source at the same time as the others, and sends the answers in the
+    /// order of the cells. What was denied is not asked again: its answer is what was observed.
+    async fn answer(&self, occasion: Occasion, cells: &[PlannedCell], tracks: &[Track]) {
+        if !self.rules.show_answers || occasion == Occasion::Restored {
+            return;
+        }
+        let questions = cells.iter().zip(tracks).filter(|(cell, _)| cell.server == ServerId::Metadata);
+        let answers = join_all(questions.map(|(cell, track)| self.ask_again(cell, track))).await;
+        answers.into_iter().flatten().for_each(|answer| self.events.send(answer));
+    }
+
+    async fn ask_again(&self, cell: &PlannedCell, track: &Track) -> Option<Event> {
+        let last = track.last.as_ref()?;
+        let target @ Target::Http { .. } = cell.target.clone()? else { return None };
+        let mut text = last.detail.clone().unwrap_or_else(|| words(last.outcome).to_owned());
+        let mut address = last.address.or(cell.address);
+        if last.outcome == Outcome::Reached {
+            let mut lease = self.sessions.lease(&cell.from, Lane::Batch).await.ok()?;
+            let (nonce, server) = (self.nonces.next(), cell.identity.clone());
+            let request = Request { target, nonce, server, connect_limit: ALLOW_LIMIT };
+            let (observation, body) = lease.session()?.fetch(&request).await;
+            address = observation.address.or(address);
+            text = match observation.outcome {
+                Outcome::Reached => body,
+                other => observation.detail.unwrap_or_else(|| words(other).to_owned()),
+            };
+        }
+        Some(Event::Answer {
+            scenario: self.loaded.scenario.id.clone(),
+            from: cell.from_text.clone(),
+            command: track.command.clone().unwrap_or_default(),
+            address,
+            text,
+        })
+    }
+}
+
+/// Why these needs are not fulfilled here; none where they are.
+#[must_use]
+pub(super) fn missing(needs: &BTreeSet<Need>, capabilities: &Capabilities) -> Option<String> {
+    let missing: Vec<String> = needs
+        .difference(&capabilities.has)
+        .map(|need| {
+            let name = serde_json::to_value(need).ok().and_then(|name| name.as_str().map(str::to_owned));
+            let name = name.unwrap_or_else(|| format!("{need:?}"));
+            capabilities.why_not.get(need).map_or_else(|| format!("needs {name}"), |why| format!("needs {name}: {why}"))
+        })
+        .collect();
+    (!missing.is_empty()).then(|| missing.join("; "))
+}
+
+fn no_step(index: usize) -> LabError {
+    LabError::Broken { message: format!("there is no step {index}"), hint: None }
+}

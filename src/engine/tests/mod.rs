@@ -1,0 +1,6 @@
+//! Whole runs against a lab that is only a script, on a clock that only moves when everybody waits.
+
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod lab;
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod runs;

@@ -1,0 +1,189 @@
+//! Pure: one cell over the rounds of a step. What counts as "as expected" in a round, and what as held.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{Expectation, Witness, plan::PlannedCell, witness::Cover};
+use crate::probe::{Observation, Outcome};
+
+/// What must be seen before a table counts as settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hold {
+    /// Rounds in a row, the first good one included.
+    pub(super) rounds: u32,
+    /// From the start of the first to the end of the last.
+    pub(super) span: Duration,
+}
+
+impl Hold {
+    /// After a change: three rounds that span 300 ms.
+    pub(super) const CHANGE: Self = Self { rounds: 3, span: Duration::from_millis(300) };
+    /// Where nothing has changed and nothing is denied, once is enough.
+    pub(super) const ONCE: Self = Self { rounds: 1, span: Duration::ZERO };
+}
+
+/// One attempt of a cell in a round.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    /// The request's nonce.
+    pub(super) nonce: String,
+    /// What was observed.
+    pub(super) observation: Observation,
+    /// When the harness learnt of it.
+    pub(super) ended: Instant,
+}
+
+/// A cell's part of one round.
+#[derive(Clone, Debug)]
+pub(super) struct CellRound {
+    /// When its batch began.
+    pub(super) started: Instant,
+    /// Its attempts, lost ones included.
+    pub(super) attempts: Vec<Attempt>,
+    /// What the witness proves, and who it was; none where there is nobody.
+    pub(super) cover: Option<(Cover, Witness)>,
+    /// Somebody else who reached the same server in this round.
+    pub(super) seen_by: Option<Witness>,
+}
+
+/// One cell over the rounds of a step.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Track {
+    /// Rounds in a row in which the cell was as expected.
+    pub(super) good_rounds: u32,
+    /// The start of the first of them.
+    pub(super) good_since: Option<Instant>,
+    /// The end of the last of them.
+    pub(super) good_until: Option<Instant>,
+    /// Attempts in these rounds, or where the cell is not as expected, in the last round.
+    pub(super) attempts: u32,
+    /// Their outcomes.
+    pub(super) outcomes: BTreeMap<Outcome, u32>,
+    /// Their nonces, as far as they were stopped.
+    pub(super) nonces: Vec<String>,
+    /// How many attempts are needed; none where no number would do.
+    pub(super) needed: Option<u32>,
+    /// What was observed last, the attempt that tells most.
+    pub(super) last: Option<Observation>,
+    /// What the witness proved last.
+    pub(super) cover: Option<(Cover, Witness)>,
+    /// Somebody else who reached the server in the last round.
+    pub(super) seen_by: Option<Witness>,
+    /// How often a cell that had been as expected was seen to be otherwise.
+    pub(super) flaps: u32,
+    /// Tries in a row in which a cell that should be reached was not.
+    pub(super) failed_tries: u32,
+    /// Rounds in which the name of the destination was not resolved in time.
+    pub(super) unresolved: u32,
+    /// The window or limit of the last round.
+    pub(super) window: Duration,
+    /// What the window was enlarged to, because the witness was slow.
+    pub(super) at_least: Duration,
+    /// The slowest connect seen.
+    pub(super) slowest: Option<Duration>,
+    /// The literal command of the last request.
+    pub(super) command: Option<String>,
+}
+
+impl Track {
+    /// Takes a round in.
+    pub(super) fn record(&mut self, cell: &PlannedCell, round: CellRound) {
+        let Some(telling) = most_telling(&cell.expectation, &round.attempts) else { return };
+        let good = as_expected(cell, &round);
+        let was_good = self.good_rounds > 0;
+        if !good || !was_good {
+            self.attempts = 0;
+            self.outcomes.clear();
+            self.nonces.clear();
+            self.good_rounds = 0;
+            self.good_since = None;
+        }
+        if good {
+            self.good_rounds += 1;
+            self.good_since.get_or_insert(round.started);
+            self.good_until = round.attempts.iter().map(|attempt| attempt.ended).max();
+        } else if was_good && contradicts(&cell.expectation, telling.outcome) {
+            self.flaps += 1;
+        }
+        for attempt in &round.attempts {
+            self.attempts += 1;
+            *self.outcomes.entry(attempt.observation.outcome).or_default() += 1;
+            if attempt.observation.outcome != Outcome::Reached {
+                self.nonces.push(attempt.nonce.clone());
+            }
+            self.slowest = self.slowest.max(attempt.observation.connect);
+        }
+        if let Some((Cover::Gap(gap), _)) = round.cover {
+            // A window may always be longer; one that the witness can keep up with lets a busy machine finish.
+            self.at_least = self.at_least.max(gap.mul_f64(1.25));
+        }
+        self.failed_tries = if telling.outcome == Outcome::Reached { 0 } else { self.failed_tries + 1 };
+        self.unresolved += u32::from(telling.outcome == Outcome::NameNotResolved);
+        self.last = Some(telling);
+        self.seen_by = round.seen_by;
+        self.cover = round.cover;
+    }
+
+    /// Whether the cell was as expected for a whole hold.
+    #[must_use]
+    pub(super) fn held(&self, hold: Hold) -> bool {
+        let (Some(since), Some(until)) = (self.good_since, self.good_until) else { return false };
+        self.good_rounds >= hold.rounds
+            && until.saturating_duration_since(since) >= hold.span
+            && self.needed.is_some_and(|needed| self.attempts >= needed)
+    }
+}
+
+/// Whether a cell's round was as expected: for a deny that means every attempt stopped, and a witness around them.
+fn as_expected(cell: &PlannedCell, round: &CellRound) -> bool {
+    let outcome = |attempt: &Attempt| attempt.observation.outcome;
+    match &cell.expectation {
+        Expectation::Reachable => {
+            round.attempts.iter().any(|attempt| outcome(attempt) == Outcome::Reached)
+                && round.attempts.iter().all(|attempt| outcome(attempt) != Outcome::WrongServer)
+        }
+        Expectation::Status { code } => {
+            let mut reached = round.attempts.iter().filter(|attempt| outcome(attempt) == Outcome::Reached).peekable();
+            reached.peek().is_some() && reached.all(|attempt| attempt.observation.status == Some(*code))
+        }
+        Expectation::Blocked => {
+            matches!(round.cover, Some((Cover::Confirmed, _)))
+                && round.attempts.iter().all(|attempt| stops(cell, outcome(attempt)))
+        }
+        Expectation::Recorded | Expectation::Rejected { .. } => {
+            round.attempts.iter().any(|attempt| outcome(attempt) != Outcome::ProbeLost)
+        }
+    }
+}
+
+/// Whether an outcome is a way in which this cell can be stopped.
+fn stops(cell: &PlannedCell, outcome: Outcome) -> bool {
+    outcome.is_stopped() || (cell.is_about_dns() && outcome == Outcome::NameNotResolved)
+}
+
+/// Whether an outcome proves the opposite of what is expected, rather than nothing.
+fn contradicts(expectation: &Expectation, outcome: Outcome) -> bool {
+    match expectation {
+        Expectation::Blocked => matches!(outcome, Outcome::Reached | Outcome::WrongServer),
+        Expectation::Reachable | Expectation::Status { .. } => outcome != Outcome::ProbeLost,
+        Expectation::Recorded | Expectation::Rejected { .. } => false,
+    }
+}
+
+/// The observation that stands for all attempts of a round. For a deny it is the worst, so that one answer outweighs any
+/// number of time-outs, and a lost probe is never covered up by a stopped one; otherwise one answer is enough.
+fn most_telling(expectation: &Expectation, attempts: &[Attempt]) -> Option<Observation> {
+    let denied = *expectation == Expectation::Blocked;
+    let rank = |outcome: Outcome| match outcome {
+        Outcome::WrongServer => 6,
+        Outcome::Reached => 5,
+        Outcome::ProbeLost if denied => 4,
+        Outcome::NameNotResolved => 3,
+        Outcome::Refused => 2,
+        Outcome::Unreachable => 1,
+        Outcome::TimedOut => 0,
+        Outcome::ProbeLost => -1,
+    };
+    attempts.iter().map(|attempt| &attempt.observation).max_by_key(|observation| rank(observation.outcome)).cloned()
+}

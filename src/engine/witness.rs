@@ -1,0 +1,231 @@
+//! Pure: who can prove that the server of a cell is up, and whether what they saw covers the time of the attempts.
+//! Asking them is `round`'s business.
+
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{Expectation, WitnessKind, plan::PlannedCell};
+use crate::{
+    lab::{ServerId, Source, World},
+    probe::{Outcome, Target},
+    scenario::{DEFAULT_NAMESPACE, Family, NodeName, Protocol},
+};
+
+/// What makes two cells ask the very same server.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ServerKey {
+    server: ServerId,
+    identity: String,
+    address: Option<IpAddr>,
+    port: u16,
+    protocol: Protocol,
+    family: Family,
+}
+
+impl ServerKey {
+    /// The server that a cell asks. For names to resolve it is the DNS server, whatever the name.
+    #[must_use]
+    pub(super) fn of(cell: &PlannedCell) -> Self {
+        Self {
+            server: cell.server.clone(),
+            identity: cell.identity.clone(),
+            address: if cell.is_about_dns() { None } else { cell.address },
+            port: cell.port,
+            protocol: cell.protocol,
+            family: cell.family,
+        }
+    }
+}
+
+impl PlannedCell {
+    /// Whether the case is about the resolution of a name.
+    #[must_use]
+    pub(super) fn is_about_dns(&self) -> bool {
+        matches!(self.target, Some(Target::Resolve { .. }))
+    }
+
+    /// Whether the destination must answer.
+    #[must_use]
+    pub(super) fn expects_answer(&self) -> bool {
+        matches!(self.expectation, Expectation::Reachable | Expectation::Status { .. })
+    }
+}
+
+/// Somebody who may be a witness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    /// The kind.
+    pub(super) kind: WitnessKind,
+    /// The source.
+    pub(super) source: Source,
+    /// The source, as scenario files write it.
+    pub(super) from: String,
+    /// What it asks. Always by address where one is known: that of a witness does not depend on DNS.
+    pub(super) target: Target,
+}
+
+/// Who may be the witness of a cell, the best first: other sources that should be allowed, the node that the server is
+/// on (any node for a server outside the cluster), the server to itself.
+#[must_use]
+pub(super) fn candidates(cells: &[PlannedCell], cell: &PlannedCell, world: &World, from_nodes: bool) -> Vec<Candidate> {
+    let key = ServerKey::of(cell);
+    let Some(target) = by_address(cell) else { return Vec::new() };
+    let mut found: Vec<Candidate> = Vec::new();
+    let mut add = |kind, source: Source, from: String, target: Target| {
+        if source != cell.from && found.iter().all(|candidate| candidate.source != source) {
+            found.push(Candidate { kind, source, from, target });
+        }
+    };
+    for other in cells.iter().filter(|other| other.expects_answer() && ServerKey::of(other) == key) {
+        if let Some(target) = by_address(other) {
+            add(WitnessKind::Source, other.from.clone(), other.from_text.clone(), target);
+        }
+    }
+    // The cluster's DNS is not what a node asks.
+    if from_nodes && !cell.is_about_dns() {
+        for node in nodes_near(&cell.server, world) {
+            add(WitnessKind::Node, Source::Node(node), format!("node/{}", node.as_str()), target.clone());
+        }
+    }
+    match &cell.server {
+        ServerId::Pod(namespace, name) => {
+            let text = if namespace == DEFAULT_NAMESPACE { name.clone() } else { format!("{namespace}/{name}") };
+            add(WitnessKind::Itself, Source::Pod(namespace.clone(), name.clone()), text, target);
+        }
+        ServerId::Node(node) if from_nodes => {
+            add(WitnessKind::Itself, Source::Node(*node), format!("node/{}", node.as_str()), target);
+        }
+        ServerId::Outside(name) => {
+            add(WitnessKind::Itself, Source::Outside(name.clone()), format!("outside/{name}"), target);
+        }
+        _ => {}
+    }
+    found
+}
+
+/// The nodes that are always allowed to reach a server: for a pod its own, otherwise any.
+fn nodes_near(server: &ServerId, world: &World) -> Vec<NodeName> {
+    let present: BTreeSet<NodeName> = world.nodes.iter().map(|node| node.name).collect();
+    let near: Vec<NodeName> = match server {
+        ServerId::Pod(namespace, name) => world
+            .pods
+            .iter()
+            .filter(|pod| pod.spec.namespace == *namespace && pod.spec.name == *name)
+            .map(|pod| pod.spec.node)
+            .collect(),
+        ServerId::Metadata => {
+            let own = world.metadata.as_ref().and_then(|metadata| metadata.node);
+            own.map_or_else(|| vec![NodeName::Worker, NodeName::Master], |node| vec![node])
+        }
+        // A node to itself is the server to itself, which comes last.
+        ServerId::Node(own) => NodeName::ALL.into_iter().filter(|node| node != own).collect(),
+        ServerId::Outside(_) | ServerId::Apiserver | ServerId::Dns => vec![NodeName::Worker, NodeName::Master],
+    };
+    near.into_iter().filter(|node| present.contains(node)).collect()
+}
+
+fn by_address(cell: &PlannedCell) -> Option<Target> {
+    let mut target = cell.target.clone();
+    if let (Some(Target::Http { host, .. }), Some(address)) = (&mut target, cell.address) {
+        *host = address.to_string();
+    }
+    target
+}
+
+/// One time that a witness asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sample {
+    /// When it asked.
+    pub(super) asked: Instant,
+    /// When its answer came, or it gave up.
+    pub(super) ended: Instant,
+    /// What came.
+    pub(super) outcome: Outcome,
+    /// How long the connect took.
+    pub(super) connect: Option<Duration>,
+}
+
+impl Sample {
+    /// Whether the right server answered; for the resolution of a name, whether it was resolved.
+    #[must_use]
+    pub(super) fn answered(&self) -> bool {
+        self.outcome == Outcome::Reached
+    }
+}
+
+/// What a witness' samples prove for the time of some attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cover {
+    /// It was answered before, during and after.
+    Confirmed,
+    /// It was answered before and after, and in between not for this long.
+    Gap(Duration),
+    /// It was not answered before, or not after.
+    Unanswered,
+}
+
+/// Whether a witness was answered before `from`, after `to`, and never longer apart than `window`.
+#[must_use]
+pub(super) fn cover(samples: &[Sample], from: Instant, to: Instant, window: Duration) -> Cover {
+    let answered: Vec<&Sample> = samples.iter().filter(|sample| sample.answered()).collect();
+    let Some(before) = answered.iter().rposition(|sample| sample.ended <= from) else { return Cover::Unanswered };
+    let Some(after) = answered.iter().position(|sample| sample.asked >= to) else { return Cover::Unanswered };
+    let Some(between) = answered.get(before..=after) else { return Cover::Unanswered };
+    let gap = between.windows(2).map(|pair| pair[1].ended.saturating_duration_since(pair[0].ended)).max();
+    match gap {
+        Some(gap) if gap > window => Cover::Gap(gap),
+        _ => Cover::Confirmed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_millis(100);
+
+    /// Samples at these milliseconds, each answered after one.
+    fn samples(start: Instant, answered: &[(u64, bool)]) -> Vec<Sample> {
+        let sample = |(at, answered): &(u64, bool)| Sample {
+            asked: start + Duration::from_millis(*at),
+            ended: start + Duration::from_millis(at + 1),
+            outcome: if *answered { Outcome::Reached } else { Outcome::Refused },
+            connect: None,
+        };
+        answered.iter().map(sample).collect()
+    }
+
+    fn covers(answered: &[(u64, bool)]) -> Cover {
+        let start = Instant::now();
+        let (from, to) = (start + Duration::from_millis(10), start + Duration::from_millis(110));
+        cover(&samples(start, answered), from, to, WINDOW)
+    }
+
+    #[test]
+    fn a_witness_is_answered_before_during_and_after() {
+        assert_eq!(covers(&[(5, true), (40, true), (80, true), (110, true)]), Cover::Confirmed);
+        assert_eq!(covers(&[(5, true), (60, true), (120, true)]), Cover::Confirmed);
+    }
+
+    #[test]
+    fn an_answer_that_was_asked_for_too_early_is_not_after() {
+        // Asked at 109 ms, before the last attempt was over.
+        assert_eq!(covers(&[(5, true), (60, true), (109, true)]), Cover::Unanswered);
+    }
+
+    #[test]
+    fn without_an_answer_before_or_after_nothing_is_covered() {
+        assert_eq!(covers(&[]), Cover::Unanswered);
+        assert_eq!(covers(&[(40, true), (110, true)]), Cover::Unanswered);
+        assert_eq!(covers(&[(5, true), (40, true), (110, false)]), Cover::Unanswered);
+        assert_eq!(covers(&[(5, false), (40, true), (110, true)]), Cover::Unanswered);
+    }
+
+    #[test]
+    fn a_gap_longer_than_the_window_is_found() {
+        assert_eq!(covers(&[(5, true), (110, true)]), Cover::Gap(Duration::from_millis(105)));
+        // What was not answered closes no gap.
+        assert_eq!(covers(&[(5, true), (60, false), (110, true)]), Cover::Gap(Duration::from_millis(105)));
+    }
+}

@@ -1,0 +1,21 @@
+//! The reference enforcer: NetworkPolicy objects compiled to one nftables ruleset a node.
+//!
+//! It shares no code with the simulator in `crate::policy`: selectors, CIDRs, ports and defaults are all done a second
+//! time here, so that a fault in either shows as a difference between the two. [`compile`] is pure; `load` hands its
+//! result to the kernel.
+
+mod addresses;
+mod cluster;
+mod compile;
+#[cfg(target_os = "linux")]
+mod load;
+mod ports;
+mod ruleset;
+mod selector;
+
+pub use addresses::Addresses;
+pub use cluster::{Cluster, Pod};
+pub use compile::{CompileError, check, compile};
+#[cfg(target_os = "linux")]
+pub(super) use load::{Devices, impair, listing, load};
+pub use ruleset::{Accept, Direction, Peers, PodRules, PortRange, Ruleset};

@@ -1,0 +1,181 @@
+//! One network namespace: its links, addresses, routes and sockets. All of `nlink` but the rulesets is behind this.
+//!
+//! A namespace here has no name: the handle is all that keeps it alive.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    thread,
+};
+
+use anyhow::{Context, anyhow, ensure};
+use nix::sched::{CloneFlags, unshare};
+use nlink::netlink::{
+    Connection, Nftables, Route,
+    addr::Ipv4Address,
+    link::VethLink,
+    namespace::Netns,
+    route::{Ipv4Route, Ipv6Route},
+    types::route::RouteType,
+};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    runtime::Handle,
+};
+
+/// Settings that a new namespace would take from the host's, or that the kernel has off.
+const SETTINGS: [(&str, &str); 4] = [
+    ("/proc/sys/net/ipv4/ip_forward", "1"),
+    // An "unreachable" that is held back would look like a time-out.
+    ("/proc/sys/net/ipv4/icmp_ratelimit", "0"),
+    ("/proc/sys/net/ipv4/conf/all/rp_filter", "0"),
+    ("/proc/sys/net/ipv4/conf/default/rp_filter", "0"),
+];
+
+/// Worse than the metric of any other route.
+const LAST_RESORT: u32 = 4_000_000;
+
+/// A network namespace, with netlink sockets in it.
+pub(super) struct Host {
+    ns: Arc<Netns>,
+    link: Connection<Route>,
+    nft: Connection<Nftables>,
+}
+
+/// A route to add.
+pub(super) struct Way<'a> {
+    /// The destination.
+    pub(super) to: (Ipv4Addr, u8),
+    /// The next hop; none where the destination is on the link itself.
+    pub(super) via: Option<Ipv4Addr>,
+    /// The device.
+    pub(super) dev: &'a str,
+}
+
+impl Host {
+    /// A new namespace, with nothing in it but a loopback device.
+    pub(super) async fn new() -> anyhow::Result<Self> {
+        let runtime = Handle::current();
+        let fresh = move || -> anyhow::Result<Self> {
+            // The thread ends after this, so nothing else ever runs in its namespace by accident.
+            unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+            for (path, value) in SETTINGS {
+                fs::write(path, value).with_context(|| format!("cannot write {path}"))?;
+            }
+            let _runtime = runtime.enter();
+            let nft = Connection::<Nftables>::new().context("the kernel has no nftables (module nf_tables)")?;
+            Ok(Self { ns: Arc::new(Netns::current()?), link: Connection::<Route>::new()?, nft })
+        };
+        let made = tokio::task::spawn_blocking(|| thread::spawn(fresh).join()).await?;
+        let host = made.map_err(|_| anyhow!("the thread that makes a namespace panicked"))??;
+        host.link.set_link_up("lo").await?;
+        Ok(host)
+    }
+
+    /// Joins two namespaces by a pair of devices.
+    pub(super) async fn cable(&self, ours: &str, peer: &Self, theirs: &str) -> anyhow::Result<()> {
+        let pair = VethLink::new(ours, theirs).peer_netns_fd(&*peer.ns);
+        self.link.add_link(pair).await.with_context(|| format!("cannot make the devices {ours} and {theirs}"))?;
+        self.link.set_link_up(ours).await?;
+        Ok(peer.link.set_link_up(theirs).await?)
+    }
+
+    /// Removes a device, and with it the one at its other end.
+    pub(super) async fn unplug(&self, dev: &str) -> anyhow::Result<()> {
+        Ok(self.link.del_link(dev).await?)
+    }
+
+    /// Gives a device an address.
+    pub(super) async fn address(&self, dev: &str, address: Ipv4Addr, length: u8) -> anyhow::Result<()> {
+        Ok(self.link.add_address(Ipv4Address::new(dev, address, length)).await?)
+    }
+
+    /// Adds a route. Packets that start here have this source, where one is given.
+    pub(super) async fn route(&self, way: Way<'_>, source: Option<Ipv4Addr>) -> anyhow::Result<()> {
+        let route = Ipv4Route::new(way.to.0, way.to.1).dev(way.dev);
+        let route = match way.via {
+            Some(via) => route.gateway(via),
+            None => route.scope(nlink::netlink::types::route::RouteScope::Link),
+        };
+        let route = source.into_iter().fold(route, Ipv4Route::prefsrc);
+        let (to, length) = way.to;
+        self.link.add_route(route).await.with_context(|| format!("cannot add the route to {to}/{length}"))
+    }
+
+    /// Makes a network unreachable, but for what has a better route.
+    pub(super) async fn unreachable(&self, (network, length): (IpAddr, u8)) -> anyhow::Result<()> {
+        let kind = RouteType::Unreachable;
+        let added = match network {
+            IpAddr::V4(v4) => {
+                self.link.add_route(Ipv4Route::new(v4, length).route_type(kind).metric(LAST_RESORT)).await
+            }
+            IpAddr::V6(v6) => {
+                match self.link.add_route(Ipv6Route::new(v6, length).route_type(kind).metric(LAST_RESORT)).await {
+                    // A kernel without IPv6 has no way to an IPv6 address.
+                    Err(error) if error.is_not_supported() => Ok(()),
+                    added => added,
+                }
+            }
+        };
+        added.with_context(|| format!("cannot make {network}/{length} unreachable"))
+    }
+
+    /// The device by which packets for an address would leave, as the kernel says it.
+    pub(super) async fn leaves_by(&self, address: Ipv4Addr) -> anyhow::Result<String> {
+        let route = self.link.lookup_route(address.into()).await.with_context(|| format!("no route to {address}"))?;
+        ensure!(route.route_type() == RouteType::Unicast, "the route to {address} is {:?}", route.route_type());
+        let index = route.oif().with_context(|| format!("the route to {address} has no device"))?;
+        self.link.interface_name(index).await?.with_context(|| format!("no device has the index {index}"))
+    }
+
+    /// For rulesets.
+    pub(super) fn nft(&self) -> &Connection<Nftables> {
+        &self.nft
+    }
+
+    /// A listening socket in here.
+    pub(super) async fn listen(&self, port: u16) -> anyhow::Result<TcpListener> {
+        let bind = move || std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
+        let listener = self.run(bind).await?.with_context(|| format!("cannot listen on port {port}"))?;
+        listener.set_nonblocking(true)?;
+        Ok(TcpListener::from_std(listener)?)
+    }
+
+    /// A datagram socket in here.
+    pub(super) async fn datagrams(&self, port: u16) -> anyhow::Result<UdpSocket> {
+        let bind = move || std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port));
+        let socket = self.run(bind).await?.with_context(|| format!("cannot listen on UDP port {port}"))?;
+        socket.set_nonblocking(true)?;
+        Ok(UdpSocket::from_std(socket)?)
+    }
+
+    /// A connection from here.
+    pub(super) async fn connect(&self, to: SocketAddr) -> anyhow::Result<tokio::net::TcpStream> {
+        let runtime = Handle::current();
+        // Only the socket has to be made in the namespace; the connection is made outside, and can be given up.
+        let socket = self.run(move || {
+            let _runtime = runtime.enter();
+            tokio::net::TcpSocket::new_v4()
+        });
+        Ok(socket.await??.connect(to).await?)
+    }
+
+    /// Runs something that blocks a moment in here: a socket or a process that is made in it stays in this namespace.
+    pub(super) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+        run_in(self.ns.clone(), job).await
+    }
+
+    /// The namespace, for whoever outlives this handle.
+    pub(super) fn namespace(&self) -> Arc<Netns> {
+        self.ns.clone()
+    }
+}
+
+/// [`Host::run`], for who has only the namespace.
+pub(super) async fn run_in<T: Send + 'static>(
+    ns: Arc<Netns>,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<T> {
+    Ok(tokio::task::spawn_blocking(move || ns.run(job)).await??)
+}

@@ -1,0 +1,215 @@
+//! The leaves of a stage: pods, hosts outside, the metadata server, the DNS. Each is a namespace with servers in it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::Context;
+use tokio::task::JoinSet;
+
+use super::{
+    dns::{self, Zone},
+    net::{Host, Way},
+    plumbing::{self, Backbone, Node},
+    serve::{self, Log},
+    topo,
+};
+use crate::{
+    lab::{LabError, WorldMetadata, WorldOutside, WorldPod, embedded::enforcer},
+    scenario::{Cloud, Labels, OutsideSpec, PodSpec, PortSpec, Protocol},
+};
+
+/// The HTTP port of metadata servers.
+const METADATA_PORT: u16 = 80;
+
+/// A pod that runs.
+pub(super) struct LivePod {
+    /// As the scenario has it, with the labels as they are now.
+    pub(super) spec: PodSpec,
+    pub(super) address: Ipv4Addr,
+    /// Its node's device towards it.
+    pub(super) device: String,
+    pub(super) host: Host,
+    pub(super) log: Log,
+    servers: JoinSet<()>,
+}
+
+impl LivePod {
+    /// Starts a pod on its node; it serves when this returns.
+    pub(super) async fn start(spec: PodSpec, node: &Node, number: u32, log: Log) -> anyhow::Result<Self> {
+        let address = Ipv4Addr::from_bits(node.plan.before_first_pod.to_bits() + number);
+        let device = format!("{}{number}", topo::POD_DEVICES);
+        let mut pod = Self { address, device, host: Host::new().await?, log, servers: JoinSet::new(), spec };
+        plumbing::hang(&pod.host, address, &node.host, &pod.device, node.plan.gateway).await?;
+        let listeners = listeners(&pod.host, &pod.spec.ports).await?;
+        let identity = pod.identity();
+        serve::serve(&mut pod.servers, listeners, &identity, serve::echo(&identity), &pod.log);
+        Ok(pod)
+    }
+
+    /// The cluster's DNS, as the pod that it is in most clusters.
+    pub(super) async fn coredns(node: &Node, zone: Zone) -> anyhow::Result<Self> {
+        let port = |name: &str, protocol| PortSpec { name: Some(name.to_owned()), port: 53, protocol };
+        let spec = PodSpec {
+            name: "coredns".to_owned(),
+            namespace: "kube-system".to_owned(),
+            labels: Labels::from([("k8s-app".to_owned(), "kube-dns".to_owned())]),
+            node: node.name,
+            ports: vec![port("dns", Protocol::Udp), port("dns-tcp", Protocol::Tcp)],
+            host_network: false,
+        };
+        let (address, device) = (topo::COREDNS, format!("{}-dns", topo::POD_DEVICES));
+        let (host, log, servers) = (Host::new().await?, Log::default(), JoinSet::new());
+        let mut pod = Self { spec, address, device, host, log, servers };
+        plumbing::hang(&pod.host, address, &node.host, &pod.device, node.plan.gateway).await?;
+        pod.servers.spawn(dns::serve_udp(pod.host.datagrams(53).await?, zone.clone()));
+        pod.servers.spawn(dns::serve_tcp(pod.host.listen(53).await?, zone));
+        Ok(pod)
+    }
+
+    /// What its server says that it is.
+    pub(super) fn identity(&self) -> String {
+        format!("pod/{}/{}", self.spec.namespace, self.spec.name)
+    }
+
+    pub(super) fn world(&self) -> WorldPod {
+        WorldPod { spec: self.spec.clone(), addresses: vec![self.address.into()], identity: self.identity() }
+    }
+
+    /// As the enforcer sees it.
+    pub(super) fn for_enforcer(&self) -> enforcer::Pod {
+        enforcer::Pod {
+            namespace: self.spec.namespace.clone(),
+            name: self.spec.name.clone(),
+            labels: self.spec.labels.clone(),
+            addresses: vec![self.address.into()],
+            ports: self.spec.ports.clone(),
+            node: self.spec.node,
+        }
+    }
+}
+
+/// A host outside the cluster.
+pub(super) struct Outside {
+    pub(super) name: String,
+    pub(super) host: Host,
+    pub(super) log: Log,
+    address: Ipv4Addr,
+    servers: JoinSet<()>,
+}
+
+impl Outside {
+    /// Starts the host with this index.
+    pub(super) async fn start(spec: &OutsideSpec, index: u32, backbone: &Backbone) -> anyhow::Result<Self> {
+        let address = outside_address(spec, index)?;
+        let (host, log, servers) = (Host::new().await?, Log::default(), JoinSet::new());
+        let device = format!("{}{index}", topo::OUTSIDE_DEVICES);
+        plumbing::hang(&host, address, &backbone.router, &device, topo::ROUTER).await?;
+        let mut outside = Self { name: spec.name.clone(), host, log, address, servers };
+        let listeners = listeners(&outside.host, &spec.ports).await?;
+        let identity = outside.identity();
+        serve::serve(&mut outside.servers, listeners, &identity, serve::echo(&identity), &outside.log);
+        Ok(outside)
+    }
+
+    fn identity(&self) -> String {
+        format!("outside/{}", self.name)
+    }
+
+    pub(super) fn world(&self) -> WorldOutside {
+        WorldOutside { name: self.name.clone(), address: self.address.into(), identity: self.identity() }
+    }
+}
+
+/// The metadata server.
+pub(super) struct Metadata {
+    cloud: Cloud,
+    identity: String,
+    pub(super) address: Ipv4Addr,
+    pub(super) log: Log,
+    _host: Host,
+    servers: JoinSet<()>,
+}
+
+impl Metadata {
+    /// Starts a cloud's server above the router.
+    pub(super) async fn start(cloud: Cloud, run: &str, backbone: &Backbone) -> anyhow::Result<Self> {
+        let address = serve::address(cloud)?;
+        let host = plumbing::closed().await?;
+        plumbing::hang(&host, address, &backbone.router, topo::METADATA_DEVICE, topo::ROUTER).await?;
+        for node in &backbone.nodes {
+            let way = Way { to: (address, 32), via: Some(node.plan.router), dev: topo::ROUTER_DEVICE };
+            node.host.route(way, None).await?;
+        }
+        let listener = host.listen(METADATA_PORT).await?;
+        let identity = serve::metadata_identity(cloud, run);
+        let (log, servers) = (Log::default(), JoinSet::new());
+        let mut metadata = Self { cloud, identity, address, log, _host: host, servers };
+        let handler = serve::metadata(cloud, run);
+        serve::serve(&mut metadata.servers, vec![listener], &metadata.identity, handler, &metadata.log);
+        Ok(metadata)
+    }
+
+    pub(super) fn world(&self) -> WorldMetadata {
+        let (cloud, identity) = (self.cloud, self.identity.clone());
+        WorldMetadata { cloud, addresses: vec![self.address.into()], identity, node: None }
+    }
+}
+
+/// Probes are HTTP over TCP, so ports of other protocols have no server; policies can name them all the same.
+async fn listeners(host: &Host, ports: &[PortSpec]) -> anyhow::Result<Vec<tokio::net::TcpListener>> {
+    let mut all = Vec::new();
+    for port in ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
+        all.push(host.listen(port.port).await?);
+    }
+    Ok(all)
+}
+
+fn outside_address(spec: &OutsideSpec, index: u32) -> anyhow::Result<Ipv4Addr> {
+    let address = match spec.address {
+        None => Ipv4Addr::from_bits(topo::FIRST_OUTSIDE.to_bits() + index),
+        Some(IpAddr::V4(v4)) => v4,
+        Some(IpAddr::V6(_)) => return Err(refuse(spec, "the embedded lab has no IPv6 yet")),
+    };
+    let inside = |(network, length): (Ipv4Addr, u8)| {
+        let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+        network.to_bits() & mask == address.to_bits() & mask
+    };
+    if topo::OWN_NETWORKS.into_iter().any(inside) || address.is_unspecified() {
+        return Err(refuse(spec, "the embedded lab uses that address itself; 203.0.113.0/24 is free"));
+    }
+    if serve::is_metadata_address(address.into()) {
+        return Err(refuse(spec, "that is a metadata server's address; `metadata: gcp` puts one there"));
+    }
+    Ok(address)
+}
+
+fn refuse(spec: &OutsideSpec, hint: &str) -> anyhow::Error {
+    let address = spec.address.map(|address| address.to_string()).unwrap_or_default();
+    LabError::with_hint(format!("the outside host `{}` cannot have the address {address}", spec.name), hint).into()
+}
+
+/// Says what it was that could not be started.
+pub(super) fn starting<T>(result: anyhow::Result<T>, what: &str) -> anyhow::Result<T> {
+    result.with_context(|| format!("cannot start {what}"))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn address(wanted: Option<&str>) -> anyhow::Result<Ipv4Addr> {
+        let address = wanted.map(|text| text.parse().unwrap());
+        outside_address(&OutsideSpec { name: "host".to_owned(), address, ports: Vec::new() }, 1)
+    }
+
+    #[test]
+    fn outside_addresses_are_given_or_chosen_and_never_the_labs_own() {
+        assert_eq!(address(None).unwrap(), Ipv4Addr::new(203, 0, 113, 2));
+        assert_eq!(address(Some("8.8.8.8")).unwrap(), Ipv4Addr::new(8, 8, 8, 8));
+        for taken in
+            ["10.244.0.9", "10.245.255.1", "172.30.0.1", "0.0.0.0", "127.0.0.1", "169.254.169.254", "2001:db8::1"]
+        {
+            assert!(address(Some(taken)).is_err(), "{taken}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The inner half's loop: reads calls, runs each as a task, writes frames.
+
+use std::{
+    collections::HashMap,
+    io::{BufRead, Write},
+    process::ExitCode,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use anyhow::{Context, bail};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::AbortHandle,
+};
+
+use super::{curl::Curl, stage::Stage};
+use crate::lab::{
+    LabError,
+    embedded::protocol::{Action, Command, Failure, Frame, Reply, Request},
+};
+
+/// Serves on stdio until the input ends; then this process ends, and all that it made with it.
+pub(super) fn run(curl: Curl) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let (commands, received) = unbounded_channel();
+    let frames = writer();
+    let _ = frames.send(Frame::Hello(Ok(())));
+    thread::spawn(move || read(&commands));
+    let server = Arc::new(Server { curl, frames, stages: Mutex::default(), running: Mutex::default() });
+    runtime.block_on(server.serve(received));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads on a thread of its own, so that nothing that the lab does keeps it from ending with its parent.
+fn read(commands: &UnboundedSender<Command>) {
+    for line in std::io::stdin().lock().lines() {
+        match line.as_deref().map(serde_json::from_str) {
+            Ok(Ok(command)) => drop(commands.send(command)),
+            Ok(Err(error)) => eprintln!("a call that cannot be read: {error}"),
+            Err(_) => break,
+        }
+    }
+    std::process::exit(0);
+}
+
+/// Frames are written whole, by one thread.
+fn writer() -> UnboundedSender<Frame> {
+    let (frames, mut queue) = unbounded_channel::<Frame>();
+    thread::spawn(move || {
+        let mut output = std::io::stdout().lock();
+        while let Some(frame) = queue.blocking_recv() {
+            let Ok(mut line) = serde_json::to_vec(&frame) else { continue };
+            line.push(b'\n');
+            if output.write_all(&line).and_then(|()| output.flush()).is_err() {
+                std::process::exit(0);
+            }
+        }
+    });
+    frames
+}
+
+struct Server {
+    curl: Curl,
+    frames: UnboundedSender<Frame>,
+    /// The open stages, those that are being built as nothing yet.
+    stages: Mutex<HashMap<u64, Option<Arc<Stage>>>>,
+    running: Mutex<HashMap<u64, AbortHandle>>,
+}
+
+impl Server {
+    async fn serve(self: Arc<Self>, mut commands: UnboundedReceiver<Command>) {
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Cancel { id } => {
+                    if let Some(task) = lock(&self.running).remove(&id) {
+                        task.abort();
+                    }
+                }
+                Command::Call { id, request } => {
+                    // The task cannot end, and look for itself, before it is in the table.
+                    let mut running = lock(&self.running);
+                    let task = tokio::spawn(self.clone().call(id, request));
+                    running.insert(id, task.abort_handle());
+                }
+            }
+        }
+    }
+
+    async fn call(self: Arc<Self>, id: u64, request: Request) {
+        let result = self.answer(id, request).await.map_err(|error| Failure::from(LabError::from(error)));
+        lock(&self.running).remove(&id);
+        let _ = self.frames.send(Frame::Done { id, result });
+    }
+
+    async fn answer(&self, id: u64, request: Request) -> anyhow::Result<Reply> {
+        match request {
+            Request::Open { stage, run, spec, deny_by } => {
+                lock(&self.stages).insert(stage, None);
+                let made = Arc::new(Stage::new(run, spec, deny_by).await?);
+                let world = made.world().await;
+                // A stage that was closed before it was ready is dropped here.
+                *lock(&self.stages).get_mut(&stage).context("the stage is closed")? = Some(made);
+                Ok(Reply::World(Box::new(world)))
+            }
+            Request::Close { stage } => {
+                let stage = lock(&self.stages).remove(&stage);
+                // Probes hold on to their stage: links and routes go with the last of them.
+                stage.flatten().inspect(|stage| stage.close());
+                Ok(Reply::Done)
+            }
+            Request::On { stage, action } => {
+                let stage = lock(&self.stages).get(&stage).cloned().flatten().context("the stage is closed")?;
+                self.act(id, &stage, action).await
+            }
+            Request::Diagnose => {
+                let stages: Vec<_> = lock(&self.stages).values().flatten().cloned().collect();
+                let mut text = String::new();
+                for stage in stages {
+                    text.push_str(&stage.diagnose().await);
+                }
+                Ok(Reply::Text(text))
+            }
+        }
+    }
+
+    async fn act(&self, id: u64, stage: &Stage, action: Action) -> anyhow::Result<Reply> {
+        match action {
+            Action::Apply(document) => stage.apply(&document).await?,
+            Action::Delete(document) => stage.delete(&document).await?,
+            Action::Label(action) => stage.label(&action).await?,
+            Action::Create(pod) => stage.create(pod).await?,
+            Action::Recreate { namespace, pod } => stage.recreate(&namespace, &pod).await?,
+            Action::Reset => stage.reset().await?,
+            Action::Impair { source, loss_percent } => stage.impair(&source, loss_percent).await?,
+            Action::Seen(server) => return Ok(Reply::Seen(stage.seen(&server).await?)),
+            Action::DnsReady => {
+                stage.dns_ready().await?;
+                return Ok(Reply::Done);
+            }
+            Action::Curl { source, config } => {
+                let ns = stage.namespace(&source).await?;
+                let line = |line| drop(self.frames.send(Frame::Line { id, line }));
+                return tokio::select! {
+                    exit = self.curl.run(ns, config, line) => Ok(Reply::Exit(exit?)),
+                    () = stage.closed() => bail!("the stage is closed"),
+                };
+            }
+        }
+        Ok(Reply::World(Box::new(stage.world().await)))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

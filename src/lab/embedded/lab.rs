@@ -1,0 +1,159 @@
+//! The lab as the engine sees it: the inner half, running.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::anyhow;
+use async_trait::async_trait;
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    DenyBy, EmbeddedStage,
+    client::Client,
+    protocol::{Reply, Request},
+};
+use crate::{
+    lab::{Capabilities, Lab, LabError, Stage},
+    probe::OLDEST_CURL,
+    scenario::{LabSpec, Need},
+};
+
+/// How long a policy may take to have its effect. The enforcer takes milliseconds, on a busy machine more.
+const CONVERGE_LIMIT: Duration = Duration::from_secs(5);
+
+/// A lab of network namespaces.
+pub struct EmbeddedLab {
+    client: Arc<Client>,
+    run: String,
+    deny_by: DenyBy,
+    capabilities: Capabilities,
+    last_stage: AtomicU64,
+}
+
+impl EmbeddedLab {
+    /// Starts the inner half. This is some milliseconds' work: namespaces are made by stages.
+    pub(super) async fn start(binary: &Path, run: &str, deny_by: DenyBy) -> Result<Self, LabError> {
+        let (client, curl) = tokio::join!(Client::start(binary), curl_version());
+        let (client, curl) = (Arc::new(client?), curl?);
+        let capabilities = capabilities(&curl, deny_by);
+        Ok(Self { client, run: run.to_owned(), deny_by, capabilities, last_stage: AtomicU64::new(0) })
+    }
+
+    /// Makes a stage, as its own type.
+    pub async fn open_stage(&self, spec: &LabSpec) -> Result<EmbeddedStage, LabError> {
+        let id = self.last_stage.fetch_add(1, Ordering::Relaxed) + 1;
+        // It exists before it is opened, so that an opening that is given up is closed all the same.
+        let stage = EmbeddedStage::new(self.client.clone(), id);
+        let (run, spec) = (self.run.clone(), spec.clone());
+        let request = Request::Open { stage: id, run, spec, deny_by: self.deny_by };
+        stage.update(self.client.call(request).await?)?;
+        Ok(stage)
+    }
+}
+
+#[async_trait]
+impl Lab for EmbeddedLab {
+    fn backend(&self) -> &'static str {
+        super::BACKEND
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn stage(&self, spec: &LabSpec, cancel: &CancellationToken) -> Result<Arc<dyn Stage>, LabError> {
+        tokio::select! {
+            stage = self.open_stage(spec) => Ok(Arc::new(stage?)),
+            () = cancel.cancelled() => Err(LabError::Cancelled),
+        }
+    }
+
+    async fn diagnose(&self) -> String {
+        let rules = match self.client.call(Request::Diagnose).await {
+            Ok(Reply::Text(text)) => text,
+            Ok(_) => String::new(),
+            Err(error) => format!("{error}\n"),
+        };
+        format!("{rules}{}", self.client.complaints())
+    }
+
+    async fn teardown(&self) -> Vec<LabError> {
+        self.client.end().await.err().into_iter().collect()
+    }
+}
+
+fn capabilities(curl: &str, deny_by: DenyBy) -> Capabilities {
+    let no_yet = |what: &str| format!("the embedded lab has no {what} yet");
+    let enforcer = match deny_by {
+        DenyBy::Drop => "policyprobe's own, nftables, drops",
+        DenyBy::Reject => "policyprobe's own, nftables, rejects",
+    };
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    Capabilities {
+        has: [Need::Metadata, Need::Dns, Need::Outside, Need::NodeServer, Need::NodeSource].into(),
+        why_not: BTreeMap::from([
+            (Need::Apiserver, "the embedded lab has no API server".to_owned()),
+            (Need::Services, no_yet("Services")),
+            (Need::Ipv6, no_yet("IPv6")),
+            (Need::Udp, no_yet("UDP probes")),
+            (Need::Sctp, no_yet("SCTP probes")),
+            (Need::HostNetwork, no_yet("pods in their node's network")),
+            (Need::Restart, "a pod of the embedded lab has no container to restart".to_owned()),
+        ]),
+        facts: [fact("kernel", release.trim()), fact("curl", curl), fact("enforcer", enforcer)].into(),
+        converge_limit: CONVERGE_LIMIT,
+    }
+}
+
+/// The version of the `curl` on `PATH`, if it is new enough.
+async fn curl_version() -> Result<String, LabError> {
+    let hint = "install curl 7.84 or later: the lab's probes are real curl processes";
+    let mut command = Command::new("curl");
+    command.arg("-q").arg("--version").kill_on_drop(true);
+    let output = command.output().await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => LabError::with_hint("there is no `curl` on PATH", hint),
+        _ => LabError::with_hint(format!("cannot run curl: {error}"), hint),
+    })?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (version, number) = parse_version(&text).ok_or_else(|| anyhow!("`curl --version` says no version"))?;
+    if number < OLDEST_CURL {
+        return Err(LabError::with_hint(format!("curl {version} is too old"), hint));
+    }
+    Ok(version.to_owned())
+}
+
+/// The version in the first line: `curl 8.5.0 (x86_64-pc-linux-gnu) ...`.
+fn parse_version(text: &str) -> Option<(&str, (u32, u32))> {
+    let version = text.strip_prefix("curl ")?.split_whitespace().next()?;
+    let mut parts = version.split('.').map(str::parse);
+    Some((version, (parts.next()?.ok()?, parts.next()?.ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_curl() {
+        assert_eq!(parse_version("curl 7.88.1 (x86_64-pc-linux-gnu) libcurl/7.88.1\n"), Some(("7.88.1", (7, 88))));
+        assert_eq!(parse_version("curl 8.15.0-DEV (Linux)\n"), Some(("8.15.0-DEV", (8, 15))));
+        assert_eq!(parse_version("wget 1.2"), None);
+        assert!((7, 9) < OLDEST_CURL && (8, 0) > OLDEST_CURL);
+    }
+
+    #[test]
+    fn every_need_is_either_met_or_explained() {
+        let capabilities = capabilities("8.0.0", DenyBy::Drop);
+        assert!(capabilities.why_not.keys().all(|need| !capabilities.has.contains(need)));
+        assert_eq!(capabilities.has.len() + capabilities.why_not.len(), 12);
+    }
+}

@@ -1,0 +1,156 @@
+//! A stage as the engine sees it, and where its probes start.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::anyhow;
+use async_trait::async_trait;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{
+    client::Client,
+    protocol::{Action, Document, Reply, Request},
+};
+use crate::{
+    lab::{LabError, ServerId, Source, Stage, World},
+    probe::{CurlHost, CurlSession, Session},
+    scenario::{LabelAction, Manifest, PodSpec},
+};
+
+/// A stage of the embedded lab. It is closed when it is dropped.
+pub struct EmbeddedStage {
+    client: Arc<Client>,
+    id: u64,
+    world: Mutex<World>,
+}
+
+impl EmbeddedStage {
+    pub(super) fn new(client: Arc<Client>, id: u64) -> Self {
+        Self { client, id, world: Mutex::default() }
+    }
+
+    /// Loses a share of the packets on a pod's link, both ways, at random; 0 ends it. One pod a node at a time.
+    pub async fn impair_loss(&self, source: &Source, percent: u8) -> Result<(), LabError> {
+        self.act(Action::Impair { source: source.clone(), loss_percent: percent }).await
+    }
+
+    /// Where `curl` can be started, in a source.
+    #[must_use]
+    pub fn curl_host(&self, source: &Source) -> NamespaceCurl {
+        NamespaceCurl { client: self.client.clone(), stage: self.id, source: source.clone() }
+    }
+
+    /// Takes over the world as a reply says it is now.
+    pub(super) fn update(&self, reply: Reply) -> Result<(), LabError> {
+        let Reply::World(world) = reply else { return Err(unexpected()) };
+        *self.world.lock().unwrap_or_else(PoisonError::into_inner) = *world;
+        Ok(())
+    }
+
+    async fn act(&self, action: Action) -> Result<(), LabError> {
+        self.update(self.on(action).await?)
+    }
+
+    async fn on(&self, action: Action) -> Result<Reply, LabError> {
+        self.client.call(Request::On { stage: self.id, action }).await
+    }
+}
+
+impl Drop for EmbeddedStage {
+    fn drop(&mut self) {
+        self.client.tell(Request::Close { stage: self.id });
+    }
+}
+
+#[async_trait]
+impl Stage for EmbeddedStage {
+    fn world(&self) -> World {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn apply(&self, manifest: &Manifest) -> Result<(), LabError> {
+        self.act(Action::Apply(document(manifest))).await
+    }
+
+    async fn delete(&self, manifest: &Manifest) -> Result<(), LabError> {
+        self.act(Action::Delete(document(manifest))).await
+    }
+
+    async fn label(&self, action: &LabelAction) -> Result<(), LabError> {
+        self.act(Action::Label(action.clone())).await
+    }
+
+    async fn create(&self, pod: &PodSpec) -> Result<(), LabError> {
+        self.act(Action::Create(pod.clone())).await
+    }
+
+    async fn recreate(&self, namespace: &str, pod: &str) -> Result<(), LabError> {
+        self.act(Action::Recreate { namespace: namespace.to_owned(), pod: pod.to_owned() }).await
+    }
+
+    async fn restart(&self, namespace: &str, pod: &str) -> Result<(), LabError> {
+        let message = format!("cannot restart {namespace}/{pod}: a pod of the embedded lab has no container");
+        Err(LabError::with_hint(message, "`--backend kind` has containers"))
+    }
+
+    async fn open(&self, source: &Source) -> Result<Box<dyn Session>, LabError> {
+        Ok(Box::new(CurlSession::new(self.curl_host(source))))
+    }
+
+    async fn seen(&self, server: &ServerId) -> Result<BTreeSet<String>, LabError> {
+        match self.on(Action::Seen(server.clone())).await? {
+            Reply::Seen(nonces) => Ok(nonces),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn dns_ready(&self) -> Result<Duration, LabError> {
+        let start = Instant::now();
+        self.on(Action::DnsReady).await?;
+        Ok(start.elapsed())
+    }
+
+    async fn reset(&self) -> Result<(), LabError> {
+        self.act(Action::Reset).await
+    }
+}
+
+/// Starts `curl` in a source's namespace.
+#[derive(Clone)]
+pub struct NamespaceCurl {
+    client: Arc<Client>,
+    stage: u64,
+    source: Source,
+}
+
+#[async_trait]
+impl CurlHost for NamespaceCurl {
+    async fn curl(&mut self, config: &str, lines: UnboundedSender<String>) -> Result<i32, String> {
+        let action = Action::Curl { source: self.source.clone(), config: config.to_owned() };
+        let line = |line| drop(lines.send(line));
+        match self.client.stream(Request::On { stage: self.stage, action }, line).await {
+            Ok(Reply::Exit(code)) => Ok(code),
+            Ok(_) => Err(unexpected().to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn prefix(&self) -> String {
+        String::new()
+    }
+}
+
+fn document(manifest: &Manifest) -> Document {
+    Document {
+        label: format!("{} `{}` in {}", manifest.kind, manifest.name, manifest.path.display()),
+        namespace: manifest.namespace.clone(),
+        raw: manifest.raw.clone(),
+    }
+}
+
+fn unexpected() -> LabError {
+    anyhow!("the lab's process gave an answer to another question").into()
+}

@@ -1,0 +1,160 @@
+//! The `lab` section: names, labels, ports, and what may be there only once.
+
+use std::collections::BTreeSet;
+
+use super::{Context, names};
+use crate::scenario::{
+    Diagnostic, Labels, PodSpec, PortSpec,
+    diagnostic::nearest,
+    document::{Segment, at_path},
+};
+
+/// Names that sources use for something else than namespaces (`node/worker`, `outside/web`).
+const RESERVED: [&str; 2] = ["node", "outside"];
+
+pub(super) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
+    let scenario = context.scenario;
+    let id = at_path![[]; "id"];
+    if let Err(message) = names::dns_label(&scenario.id) {
+        faults.push(context.error(&id, message.replace("a name", "an id")));
+    }
+    if scenario.title.trim().is_empty() {
+        let fault = context.error(&at_path![[]; "title"], "the title is empty");
+        faults.push(fault.hint("say in one sentence what is proved"));
+    }
+    let lab = at_path![[]; "lab"];
+    for (name, namespace) in &scenario.lab.namespaces {
+        let at = at_path![lab; "namespaces", name.as_str()];
+        if let Err(message) = names::dns_label(name) {
+            faults.push(context.document.error_at_key(&at, message));
+        }
+        if RESERVED.contains(&name.as_str()) {
+            let fault = context.document.error_at_key(&at, format!("a namespace cannot be called `{name}`"));
+            faults.push(fault.hint(format!("`{name}/…` means something else as a source; choose another name")));
+        }
+        labels(context, &namespace.labels, &at_path![at; "labels"], faults);
+    }
+    let mut taken = BTreeSet::new();
+    for (index, spec) in scenario.lab.pods.iter().enumerate() {
+        pod(context, spec, &at_path![lab; "pods", index], &mut taken, faults);
+    }
+    for (step, actions) in scenario.steps.iter().enumerate() {
+        for (index, spec) in actions.create.iter().enumerate() {
+            pod(context, spec, &at_path![[]; "steps", step, "create", index], &mut taken, faults);
+        }
+    }
+    let mut hosts = BTreeSet::new();
+    for (index, host) in scenario.lab.outside.iter().enumerate() {
+        let at = at_path![lab; "outside", index];
+        if let Err(message) = names::dns_label(&host.name) {
+            faults.push(context.error(&at_path![at; "name"], message));
+        }
+        if !hosts.insert(&host.name) {
+            faults.push(context.error(&at_path![at; "name"], format!("there are two outside hosts `{}`", host.name)));
+        }
+        ports(context, &host.ports, &at_path![at; "ports"], faults);
+    }
+    services(context, faults);
+}
+
+fn services(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
+    let mut taken = BTreeSet::new();
+    for (index, service) in context.scenario.lab.services.iter().enumerate() {
+        let at = at_path![[]; "lab", "services", index];
+        if let Err(message) = names::dns_label(&service.name) {
+            faults.push(context.error(&at_path![at; "name"], message));
+        }
+        if !taken.insert((&service.namespace, &service.name)) {
+            let message = format!("namespace `{}` has two Services `{}`", service.namespace, service.name);
+            faults.push(context.error(&at_path![at; "name"], message));
+        }
+        namespace(context, &service.namespace, &at_path![at; "namespace"], faults);
+        labels(context, &service.selector, &at_path![at; "selector"], faults);
+        for (field, port) in [("port", Some(service.port)), ("targetPort", service.target_port)] {
+            if port == Some(0) {
+                faults.push(context.error(&at_path![at; field], PORT_ZERO));
+            }
+        }
+        let behind = |pod: &&PodSpec| {
+            pod.namespace == service.namespace
+                && service.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+        };
+        if service.selector.is_empty() {
+            faults.push(context.error(&at_path![at; "selector"], "the Service selects no pods: its selector is empty"));
+        } else if context.scenario.all_pods().find(behind).is_none() {
+            let message =
+                format!("no pod of namespace `{}` has the labels that the Service selects", service.namespace);
+            faults.push(context.warning(&at_path![at; "selector"], message));
+        }
+    }
+}
+
+fn pod<'a>(
+    context: &Context<'_>,
+    spec: &'a PodSpec,
+    at: &[Segment],
+    taken: &mut BTreeSet<(&'a str, &'a str)>,
+    faults: &mut Vec<Diagnostic>,
+) {
+    if let Err(message) = names::dns_label(&spec.name) {
+        faults.push(context.error(&at_path![at; "name"], message));
+    }
+    if !taken.insert((&spec.namespace, &spec.name)) {
+        let fault = context
+            .error(&at_path![at; "name"], format!("namespace `{}` has two pods `{}`", spec.namespace, spec.name));
+        faults.push(fault.hint("a step that makes a pod anew says `recreate:`"));
+    }
+    namespace(context, &spec.namespace, &at_path![at; "namespace"], faults);
+    labels(context, &spec.labels, &at_path![at; "labels"], faults);
+    ports(context, &spec.ports, &at_path![at; "ports"], faults);
+}
+
+pub(super) const PORT_ZERO: &str = "0 is no port: it is from 1 to 65535";
+
+fn ports(context: &Context<'_>, specs: &[PortSpec], at: &[Segment], faults: &mut Vec<Diagnostic>) {
+    let mut taken = BTreeSet::new();
+    let mut named = BTreeSet::new();
+    for (index, spec) in specs.iter().enumerate() {
+        let at = at_path![at; index];
+        if spec.port == 0 {
+            faults.push(context.error(&at_path![at; "port"], PORT_ZERO));
+        }
+        if !taken.insert((spec.port, spec.protocol)) {
+            faults.push(context.error(&at_path![at; "port"], format!("port {} is listed twice", spec.port)));
+        }
+        if let Some(name) = &spec.name {
+            if let Err(message) = names::port_name(name) {
+                faults.push(context.error(&at_path![at; "name"], message));
+            }
+            if !named.insert(name) {
+                faults.push(context.error(&at_path![at; "name"], format!("there are two ports `{name}`")));
+            }
+        }
+    }
+}
+
+pub(super) fn labels(context: &Context<'_>, labels: &Labels, at: &[Segment], faults: &mut Vec<Diagnostic>) {
+    for (key, value) in labels {
+        let at = at_path![at; key.as_str()];
+        if let Err(message) = names::label_key(key) {
+            faults.push(context.document.error_at_key(&at, message));
+        } else if key == "kubernetes.io/metadata.name" {
+            let fault = context.document.error_at_key(&at, "this label is set by the API server, on every namespace");
+            faults.push(fault.hint("remove it"));
+        }
+        if let Err(message) = names::label_value(value) {
+            faults.push(context.error(&at, message));
+        }
+    }
+}
+
+pub(super) fn namespace(context: &Context<'_>, name: &str, at: &[Segment], faults: &mut Vec<Diagnostic>) {
+    if !context.scenario.has_namespace(name) {
+        let known = context.scenario.namespace_names();
+        let fault = context.error(at, format!("the lab has no namespace `{name}`"));
+        faults.push(match nearest(name, known.iter().copied()) {
+            Some(near) => fault.hint(format!("did you mean `{near}`?")),
+            None => fault.hint(format!("add `{name}: {{}}` to `lab.namespaces`")),
+        });
+    }
+}

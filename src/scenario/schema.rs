@@ -1,0 +1,48 @@
+//! The published JSON Schema, from the model's types and what types alone cannot say.
+
+use serde_json::{Value, json};
+
+use super::Scenario;
+
+/// Where the schema is published.
+const ID: &str = "https://raw.githubusercontent.com/policyprobe/policyprobe/main/scenarios/schema.json";
+
+/// The targets that a destination can have; it has exactly one.
+pub(crate) const TARGETS: [&str; 7] = ["metadata", "pod", "service", "outside", "node", "dns", "apiserver"];
+
+/// A name in Kubernetes: a DNS label.
+const NAME: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
+
+/// A source: `pod`, `namespace/pod`, `node/NODE`, `outside/NAME`.
+const SOURCE: &str = "^(node/(master|worker)|outside/[a-z0-9-]+|([a-z0-9-]+/)?[a-z0-9-]+)$";
+
+/// The JSON Schema of scenario files.
+#[must_use]
+pub fn json_schema() -> Value {
+    let mut schema: Value =
+        schemars::generate::SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Scenario>().into();
+    schema["$id"] = json!(ID);
+    schema["title"] = json!("policyprobe scenario");
+    if let Some(definitions) = schema.get_mut("$defs").and_then(Value::as_object_mut) {
+        if let Some(destination) = definitions.get_mut("Destination") {
+            destination["oneOf"] = TARGETS.iter().map(|target| json!({"required": [target]})).collect();
+        }
+        for owner in ["PodSpec", "OutsideSpec", "ServiceSpec"] {
+            set(definitions, owner, "/properties/name/pattern", &json!(NAME));
+        }
+        for list in ["allow", "deny", "record"] {
+            set(definitions, "Expect", &format!("/properties/{list}/items/pattern"), &json!(SOURCE));
+        }
+        set(definitions, "StatusExpect", "/properties/from/items/pattern", &json!(SOURCE));
+        set(definitions, "ServiceSpec", "/properties/port/minimum", &json!(1));
+    }
+    schema
+}
+
+/// Sets one keyword of a definition; `at` ends in the keyword.
+fn set(definitions: &mut serde_json::Map<String, Value>, owner: &str, at: &str, value: &Value) {
+    let (parent, keyword) = at.rsplit_once('/').unwrap_or(("", at));
+    if let Some(object) = definitions.get_mut(owner).and_then(|owner| owner.pointer_mut(parent)) {
+        object[keyword] = value.clone();
+    }
+}

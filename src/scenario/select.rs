@@ -1,0 +1,75 @@
+//! Which scenarios a command line means.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Diagnostic, Diagnostics, LoadedScenario,
+    diagnostic::nearest,
+    files::is_yaml,
+    load::{finish, load_path, shipped, shipped_by_id},
+};
+
+/// The scenarios that words mean: paths of files and folders, and ids, packs (folders) and tags of shipped scenarios.
+/// Without words all shipped ones. A scenario that is meant twice is returned once.
+pub fn select(words: &[String]) -> Result<Vec<LoadedScenario>, Diagnostics> {
+    if words.is_empty() {
+        return Ok(shipped().to_vec());
+    }
+    let mut found: Vec<LoadedScenario> = Vec::new();
+    let mut faults = Vec::new();
+    let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
+    for word in words {
+        let path = Path::new(word);
+        let selected = if path.symlink_metadata().is_ok() {
+            load_path(path)
+        } else if let Some(loaded) = shipped_by_id(word) {
+            Ok(vec![loaded])
+        } else {
+            let matching: Vec<_> = shipped().iter().filter(|loaded| answers_to(loaded, word)).cloned().collect();
+            if matching.is_empty() { Err(unknown(word).into()) } else { Ok(matching) }
+        };
+        match selected {
+            Ok(selected) => {
+                found.extend(selected.into_iter().filter(|loaded| {
+                    let place = if loaded.shipped { None } else { loaded.path.canonicalize().ok() };
+                    // A shipped scenario has no place on the disk that could be the same.
+                    seen.insert(place.unwrap_or_else(|| Path::new("shipped:").join(&loaded.path)))
+                }));
+            }
+            Err(more) => faults.extend(more.0),
+        }
+    }
+    finish(found, faults)
+}
+
+/// The folder of a shipped scenario: its pack.
+#[must_use]
+pub fn pack(loaded: &LoadedScenario) -> Option<&str> {
+    loaded.path.parent()?.file_name()?.to_str()
+}
+
+fn answers_to(loaded: &LoadedScenario, word: &str) -> bool {
+    loaded.scenario.id == word || pack(loaded) == Some(word) || loaded.scenario.tags.iter().any(|tag| tag == word)
+}
+
+fn unknown(word: &str) -> Diagnostic {
+    let looks_like_path = word.contains(['/', '\\']) || is_yaml(Path::new(word));
+    if looks_like_path {
+        return Diagnostic::error(word, "there is no such file or folder");
+    }
+    let known: BTreeSet<&str> = shipped()
+        .iter()
+        .flat_map(|loaded| {
+            let names = [Some(loaded.scenario.id.as_str()), pack(loaded)];
+            names.into_iter().flatten().chain(loaded.scenario.tags.iter().map(String::as_str))
+        })
+        .collect();
+    let fault = Diagnostic::error("", format!("`{word}` is no file or folder, and no shipped scenario, pack or tag"));
+    match nearest(word, known.iter().copied()) {
+        Some(near) => fault.hint(format!("did you mean `{near}`?")),
+        None => fault.hint("`policyprobe list` shows what there is"),
+    }
+}

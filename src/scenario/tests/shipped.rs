@@ -1,0 +1,123 @@
+//! The shipped scenarios, their schema and their catalogue.
+
+use std::{fmt::Write as _, path::Path};
+
+use serde_json::Value;
+
+use super::super::{Diagnostics, SHIPPED, json_schema, load_path, pack, select, shipped};
+
+fn checked_in(name: &str) -> &'static str {
+    SHIPPED.get_file(name).unwrap().contents_utf8().unwrap()
+}
+
+#[test]
+fn all_load_without_warnings() {
+    let warnings: Vec<_> = shipped().iter().flat_map(|loaded| loaded.warnings.clone()).collect();
+    assert!(warnings.is_empty(), "{}", Diagnostics(warnings));
+    assert!(shipped().len() >= 11);
+    for loaded in shipped() {
+        assert_eq!(
+            loaded.path.file_stem().unwrap().to_str(),
+            Some(loaded.scenario.id.as_str()),
+            "file named by the id"
+        );
+        assert!(loaded.scenario.cites.is_some() && !loaded.scenario.tags.is_empty(), "{}", loaded.scenario.id);
+        assert!(loaded.manifests.values().flatten().all(|manifest| manifest.policy.is_some()));
+    }
+}
+
+#[test]
+fn begin_with_a_baseline_that_allows_all() {
+    for loaded in shipped() {
+        let first = &loaded.scenario.steps[0];
+        assert!(first.apply.is_empty() && first.label.is_empty(), "{}", loaded.scenario.id);
+        assert!(first.expect.iter().all(|expect| expect.deny.is_empty() && !expect.allow.is_empty()));
+    }
+}
+
+#[test]
+fn are_the_same_from_the_disk() {
+    let loaded = load_path(&Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")).unwrap();
+    let ids = |all: &[super::LoadedScenario]| {
+        let mut ids: Vec<_> = all.iter().map(|loaded| loaded.scenario.id.clone()).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(ids(&loaded), ids(shipped()), "a shipped file is missing in the binary: touch src/scenario/files.rs");
+}
+
+#[test]
+fn the_schema_is_not_stale() {
+    let published: Value = serde_json::from_str(checked_in("schema.json")).unwrap_or_default();
+    // Not `assert_eq`, which would print both in full.
+    assert!(
+        published == json_schema(),
+        "scenarios/schema.json is stale; update it: policyprobe schema > scenarios/schema.json"
+    );
+}
+
+#[test]
+fn files_validate_against_the_schema_and_name_it() {
+    let validator = jsonschema::validator_for(&json_schema()).unwrap();
+    for loaded in shipped() {
+        let text = checked_in(loaded.path.strip_prefix("scenarios").unwrap().to_str().unwrap());
+        assert_eq!(text.lines().next(), Some("# yaml-language-server: $schema=../schema.json"), "{:?}", loaded.path);
+        let value: Value = serde_yaml::from_str(text).unwrap();
+        let errors: Vec<String> =
+            validator.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path)).collect();
+        assert!(errors.is_empty(), "{:?}: {errors:#?}", loaded.path);
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_the_loader_refuses() {
+    let validator = jsonschema::validator_for(&json_schema()).unwrap();
+    let step = |expect: &str| format!("{{id: a, title: A, steps: [{{name: s, expect: [{expect}]}}]}}");
+    let valid = |text: &str| validator.is_valid(&serde_yaml::from_str(text).unwrap());
+    assert!(valid(&step("{to: {pod: a}, allow: [b, x/y, node/worker, outside/web]}")));
+    for bad in [
+        "{to: {}, allow: [b]}",
+        "{to: {pod: a, dns: b}, allow: [b]}",
+        "{to: {pod: a}, allow: [B]}",
+        "{to: {pod: a}, allow: [a/b/c]}",
+        "{to: {pod: a}, alow: [b]}",
+        "{to: {pod: a, port: 0}, allow: [b]}",
+        "{to: {pod: a, protocol: tcp}, allow: [b]}",
+        "{allow: [b]}",
+    ] {
+        assert!(!valid(&step(bad)), "{bad}");
+    }
+    assert!(!valid("{id: A, title: A, steps: []}"));
+}
+
+#[test]
+fn the_catalogue_is_not_stale() {
+    let mut catalogue = String::new();
+    let mut last = None;
+    for loaded in shipped() {
+        let pack = pack(loaded);
+        if pack != last {
+            let _ = write!(catalogue, "\n## {}\n\n| id | tier | what is proved |\n|---|---|---|\n", pack.unwrap());
+            last = pack;
+        }
+        let tier = format!("{:?}", loaded.scenario.tier).to_lowercase();
+        let _ = writeln!(catalogue, "| `{}` | {tier} | {} |", loaded.scenario.id, loaded.scenario.title);
+    }
+    assert!(
+        checked_in("README.md").ends_with(&catalogue),
+        "scenarios/README.md is stale; its end must be:\n{catalogue}"
+    );
+}
+
+#[test]
+fn words_select() {
+    let ids = |words: &[&str]| -> Vec<String> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        select(&words).unwrap().into_iter().map(|loaded| loaded.scenario.id).collect()
+    };
+    assert_eq!(ids(&[]).len(), shipped().len());
+    assert_eq!(ids(&["metadata-lab"]), ["metadata-lab"]);
+    assert_eq!(ids(&["ingress"]), ["ingress-two-namespaces"]);
+    assert_eq!(ids(&["basics"]), ["egress-two-namespaces", "ingress-two-namespaces"]);
+    assert_eq!(ids(&["ingress", "basics"]).len(), 2);
+}

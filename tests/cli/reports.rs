@@ -1,0 +1,53 @@
+//! Report files are checked before a lab is built.
+
+use std::fs;
+
+use crate::{policyprobe, transcript};
+
+#[test]
+fn a_report_that_cannot_be_written_stops_a_run_before_it_begins() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(folder.path().join("file"), "").expect("a file");
+    for target in [path("missing/report.json"), path("file/report.json"), folder.path().display().to_string()] {
+        let text = transcript(&mut policyprobe(&["run", "metadata-lab", "--report", &format!("json={target}")]));
+        assert!(
+            text.starts_with("exit: 2\n--- stdout\n--- stderr\nerror: the json report cannot be written"),
+            "{text}"
+        );
+        assert!(text.contains(&target), "{text}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1, "something was left behind");
+}
+
+#[test]
+fn a_read_only_file_is_not_replaced() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("report.xml");
+    fs::write(&path, "precious").expect("a file");
+    let mut permissions = fs::metadata(&path).expect("the file").permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(&path, permissions).expect("a read-only file");
+    let report = format!("junit={}", path.display());
+    let text = transcript(&mut policyprobe(&["run", "metadata-lab", "--report", &report]));
+    assert!(text.starts_with("exit: 2") && text.contains("the file is read-only"), "{text}");
+    assert_eq!(fs::read_to_string(&path).expect("the file"), "precious");
+}
+
+#[test]
+fn wrong_report_flags() {
+    for (flag, words) in [
+        ("html=report.html", "there are `json` and `junit`"),
+        ("report.json", "expected `json=FILE` or `junit=FILE`"),
+        ("json=", "no file"),
+    ] {
+        let text = transcript(&mut policyprobe(&["run", "--report", flag]));
+        assert!(text.starts_with("exit: 2") && text.contains(words), "{flag}: {text}");
+    }
+}
+
+#[test]
+fn two_reports_to_one_file() {
+    let text = transcript(&mut policyprobe(&["run", "metadata-lab", "--report", "json=-", "--report", "junit=-"]));
+    assert!(text.starts_with("exit: 2") && text.contains("two reports are to be written to stdout"), "{text}");
+}

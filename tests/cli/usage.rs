@@ -1,0 +1,59 @@
+//! Wrong command lines: exit code 2, what is wrong, and a hint.
+
+use crate::{policyprobe, transcript};
+
+#[test]
+fn flags_that_the_backend_would_ignore_are_refused() {
+    let cases: &[&[&str]] = &[
+        &["run", "--keep"],
+        &["run", "--backend", "kind", "--deny-by", "drop"],
+        &["lab", "--context", "staging"],
+        &["run", "--backend", "cluster", "--node-image", "kindest/node:v1.33.0"],
+        &["run", "--probe-image", "example.org/agnhost"],
+    ];
+    for args in cases {
+        let text = transcript(&mut policyprobe(args));
+        assert!(text.starts_with("exit: 2"), "{args:?}: {text}");
+        assert!(text.contains("has no meaning with the backend") && text.contains("hint"), "{args:?}: {text}");
+    }
+    insta::assert_snapshot!(transcript(&mut policyprobe(cases[4])));
+}
+
+#[test]
+fn a_node_image_in_the_environment_is_for_whom_it_may_concern() {
+    let text = transcript(policyprobe(&["run", "no-such-tag"]).env("POLICYPROBE_NODE_IMAGE", "kindest/node:v1.33.0"));
+    assert!(!text.contains("node-image"), "{text}");
+}
+
+#[test]
+fn the_backend_may_come_from_the_environment() {
+    let text = transcript(policyprobe(&["run", "--deny-by", "drop"]).env("POLICYPROBE_BACKEND", "kind"));
+    assert!(text.contains("`--deny-by` has no meaning with the backend `kind`"), "{text}");
+    let text = transcript(policyprobe(&["run"]).env("POLICYPROBE_BACKEND", "minikube"));
+    assert!(text.starts_with("exit: 2") && text.contains("minikube"), "{text}");
+}
+
+#[test]
+fn unknown_commands_and_flags() {
+    for args in [&["rnu"][..], &["run", "--bakend", "kind"], &["run", "--backend", "minikube"], &["completions"]] {
+        let text = transcript(&mut policyprobe(args));
+        assert!(text.starts_with("exit: 2\n--- stdout\n--- stderr\nerror: "), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn nothing_of_that_name() {
+    insta::assert_snapshot!(transcript(&mut policyprobe(&["run", "metadta-lab"])));
+}
+
+#[test]
+fn piped_output_has_no_colours_unless_they_are_asked_for() {
+    let escapes = |text: &str| text.contains('\u{1b}');
+    let wrong = ["run", "--keep"];
+    assert!(!escapes(&transcript(&mut policyprobe(&wrong))));
+    assert!(!escapes(&transcript(&mut policyprobe(&["--help"]))));
+    assert!(escapes(&transcript(&mut policyprobe(&["run", "--keep", "--color", "always"]))));
+    assert!(escapes(&transcript(policyprobe(&wrong).env("CLICOLOR_FORCE", "1"))));
+    assert!(!escapes(&transcript(policyprobe(&["run", "--keep", "--color", "never"]).env("CLICOLOR_FORCE", "1"))));
+    assert!(!escapes(&transcript(policyprobe(&wrong).env("NO_COLOR", "1"))));
+}

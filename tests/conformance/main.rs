@@ -1,0 +1,58 @@
+//! Every shipped scenario as a `cargo test`: `embedded::ID` in network namespaces, `kind::ID` on a kind cluster.
+//!
+//! The `kind` tests are always listed. They run with `POLICYPROBE_BACKEND=kind` and are ignored, with the reason,
+//! without it. `POLICYPROBE_REQUIRE=embedded,kind` turns what would be ignored into failures. Listing makes nothing.
+
+mod backend;
+
+use std::{process::ExitCode, sync::Arc};
+
+use backend::Backend;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use policyprobe::{
+    engine::{ScenarioResult, Verdict},
+    scenario,
+};
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // A scenario mostly waits, but its windows suffer when the machine is crowded.
+    arguments.test_threads.get_or_insert(2);
+    let backends = [backend::embedded(), backend::kind(&arguments)];
+    let trials = backends.into_iter().flat_map(trials).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// One trial a scenario.
+fn trials(backend: Arc<dyn Backend>) -> Vec<Trial> {
+    let trial = |scenario: &scenario::LoadedScenario| {
+        let (backend, scenario) = (Arc::clone(&backend), scenario.clone());
+        let name = backend::test_name(backend.name(), &scenario);
+        Trial::ignorable_test(name, move || match backend.unavailable() {
+            Some(reason) if backend::required(backend.name()) => Err(format!("required, and {reason}").into()),
+            Some(reason) => Ok(Completion::ignored_with(reason)),
+            None => conclude(&backend.run(&scenario)?),
+        })
+    };
+    scenario::shipped().iter().map(trial).collect()
+}
+
+/// A scenario of which nothing was run is ignored; anything but passes and skips fails.
+fn conclude(result: &ScenarioResult) -> Result<Completion, Failed> {
+    let cells = || result.steps.iter().flat_map(|step| step.cells.iter().map(move |cell| (step, cell)));
+    let wrong = |verdict| !matches!(verdict, Verdict::Pass | Verdict::Skipped | Verdict::Recorded | Verdict::Xfail);
+    if wrong(result.verdict) {
+        let mut text = format!("{}: {:?}", result.id, result.verdict);
+        text.extend(result.reason.iter().map(|reason| format!("\n  {reason}")));
+        for (step, cell) in cells().filter(|(_, cell)| wrong(cell.verdict)) {
+            let reason = cell.reason.as_deref().unwrap_or_default();
+            let command = cell.command.as_deref().unwrap_or_default();
+            text.push_str(&format!("\n  {}: {}: {:?}: {reason}\n    {command}", step.name, cell.id, cell.verdict));
+        }
+        return Err(text.into());
+    }
+    if cells().all(|(_, cell)| cell.verdict == Verdict::Skipped) {
+        return Ok(Completion::ignored_with(result.reason.clone().unwrap_or_else(|| "every cell was skipped".to_owned())));
+    }
+    Ok(Completion::Completed)
+}
