@@ -38,8 +38,9 @@ impl Netlink {
     pub(crate) fn add_address(&self, interface: u32, address: IpAddr) -> io::Result<()> {
         let (family, octets) = octets(address);
         let length = if address.is_ipv4() { 32 } else { 128 };
-        // struct ifaddrmsg.
-        let mut body = vec![family, length, 0, libc::RT_SCOPE_UNIVERSE];
+        // struct ifaddrmsg. Without the flag an IPv6 address is tentative for a moment, and nobody can listen on it.
+        let flags = u8::try_from(libc::IFA_F_NODAD).map_err(io::Error::other)?;
+        let mut body = vec![family, length, flags, libc::RT_SCOPE_UNIVERSE];
         body.extend(interface.to_ne_bytes());
         body.extend(attribute(libc::IFA_LOCAL, &octets));
         body.extend(attribute(libc::IFA_ADDRESS, &octets));
