@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -10,6 +11,7 @@ use std::{
 use futures::{
     StreamExt,
     future::{join, join_all, try_join_all},
+    stream::BoxStream,
 };
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,11 +23,13 @@ use super::{
 };
 use crate::{
     lab::{LabError, Source},
-    probe::{Observation, Outcome, Request, Session, Target},
+    probe::{Answer, Observation, Outcome, Request, Session, Target},
 };
 
 /// How long after the last connect limit a batch may still answer, before what is open counts as lost.
 const GIVE_UP: Duration = Duration::from_secs(15);
+/// Samples that one process of a witness takes: a period being a third of the shortest window, they last as long as it.
+const SAMPLES_A_PROCESS: u32 = 3;
 
 /// Nonces of one run: unique, and recognisable as its own.
 #[derive(Debug)]
@@ -65,6 +69,15 @@ pub(super) struct Watching {
     pub(super) period: Duration,
 }
 
+impl Watching {
+    /// The only server, where it is asked by address: of a name, one process would ask the name server only once.
+    fn only_question(&self) -> Option<(&ServerKey, &Question)> {
+        let (key, question) = self.questions.iter().next().filter(|_| self.questions.len() == 1)?;
+        let by_address = matches!(&question.target, Target::Http { host, .. } if host.parse::<IpAddr>().is_ok());
+        by_address.then_some((key, question))
+    }
+}
+
 /// One server that a witness has to reach.
 #[derive(Clone, Debug)]
 pub(super) struct Question {
@@ -74,6 +87,17 @@ pub(super) struct Question {
     pub(super) identity: String,
     /// How long the connect may take.
     pub(super) limit: Duration,
+}
+
+impl Question {
+    fn request(&self, nonces: &Nonces) -> Request {
+        Request {
+            target: self.target.clone(),
+            nonce: nonces.next(),
+            server: self.identity.clone(),
+            connect_limit: self.limit,
+        }
+    }
 }
 
 /// Everything that is to happen in one round.
@@ -169,10 +193,18 @@ async fn batch(sessions: &Sessions, source: &Source, asks: &[Ask]) -> Result<Vec
     Ok(seen.into_iter().collect())
 }
 
-/// Reads a batch's answers until its stream ends, or is as good as dead.
-async fn listen(session: &mut dyn Session, requests: &[Request], mut take: impl FnMut(usize, Attempt)) {
+/// Makes a batch's requests at once, and reads their answers until the stream ends, or is as good as dead.
+async fn listen(session: &mut dyn Session, requests: &[Request], take: impl FnMut(usize, Attempt)) {
     let longest = requests.iter().map(|request| request.connect_limit).max().unwrap_or_default();
-    let mut answers = session.probe(requests);
+    read(session.probe(requests), requests, longest, take).await;
+}
+
+async fn read(
+    mut answers: BoxStream<'_, Answer>,
+    requests: &[Request],
+    longest: Duration,
+    mut take: impl FnMut(usize, Attempt),
+) {
     let reading = async {
         while let Some(answer) = answers.next().await {
             if let Some(request) = requests.get(answer.index) {
@@ -231,17 +263,8 @@ impl<'a> Witnessing<'a> {
     /// Asks everything once.
     async fn ask(&mut self, nonces: &Nonces) {
         let Some(session) = self.lease.as_mut().and_then(Lease::session) else { return };
-        let requests: Vec<Request> = self
-            .watching
-            .questions
-            .values()
-            .map(|question| Request {
-                target: question.target.clone(),
-                nonce: nonces.next(),
-                server: question.identity.clone(),
-                connect_limit: question.limit,
-            })
-            .collect();
+        let requests: Vec<Request> =
+            self.watching.questions.values().map(|question| question.request(nonces)).collect();
         let asked = Instant::now();
         let mut found: Vec<Option<Sample>> = vec![None; requests.len()];
         listen(session, &requests, |index, attempt| {
@@ -273,7 +296,32 @@ impl<'a> Witnessing<'a> {
                 return;
             }
             next = Instant::now() + self.watching.period;
-            self.ask(nonces).await;
+            match self.watching.only_question() {
+                Some((key, question)) => self.sample(key, question, nonces).await,
+                None => self.ask(nonces).await,
+            }
+        }
+    }
+
+    /// Asks one server several times with one process: starting it takes longer than all its requests.
+    async fn sample(&mut self, key: &ServerKey, question: &Question, nonces: &Nonces) {
+        let Some(session) = self.lease.as_mut().and_then(Lease::session) else { return };
+        let requests: Vec<Request> = (0..SAMPLES_A_PROCESS).map(|_| question.request(nonces)).collect();
+        // A request begins after the answer to the one before; when exactly, only the process knows.
+        let mut asked = Instant::now();
+        let samples = &mut self.samples;
+        let mut answered = 0;
+        let period = self.watching.period;
+        let longest = (question.limit + period) * SAMPLES_A_PROCESS;
+        read(session.watch(&requests, period), &requests, longest, |_, attempt| {
+            let Observation { outcome, connect, .. } = attempt.observation;
+            samples.push((key.clone(), Sample { asked, ended: attempt.ended, outcome, connect }));
+            asked = attempt.ended;
+            answered += 1;
+        })
+        .await;
+        if answered == 0 && let Some(lease) = self.lease.take() {
+            lease.discard();
         }
     }
 }

@@ -19,6 +19,7 @@ use super::{
     round::Nonces,
     scenario::{Company, play, unplayed},
     step::Rules,
+    track::Hold,
 };
 use crate::{
     lab::{Lab, LabBuilder, LabError},
@@ -144,6 +145,7 @@ async fn play_all(
         show_answers: options.show_answers,
         enforcing: true,
         limit: lab.capabilities().converge_limit,
+        hold: Hold::CHANGE,
     };
     let (held_back, mut reader) = Events::channel();
     let company = Company { lab: &**lab, nonces: &nonces, events: &held_back, rules, restore: true, cancel };

@@ -59,6 +59,8 @@ pub(super) struct Setting<'a> {
     pub(super) from_nodes: bool,
     /// Whole seconds instead of calibrated windows.
     pub(super) strict: bool,
+    /// What a table has to hold after a change.
+    pub(super) hold: Hold,
     /// How many cells the scenario denies, over all steps.
     pub(super) denies: usize,
 }
@@ -123,7 +125,7 @@ impl<'a> Settling<'a> {
     fn new(setting: &'a Setting<'a>, table: &'a Table<'a>) -> Self {
         let cells: Vec<&PlannedCell> = table.cells.iter().chain(table.calibration).collect();
         let denies = table.cells.iter().any(|cell| cell.expectation == Expectation::Blocked);
-        let hold = if table.occasion == Occasion::Change || denies { Hold::CHANGE } else { Hold::ONCE };
+        let hold = if table.occasion == Occasion::Change || denies { setting.hold } else { Hold::ONCE };
         Self {
             keys: cells.iter().map(|cell| ServerKey::of(cell)).collect(),
             candidates: cells

@@ -20,7 +20,7 @@ use super::{
     round::Nonces,
     sessions::{Lane, Sessions},
     settle::{Occasion, Setting, Settled, Table, settle},
-    track::Track,
+    track::{Hold, Track},
 };
 use crate::{
     lab::{Capabilities, LabError, ServerId, Source, Stage, World},
@@ -39,6 +39,8 @@ pub(super) struct Rules {
     pub(super) enforcing: bool,
     /// How long a table may take to be as expected.
     pub(super) limit: Duration,
+    /// What a table has to hold after a change.
+    pub(super) hold: Hold,
 }
 
 /// The name of the step that checks the baseline again.
@@ -208,6 +210,7 @@ impl Staged<'_> {
             scenario: &self.loaded.scenario.id,
             from_nodes: self.probes_nodes(),
             strict: self.rules.strict,
+            hold: self.rules.hold,
             denies: self.oracles.iter().map(blocked).sum(),
         };
         let deadline = since + self.rules.limit;

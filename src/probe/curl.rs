@@ -35,7 +35,26 @@ pub fn config(batch: &[Request], first: usize) -> String {
         // Only the messages tell a refusal from an unreachable host; they go where the lines go.
         text.push_str("verbose\n");
         option(&mut text, "stderr", "-");
-        transfer(&mut text, request, index);
+        transfer(&mut text, request, index, "");
+    }
+    text
+}
+
+/// The configuration for requests made one after the other, `every` after the one before.
+#[must_use]
+pub fn watch_config(batch: &[Request], every: Duration) -> String {
+    let rate = (1.0 / every.as_secs_f64().max(0.001)).ceil();
+    let mut text = format!("no-progress-meter\nrate = {rate}/s\n");
+    for (index, request) in batch.iter().enumerate() {
+        if index > 0 {
+            text.push_str("next\n");
+        }
+        option(&mut text, "output", "/dev/null");
+        // A connection that is used again would prove nothing about new ones.
+        option(&mut text, "header", "Connection: close");
+        text.push_str("http1.1\n");
+        // Errors are not buffered: an answer is known of when it comes, and not when the process ends.
+        transfer(&mut text, request, index, "%{stderr}");
     }
     text
 }
@@ -44,7 +63,7 @@ pub fn config(batch: &[Request], first: usize) -> String {
 #[must_use]
 pub fn fetch_config(request: &Request) -> String {
     let mut text = "no-progress-meter\nmax-filesize = 1048576\n".to_owned();
-    transfer(&mut text, request, 0);
+    transfer(&mut text, request, 0, "");
     text
 }
 
@@ -78,7 +97,8 @@ fn quoted(text: &str) -> String {
     if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
-fn transfer(text: &mut String, request: &Request, index: usize) {
+/// One request's options; `to` says where its line goes, if not to the output.
+fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
     option(text, "url", &url(&request.target));
     option(text, "noproxy", "*");
     option(text, "connect-timeout", &seconds(connect_timeout(request)));
@@ -112,7 +132,7 @@ fn transfer(text: &mut String, request: &Request, index: usize) {
         &format!("%header{{{}}}", http::SERVER),
         "%{errormsg}",
     ];
-    option(text, "write-out", &format!("\n{MARK}{index}|{}\n", fields.join("|")));
+    option(text, "write-out", &format!("{to}\n{MARK}{index}|{}\n", fields.join("|")));
 }
 
 /// A name's resolution happens within curl's connect limit, so a name gets more of it; what is left for the connection

@@ -116,6 +116,10 @@ pub trait Session: Send {
     /// stream ends is lost, never denied. Dropping the stream gives the batch up.
     fn probe<'a>(&'a mut self, batch: &'a [Request]) -> BoxStream<'a, Answer>;
 
+    /// Makes the requests one after the other, each on a connection of its own and `every` after the one before: the
+    /// samples of a witness. No name is resolved more than once, so it is for addresses. Otherwise as [`Self::probe`].
+    fn watch<'a>(&'a mut self, batch: &'a [Request], every: Duration) -> BoxStream<'a, Answer>;
+
     /// Makes one request and returns the answer's body beside the observation. Only for servers whose identity is
     /// proved: the bodies of a real metadata server are never kept.
     async fn fetch(&mut self, request: &Request) -> (Observation, String);

@@ -1,9 +1,9 @@
 //! A session that makes its requests with real `curl` processes, over whatever can start one in the source.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures::{StreamExt, stream, stream::BoxStream};
+use futures::{StreamExt, future, stream, stream::BoxStream};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::{Answer, Failures, Line, MAX_BATCH, Observation, Outcome, Request, Session, curl};
@@ -12,7 +12,7 @@ use super::{Answer, Failures, Line, MAX_BATCH, Observation, Outcome, Request, Se
 #[async_trait]
 pub trait CurlHost: Send {
     /// Starts `curl -q --config -` with this configuration on its input, in a cleared environment (`PATH` alone), and
-    /// sends each line of its output as it comes. Returns the exit code; an error means that nothing is known about
+    /// sends each line of its output and of its errors as it comes. Returns the exit code; an error means that nothing is known about
     /// the process (the stream was cut, the pod is gone), never that it failed. Cancel safe: dropping the future gives
     /// the process up, and the next call must not see its output.
     async fn curl(&mut self, config: &str, lines: UnboundedSender<String>) -> Result<i32, String>;
@@ -70,22 +70,35 @@ impl Reader {
     }
 }
 
+/// The answers of one `curl` to requests of this batch, as they come.
+fn answers<'a, H: CurlHost>(host: &'a mut H, config: String, batch: &'a [Request]) -> BoxStream<'a, Answer> {
+    let mut reader = Reader::default();
+    let answer = move |said| {
+        future::ready(match said {
+            Said::Line(line) => reader.read(batch, &line),
+            Said::Over(_) => None,
+        })
+    };
+    run(host, config).filter_map(answer).boxed()
+}
+
 #[async_trait]
 impl<H: CurlHost> Session for CurlSession<H> {
     fn probe<'a>(&'a mut self, batch: &'a [Request]) -> BoxStream<'a, Answer> {
         // One host runs one process at a time, so a long batch is a chain of processes.
         let answers = async_stream::stream! {
             for (n, part) in batch.chunks(MAX_BATCH).enumerate() {
-                let mut reader = Reader::default();
-                let mut said = run(&mut self.0, curl::config(part, n * MAX_BATCH));
-                while let Some(said) = said.next().await {
-                    if let Said::Line(line) = said && let Some(answer) = reader.read(batch, &line) {
-                        yield answer;
-                    }
+                let mut answers = answers(&mut self.0, curl::config(part, n * MAX_BATCH), batch);
+                while let Some(answer) = answers.next().await {
+                    yield answer;
                 }
             }
         };
         answers.boxed()
+    }
+
+    fn watch<'a>(&'a mut self, batch: &'a [Request], every: Duration) -> BoxStream<'a, Answer> {
+        answers(&mut self.0, curl::watch_config(batch, every), batch)
     }
 
     async fn fetch(&mut self, request: &Request) -> (Observation, String) {
@@ -126,11 +139,11 @@ impl<H: CurlHost> Session for CurlSession<H> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use std::{net::SocketAddr, process::Stdio, time::Duration};
+    use std::{net::SocketAddr, process::Stdio};
 
     use tokio::{
         io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-        net::TcpListener,
+        net::{TcpListener, unix::pipe},
         process::Command,
     };
 
@@ -145,13 +158,16 @@ mod tests {
         async fn curl(&mut self, config: &str, lines: UnboundedSender<String>) -> Result<i32, String> {
             let mut curl = Command::new("curl");
             curl.args(["-q", "--config", "-"]).env_clear().env("PATH", "/usr/bin:/bin").kill_on_drop(true);
-            let mut curl = curl.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
-            curl.stdin.take().unwrap().write_all(config.as_bytes()).await.map_err(|e| e.to_string())?;
-            let mut out = BufReader::new(curl.stdout.take().unwrap()).lines();
+            let (out, both) = std::io::pipe().map_err(|e| e.to_string())?;
+            curl.stdin(Stdio::piped()).stdout(both.try_clone().unwrap()).stderr(both);
+            let mut child = curl.spawn().map_err(|e| e.to_string())?;
+            drop(curl);
+            child.stdin.take().unwrap().write_all(config.as_bytes()).await.map_err(|e| e.to_string())?;
+            let mut out = BufReader::new(pipe::Receiver::from_owned_fd(out.into()).unwrap()).lines();
             while let Some(line) = out.next_line().await.map_err(|e| e.to_string())? {
                 let _ = lines.send(line);
             }
-            Ok(curl.wait().await.map_err(|e| e.to_string())?.code().unwrap_or(-1))
+            Ok(child.wait().await.map_err(|e| e.to_string())?.code().unwrap_or(-1))
         }
 
         fn prefix(&self) -> String {
@@ -221,6 +237,16 @@ mod tests {
         let answers: Vec<_> = session.probe(&batch).collect().await;
         let reached = answers.iter().filter(|a| a.observation.outcome == Outcome::Reached).count();
         assert_eq!((answers.len(), reached), (batch.len(), batch.len()));
+    }
+
+    #[tokio::test]
+    async fn a_witness_asks_on_a_new_connection_each_time() {
+        let one = server("pod/default/one").await;
+        let batch: Vec<_> = (0..4).map(|n| request(one, &format!("n{n}"))).collect();
+        let mut session = CurlSession::new(Here);
+        let answers: Vec<_> = session.watch(&batch, Duration::from_millis(20)).collect().await;
+        let reached = answers.iter().map(|answer| (answer.index, answer.observation.outcome));
+        assert_eq!(reached.collect::<Vec<_>>(), [0, 1, 2, 3].map(|index| (index, Outcome::Reached)));
     }
 
     #[tokio::test]

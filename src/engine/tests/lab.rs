@@ -379,6 +379,18 @@ impl Session for ScriptedSession {
         requests.filter_map(std::future::ready).boxed()
     }
 
+    fn watch<'a>(&'a mut self, batch: &'a [Request], every: Duration) -> BoxStream<'a, Answer> {
+        let answers = async_stream::stream! {
+            for (index, request) in batch.iter().enumerate() {
+                let next = Instant::now() + every;
+                let Some(observation) = self.request(request).await else { return };
+                yield Answer { index, at: Instant::now().into_std(), observation };
+                tokio::time::sleep_until(next).await;
+            }
+        };
+        answers.boxed()
+    }
+
     async fn fetch(&mut self, request: &Request) -> (Observation, String) {
         let lost = Observation {
             outcome: Outcome::ProbeLost,

@@ -140,7 +140,7 @@ impl CurlHost for Shell {
         if config.lines().any(|line| line == END) {
             return Err("the configuration holds the line that ends it".to_owned());
         }
-        let command = format!("env -i PATH=\"$PATH\" curl -q --config - 2>/dev/null <<'{END}'\n{config}\n{END}");
+        let command = format!("env -i PATH=\"$PATH\" curl -q --config - 2>&1 <<'{END}'\n{config}\n{END}");
         self.run(&command, &mut |line| drop(lines.send(line))).await
     }
 

@@ -6,6 +6,7 @@ use anyhow::Context;
 use nlink::netlink::namespace::Netns;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::unix::pipe,
     process::Command,
     runtime::Handle,
 };
@@ -32,7 +33,8 @@ impl Curl {
     pub(super) async fn run(&self, ns: Arc<Netns>, config: String, line: impl Fn(String)) -> anyhow::Result<i32> {
         let mut command = Command::new(&self.program);
         command.arg0("curl").args(["-q", "--config", "-"]).env_clear().env("PATH", &self.path);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        let (output, both) = std::io::pipe()?;
+        command.stdin(Stdio::piped()).stdout(both.try_clone()?).stderr(both).kill_on_drop(true);
         let runtime = Handle::current();
         let mut child = run_in(ns, move || {
             let _runtime = runtime.enter();
@@ -40,7 +42,8 @@ impl Curl {
         })
         .await?
         .context("cannot start curl")?;
-        let (mut input, output) = (child.stdin.take().context("no input")?, child.stdout.take().context("no output")?);
+        let mut input = child.stdin.take().context("no input")?;
+        let output = pipe::Receiver::from_owned_fd(output.into())?;
         let feed = async {
             // A curl that ends early has said why in its exit code.
             let _ = input.write_all(config.as_bytes()).await;
