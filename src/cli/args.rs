@@ -25,6 +25,7 @@ pub struct Cli {
 
 /// Flags that every command takes.
 #[derive(Clone, Copy, Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "the text of --help")]
 pub struct Global {
     /// Show only what is not as expected, and the last line
     #[arg(long, short, global = true, display_order = 900)]
@@ -83,6 +84,7 @@ Examples:
 /// Which lab.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Lab")]
+#[expect(clippy::doc_markdown, reason = "the text of --help")]
 pub struct BackendArgs {
     /// Where the traffic runs
     #[arg(long, value_enum, default_value = "embedded", env = "POLICYPROBE_BACKEND", hide_env_values = true)]

@@ -38,7 +38,7 @@ pub(super) async fn conduct(
     let pump = Pump::start(receiver, vec![reporter(global, show, reports_on_stdout)], progress(global));
     let result = engine::run(builder, scenarios, &options, &events, &cancel).await;
     drop(events);
-    conclude(&result, pump, &args.reports)
+    Ok(conclude(&result, pump, &args.reports))
 }
 
 /// Before anything is made: an hour's run must not end in a wrong path.
@@ -59,7 +59,7 @@ pub(super) fn check_reports(reports: &[ReportSpec]) -> Result<(), Problem> {
 
 /// Writes the reports, shows the end, and says what went wrong. A verdict is never hidden by a report that could not
 /// be written.
-fn conclude(result: &RunResult, pump: Pump, reports: &[ReportSpec]) -> anyhow::Result<u8> {
+fn conclude(result: &RunResult, pump: Pump, reports: &[ReportSpec]) -> u8 {
     let mut written = Vec::new();
     let mut problems = Vec::new();
     for report in reports {
@@ -82,7 +82,7 @@ fn conclude(result: &RunResult, pump: Pump, reports: &[ReportSpec]) -> anyhow::R
         output::complain(problem, None);
     }
     let unreported = !problems.is_empty() && result.exit_code == engine::OK;
-    Ok(if unreported { engine::USAGE } else { result.exit_code })
+    if unreported { engine::USAGE } else { result.exit_code }
 }
 
 /// The reporter for people: on stdout, or on stderr where a report has taken stdout.

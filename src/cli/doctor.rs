@@ -175,10 +175,10 @@ mod tests {
         assert!(!missing.ok && missing.hint.is_some());
         let there =
             Check { name: "a lab".to_owned(), ok: true, detail: "made and removed in 92 ms".to_owned(), hint: None };
-        let works = Section { backend: Backend::Embedded, checks: vec![there.clone()] };
+        let embedded = Section { backend: Backend::Embedded, checks: vec![there.clone()] };
         let broken = Section { backend: Backend::Kind, checks: vec![missing, there] };
         let theme = Theme { unicode: true, width: 80 };
-        let text = render(&[works, broken], theme, false);
+        let text = render(&[embedded, broken], theme, false);
         insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string());
     }
 

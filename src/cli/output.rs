@@ -46,10 +46,8 @@ const HINT: Style = AnsiColor::Cyan.on_default().bold();
 /// Prints `error: …` and, after a blank line, `hint: …`. A closed stderr is no reason to fail once more.
 pub(super) fn complain(message: &str, hint: Option<&str>) {
     use std::io::Write as _;
-    let mut text = format!("{ERROR}error{ERROR:#}: {message}\n");
-    if let Some(hint) = hint {
-        text.push_str(&format!("\n{HINT}hint{HINT:#}: {hint}\n"));
-    }
+    let hint = hint.map(|hint| format!("\n{HINT}hint{HINT:#}: {hint}\n")).unwrap_or_default();
+    let text = format!("{ERROR}error{ERROR:#}: {message}\n{hint}");
     let _ = anstream::stderr().write_all(text.as_bytes());
 }
 

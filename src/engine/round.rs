@@ -320,7 +320,9 @@ impl<'a> Witnessing<'a> {
             answered += 1;
         })
         .await;
-        if answered == 0 && let Some(lease) = self.lease.take() {
+        if answered == 0
+            && let Some(lease) = self.lease.take()
+        {
             lease.discard();
         }
     }

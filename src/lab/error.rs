@@ -41,7 +41,9 @@ impl LabError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Broken { hint, .. } => hint.as_deref(),
-            Self::RealMetadata { .. } => Some("this looks like a cloud VM whose own metadata server is in reach of the lab; nothing was asked of it"),
+            Self::RealMetadata { .. } => Some(
+                "this looks like a cloud VM whose own metadata server is in reach of the lab; nothing was asked of it",
+            ),
             _ => None,
         }
     }

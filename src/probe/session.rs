@@ -39,7 +39,7 @@ enum Said {
 }
 
 /// The lines of one `curl`, and how it ended.
-fn run<'a, H: CurlHost>(host: &'a mut H, config: String) -> BoxStream<'a, Said> {
+fn run<H: CurlHost>(host: &mut H, config: String) -> BoxStream<'_, Said> {
     let (sender, receiver) = unbounded_channel();
     let lines =
         stream::unfold(receiver, |mut lines| async { lines.recv().await.map(|line| (Said::Line(line), lines)) });

@@ -4,6 +4,7 @@ use crate::engine::RunResult;
 
 /// The report, with a newline at its end.
 #[must_use]
+#[expect(clippy::missing_panics_doc, reason = "it cannot fail, as the message says")]
 pub fn render(result: &RunResult) -> Vec<u8> {
     let mut text =
         serde_json::to_vec_pretty(result).expect("a record of strings and numbers has no unserialisable part");

@@ -10,6 +10,7 @@ use crate::engine::{CellResult, RunResult, ScenarioResult, StepResult, Verdict};
 
 /// The report.
 #[must_use]
+#[expect(clippy::missing_panics_doc, reason = "it cannot fail, as the message says")]
 pub fn render(result: &RunResult) -> Vec<u8> {
     let class = class(result);
     let mut report = Report::new("policyprobe");

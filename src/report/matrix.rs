@@ -141,16 +141,16 @@ impl Entry {
             (Verdict::Pass, Expectation::Blocked) => theme::DENIED,
             (verdict, _) => theme::style(verdict),
         };
-        let mut text = format!("{} {}", theme.sign(cell.verdict), words::observed(cell));
-        if matches!(cell.verdict, Verdict::Fail | Verdict::NotEnforcing | Verdict::Xfail) {
-            text.push_str(&match cell.expectation {
-                Expectation::Reachable => ", not allowed".to_owned(),
-                Expectation::Blocked => ", not denied".to_owned(),
-                Expectation::Status { code } => format!(", not {code}"),
-                Expectation::Rejected { .. } => ", not rejected".to_owned(),
-                Expectation::Recorded => String::new(),
-            });
-        }
+        let wrong = matches!(cell.verdict, Verdict::Fail | Verdict::NotEnforcing | Verdict::Xfail);
+        let missed = match cell.expectation {
+            _ if !wrong => String::new(),
+            Expectation::Reachable => ", not allowed".to_owned(),
+            Expectation::Blocked => ", not denied".to_owned(),
+            Expectation::Status { code } => format!(", not {code}"),
+            Expectation::Rejected { .. } => ", not rejected".to_owned(),
+            Expectation::Recorded => String::new(),
+        };
+        let text = format!("{} {}{missed}", theme.sign(cell.verdict), words::observed(cell));
         Self { text, style, verdict: cell.verdict }
     }
 }

@@ -28,6 +28,7 @@ enum Lines {
 impl Progress {
     /// A line that is redrawn, for a terminal.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "the template is a constant")]
     pub fn live(unicode: bool) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(20));
         let ticks = if unicode { "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ " } else { "|/-\\ " };

@@ -75,7 +75,7 @@ impl Box {
             lines.push(format!("{bar} {name}  {}{extra} {bar}", paint(theme::FAINT, labels)));
         }
         let middle = if connected { theme.either("┬", "+") } else { dash };
-        let left = (self.inner + 2) / 2;
+        let left = self.inner / 2 + 1;
         let foot = format!("{}{}", corner("└"), dash.repeat(left));
         lines.push(format!("{foot}{middle}{}{}", dash.repeat(self.inner + 1 - left), corner("┘")));
         lines

@@ -129,7 +129,11 @@ fn whole_run(builder: Box<dyn LabBuilder>, scenarios: &[LoadedScenario]) -> Resu
     let options = Options::default();
     let result = runtime.block_on(engine::run(builder, scenarios, &options, &events, &CancellationToken::new()));
     match &result.error {
-        Some(error) => Err(format!("{}{}", error.message, error.hint.as_deref().map_or(String::new(), |h| format!("\n  hint: {h}")))),
+        Some(error) => Err(format!(
+            "{}{}",
+            error.message,
+            error.hint.as_deref().map_or(String::new(), |h| format!("\n  hint: {h}"))
+        )),
         None => Ok(result),
     }
 }

@@ -5,7 +5,7 @@
 
 mod backend;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{fmt::Write as _, process::ExitCode, sync::Arc};
 
 use backend::Backend;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -19,14 +19,14 @@ fn main() -> ExitCode {
     // A scenario mostly waits, but its windows suffer when the machine is crowded.
     arguments.test_threads.get_or_insert(2);
     let backends = [backend::embedded(), backend::kind(&arguments)];
-    let trials = backends.into_iter().flat_map(trials).collect();
+    let trials = backends.iter().flat_map(trials).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// One trial a scenario.
-fn trials(backend: Arc<dyn Backend>) -> Vec<Trial> {
+fn trials(backend: &Arc<dyn Backend>) -> Vec<Trial> {
     let trial = |scenario: &scenario::LoadedScenario| {
-        let (backend, scenario) = (Arc::clone(&backend), scenario.clone());
+        let (backend, scenario) = (Arc::clone(backend), scenario.clone());
         let name = backend::test_name(backend.name(), &scenario);
         Trial::ignorable_test(name, move || match backend.unavailable() {
             Some(reason) if backend::required(backend.name()) => Err(format!("required, and {reason}").into()),
@@ -47,12 +47,14 @@ fn conclude(result: &ScenarioResult) -> Result<Completion, Failed> {
         for (step, cell) in cells().filter(|(_, cell)| wrong(cell.verdict)) {
             let reason = cell.reason.as_deref().unwrap_or_default();
             let command = cell.command.as_deref().unwrap_or_default();
-            text.push_str(&format!("\n  {}: {}: {:?}: {reason}\n    {command}", step.name, cell.id, cell.verdict));
+            let _ = write!(text, "\n  {}: {}: {:?}: {reason}\n    {command}", step.name, cell.id, cell.verdict);
         }
         return Err(text.into());
     }
     if cells().all(|(_, cell)| cell.verdict == Verdict::Skipped) {
-        return Ok(Completion::ignored_with(result.reason.clone().unwrap_or_else(|| "every cell was skipped".to_owned())));
+        return Ok(Completion::ignored_with(
+            result.reason.clone().unwrap_or_else(|| "every cell was skipped".to_owned()),
+        ));
     }
     Ok(Completion::Completed)
 }
