@@ -239,14 +239,17 @@ impl Build {
             cni.await?;
             self.events.phase("waiting for the nodes");
             cluster::ready(&access, containers.len(), &self.options.cni).await?;
-            Ok(self.begun.elapsed())
+            let ready = self.begun.elapsed();
+            self.events.phase("waiting for the CNI on every node");
+            cluster::agents_ready(&access).await?;
+            Ok((ready, self.begun.elapsed()))
         };
         let secured = try_join_all(containers.iter().map(|node| self.secure(node, address)));
-        let (_, (), ready) = tokio::try_join!(secured, dns::name(&access, names), ready)?;
-        self.events.phase("the nodes are Ready");
+        let (_, (), (ready, cni_ready)) = tokio::try_join!(secured, dns::name(&access, names), ready)?;
         let mut facts = Facts::read(&access).await?;
         try_join_all(facts.nodes.iter_mut().map(all_addresses)).await?;
         facts.texts.insert("nodes ready".to_owned(), format!("{} ms after the start", ready.as_millis()));
+        facts.texts.insert("CNI ready".to_owned(), format!("{} ms after the start", cni_ready.as_millis()));
         if let Some(image) = &self.options.node_image {
             facts.texts.insert("node image".to_owned(), image.clone());
         }

@@ -1,13 +1,14 @@
 //! Making a kind cluster, and waiting for its nodes.
 
-use std::{io::Write, path::Path, pin::pin, time::Duration};
+use std::{collections::BTreeSet, io::Write, path::Path, pin::pin, time::Duration};
 
 use anyhow::Context;
 use futures::TryStreamExt;
 use include_dir::{Dir, include_dir};
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Node};
 use kube::{
     Api, ResourceExt,
+    api::ListParams,
     runtime::{WatchStreamExt, watcher},
 };
 use serde_json::{Value, json};
@@ -103,7 +104,7 @@ pub(crate) async fn ready(access: &Access, count: usize, cni: &Cni) -> Result<()
     let watching = async {
         let nodes = Api::<Node>::all(access.client.clone());
         let mut changes = pin!(watcher(nodes, watcher::Config::default()).applied_objects());
-        let mut found = std::collections::BTreeSet::new();
+        let mut found = BTreeSet::new();
         while found.len() < count {
             let Some(node) = changes.try_next().await.context("watching nodes")? else {
                 return Err(anyhow::anyhow!("the watch of nodes ended"));
@@ -123,6 +124,41 @@ pub(crate) async fn ready(access: &Access, count: usize, cni: &Cni) -> Result<()
             "a CNI that does not start is the usual reason; `--keep` is of no help here, `kubectl get pods -A` while it waits is",
         )),
     }
+}
+
+/// Waits until every DaemonSet is ready on all its nodes, the CNI's among them: a node is Ready as soon as the CNI's
+/// configuration is there, and pods that are made before its agent runs may be left without a network.
+pub(crate) async fn agents_ready(access: &Access) -> Result<(), LabError> {
+    let sets = Api::<DaemonSet>::all(access.client.clone());
+    let key = |set: &DaemonSet| (set.namespace(), set.name_any());
+    let listed = sets.list(&ListParams::default()).await.context("cannot list DaemonSets")?;
+    let mut waiting: BTreeSet<_> = listed.iter().filter(|set| !is_rolled_out(set)).map(key).collect();
+    let watching = async {
+        let mut changes = pin!(watcher(sets, watcher::Config::default()).applied_objects());
+        while !waiting.is_empty() {
+            let Some(set) = changes.try_next().await.context("watching DaemonSets")? else {
+                return Err(anyhow::anyhow!("the watch of DaemonSets ended"));
+            };
+            if is_rolled_out(&set) {
+                waiting.remove(&key(&set));
+            }
+        }
+        Ok(())
+    };
+    if let Ok(ready) = tokio::time::timeout(PATIENCE, watching).await {
+        return Ok(ready?);
+    }
+    let names: Vec<_> = waiting.into_iter().map(|(_, name)| name).collect();
+    Err(LabError::with_hint(
+        format!("not ready on every node after {} s: {}", PATIENCE.as_secs(), names.join(", ")),
+        "a CNI that does not start is the usual reason; its pods' logs say more",
+    ))
+}
+
+fn is_rolled_out(set: &DaemonSet) -> bool {
+    set.status.as_ref().is_some_and(|status| {
+        status.observed_generation >= set.metadata.generation && status.number_ready == status.desired_number_scheduled
+    })
 }
 
 #[cfg(test)]

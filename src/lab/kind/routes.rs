@@ -29,10 +29,12 @@ pub(crate) async fn close(node: &str, shell: &mut Shell) -> Result<(), LabError>
     shell.read(&closing()).await.map(drop).map_err(|error| broken(node, &error))
 }
 
-/// One command: IPv4 must succeed; IPv6 where the node has it.
+/// One command: IPv4 must succeed; IPv6 where the node has it. Single addresses only: Calico's pods have 169.254.1.1 as
+/// their gateway, and a node that has no route to that address does not answer for it.
 fn closing() -> String {
     let (mut v4, mut v6) = (String::new(), String::new());
-    for (address, length) in guarded_prefixes() {
+    let single = |(address, length): &(IpAddr, u8)| *length == if address.is_ipv4() { 32 } else { 128 };
+    for (address, length) in guarded_prefixes().filter(single) {
         let into = if address.is_ipv4() { &mut v4 } else { &mut v6 };
         let _ = writeln!(into, "route replace unreachable {address}/{length} metric {METRIC}");
     }
@@ -102,6 +104,7 @@ mod tests {
         let command = closing();
         assert!(command.contains("route replace unreachable 169.254.169.254/32 metric 4278198272\n"), "{command}");
         assert!(command.contains("route replace unreachable fd00:ec2::254/128"), "{command}");
+        assert!(!command.contains("/16"), "{command}");
     }
 
     #[test]
