@@ -48,8 +48,8 @@ impl PathKey {
 struct Open {
     /// The slowest connect, retransmissions taken off.
     slowest: Duration,
-    /// The slowest name resolution, and whatever else came before the connection.
-    before: Duration,
+    /// The slowest resolution of its name.
+    resolve: Option<Duration>,
     /// Whether this is from the baseline, and so is not to be blurred by later steps.
     baseline: bool,
 }
@@ -94,7 +94,7 @@ impl History {
                 // Where a resolution's own time is not known, the whole time is.
                 let path = if attempt.observation.connect.is_none() { took } else { path };
                 open.slowest = open.slowest.max(path);
-                open.before = open.before.max(took.saturating_sub(connect));
+                open.resolve = open.resolve.max(attempt.observation.resolve);
             }
         }
         if is_open && !cell.is_about_dns() {
@@ -114,10 +114,10 @@ impl History {
         self.open.get(&PathKey::of(cell)).map(|open| open.slowest)
     }
 
-    /// The time that a named destination needs before its connection begins.
+    /// The slowest resolution of a cell's name.
     #[must_use]
-    pub(super) fn before_connect(&self, cell: &PlannedCell) -> Duration {
-        self.open.get(&PathKey::of(cell)).map_or(Duration::from_millis(500), |open| open.before)
+    pub(super) fn resolve(&self, cell: &PlannedCell) -> Option<Duration> {
+        self.open.get(&PathKey::of(cell))?.resolve
     }
 
     /// Whether the cell's path was open when it was last tried.

@@ -29,7 +29,7 @@ use crate::{
 /// How long after the last connect limit a batch may still answer, before what is open counts as lost.
 const GIVE_UP: Duration = Duration::from_secs(15);
 /// Samples that one process of a witness takes: a period being a third of the shortest window, they last as long as it.
-const SAMPLES_A_PROCESS: u32 = 3;
+const SAMPLES_A_PROCESS: u32 = 4;
 
 /// Nonces of one run: unique, and recognisable as its own.
 #[derive(Debug)]
@@ -96,6 +96,7 @@ impl Question {
             nonce: nonces.next(),
             server: self.identity.clone(),
             connect_limit: self.limit,
+            resolve_limit: self.limit,
         }
     }
 }
@@ -195,7 +196,7 @@ async fn batch(sessions: &Sessions, source: &Source, asks: &[Ask]) -> Result<Vec
 
 /// Makes a batch's requests at once, and reads their answers until the stream ends, or is as good as dead.
 async fn listen(session: &mut dyn Session, requests: &[Request], take: impl FnMut(usize, Attempt)) {
-    let longest = requests.iter().map(|request| request.connect_limit).max().unwrap_or_default();
+    let longest = requests.iter().map(|request| request.connect_limit + request.resolve_limit).max().unwrap_or_default();
     read(session.probe(requests), requests, longest, take).await;
 }
 
@@ -224,6 +225,7 @@ fn lost(request: &Request, why: &str) -> Attempt {
             status: None,
             server: None,
             address: None,
+            resolve: None,
             connect: None,
             detail: Some(why.to_owned()),
         },
@@ -285,7 +287,7 @@ impl<'a> Witnessing<'a> {
 
     /// Asks everything again and again, until the batches are done.
     async fn keep_asking(&mut self, nonces: &Nonces, done: &CancellationToken) {
-        let mut next = Instant::now() + self.watching.period;
+        let mut next = Instant::now();
         loop {
             tokio::select! {
                 biased;
@@ -295,11 +297,11 @@ impl<'a> Witnessing<'a> {
             if self.lease.is_none() {
                 return;
             }
-            next = Instant::now() + self.watching.period;
             match self.watching.only_question() {
                 Some((key, question)) => self.sample(key, question, nonces).await,
                 None => self.ask(nonces).await,
             }
+            next = Instant::now() + self.watching.period;
         }
     }
 

@@ -26,6 +26,9 @@ use crate::{
 /// Parallel connects of each cell in the baseline, from which its window and the path's loss are calibrated. More of them
 /// would save a few attempts of the denied cells, and slow each other down, which makes for longer windows.
 const BASELINE_CONNECTS: u32 = 4;
+/// What the resolution of a name may take where nothing is known of it, and at least.
+const UNKNOWN_RESOLVE: Duration = Duration::from_millis(500);
+const SHORTEST_RESOLVE: Duration = Duration::from_millis(20);
 /// Rounds of an allow-only hold begin this far apart: three of them span the 300 ms.
 const HOLD_PACE: Duration = Duration::from_millis(150);
 /// Once a table is good at the deadline, its hold may be brought to its end in so many rounds.
@@ -215,6 +218,7 @@ impl<'a> Settling<'a> {
             let cell = self.cells[index];
             let Some(target) = cell.target.clone() else { continue };
             let (limit, attempts) = self.limit(index, history);
+            let resolve_limit = self.resolve_limit(index, history);
             self.tracks[index].window = limit;
             let asks = plan.batches.entry(cell.from.clone()).or_default();
             asks.extend((0..attempts).map(|_| Ask {
@@ -224,6 +228,7 @@ impl<'a> Settling<'a> {
                     nonce: self.setting.nonces.next(),
                     server: cell.identity.clone(),
                     connect_limit: limit,
+                    resolve_limit,
                 },
             }));
             self.chosen[index] = None;
@@ -268,12 +273,24 @@ impl<'a> Settling<'a> {
         }
     }
 
-    /// The window of a denied attempt. curl's limit for a connect includes the resolution of the name.
+    /// The window of a denied attempt.
     fn window(&self, index: usize, history: &History) -> Duration {
         let (cell, track) = (self.cells[index], &self.tracks[index]);
         let window = calibrate::window(history.slowest(cell), self.witness_now(index), self.setting.strict);
-        let window = window.max(track.at_least);
-        if cell.by_name { window + history.before_connect(cell) * 2_u32.pow(track.unresolved.min(5)) } else { window }
+        window.max(track.at_least)
+    }
+
+    /// What the resolution of a name may take besides: it is no part of the window.
+    fn resolve_limit(&self, index: usize, history: &History) -> Duration {
+        let (cell, track) = (self.cells[index], &self.tracks[index]);
+        match cell.expectation {
+            _ if !cell.by_name => Duration::ZERO,
+            Expectation::Blocked => {
+                let usual = history.resolve(cell).map_or(UNKNOWN_RESOLVE, |usual| (usual * 2).max(SHORTEST_RESOLVE));
+                usual * 2_u32.pow(track.unresolved.min(5))
+            }
+            _ => ALLOW_LIMIT,
+        }
     }
 
     /// The slowest connect of the witnesses of a cell's server, in their latest samples.

@@ -301,7 +301,7 @@ impl Staged<'_> {
         if last.outcome == Outcome::Reached {
             let mut lease = self.sessions.lease(&cell.from, Lane::Batch).await.ok()?;
             let (nonce, server) = (self.nonces.next(), cell.identity.clone());
-            let request = Request { target, nonce, server, connect_limit: ALLOW_LIMIT };
+            let request = Request { target, nonce, server, connect_limit: ALLOW_LIMIT, resolve_limit: ALLOW_LIMIT };
             let (observation, body) = lease.session()?.fetch(&request).await;
             address = observation.address.or(address);
             text = match observation.outcome {

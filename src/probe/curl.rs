@@ -135,11 +135,10 @@ fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
     option(text, "write-out", &format!("{to}\n{MARK}{index}|{}\n", fields.join("|")));
 }
 
-/// A name's resolution happens within curl's connect limit, so a name gets more of it; what is left for the connection
-/// is checked when the line is read.
+/// A name's resolution happens within curl's connect limit. What is left for the connection is checked when the line is
+/// read.
 fn connect_timeout(request: &Request) -> Duration {
-    let limit = request.connect_limit;
-    if by_name(&request.target) { limit + (limit / 2).max(Duration::from_millis(50)) } else { limit }
+    request.connect_limit + request.resolve_limit
 }
 
 fn by_name(target: &Target) -> bool {
@@ -266,6 +265,7 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
         status: (fields.status >= 100).then_some(fields.status),
         server: (!fields.server.is_empty()).then(|| fields.server.clone()),
         address,
+        resolve: (resolved && by_name(&request.target)).then_some(fields.lookup),
         connect: connected.then(|| fields.connect.saturating_sub(fields.lookup)),
         detail,
     };
@@ -298,7 +298,7 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
         28 if !resolved => of(Outcome::NameNotResolved, message),
         // What the resolution took of curl's limit must not shorten the window.
         28 if !connected && fields.total.saturating_sub(fields.lookup) < request.connect_limit.mul_f64(0.9) => {
-            of(Outcome::ProbeLost, Some("the name's resolution used up the window".to_owned()))
+            of(Outcome::NameNotResolved, Some("the name was resolved too late to wait a whole window".to_owned()))
         }
         28 if !connected => of(Outcome::TimedOut, message),
         7 => {
@@ -343,6 +343,7 @@ mod tests {
             nonce: "n1".to_owned(),
             server: "pod/default/app1".to_owned(),
             connect_limit: Duration::from_millis(100),
+            resolve_limit: Duration::from_millis(50),
         }
     }
 
@@ -380,7 +381,7 @@ mod tests {
             (ip, "43|000|0|0|0|0||||Bad function", &[], Outcome::ProbeLost),
             ("name", "28|000|0|0.000000|0.000000|0.150||||Resolving timed out", &[], Outcome::NameNotResolved),
             ("name", "28|000|0|0.040000|0.000000|0.150||||timed out", &[], Outcome::TimedOut),
-            ("name", "28|000|0|0.100000|0.000000|0.150||||timed out", &[], Outcome::ProbeLost),
+            ("name", "28|000|0|0.100000|0.000000|0.150||||timed out", &[], Outcome::NameNotResolved),
             ("name", "6|000|0|0.000000|0.000000|0.001||||Could not resolve", &[], Outcome::NameNotResolved),
         ] {
             assert_eq!(outcome(host, &format!("{MARK}0|{line}"), failures), expected, "{host} {line}");

@@ -22,6 +22,8 @@ pub struct Request {
     pub server: String,
     /// How long the connection may take to be made: the window.
     pub connect_limit: Duration,
+    /// How long the resolution of a name may take besides; nothing for an address.
+    pub resolve_limit: Duration,
 }
 
 /// What a request asks for.
@@ -92,6 +94,8 @@ pub struct Observation {
     pub server: Option<String>,
     /// The address that was connected to, or tried.
     pub address: Option<IpAddr>,
+    /// How long the resolution of a name took.
+    pub resolve: Option<Duration>,
     /// From the start of the connection to its establishment, name resolution not included.
     pub connect: Option<Duration>,
     /// Why, where the outcome alone does not say it (`curl: (7) ...`).

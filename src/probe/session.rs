@@ -119,6 +119,7 @@ impl<H: CurlHost> Session for CurlSession<H> {
             status: None,
             server: None,
             address: None,
+            resolve: None,
             connect: None,
             detail: end.and_then(Result::err),
         };
@@ -207,6 +208,7 @@ mod tests {
             nonce: nonce.to_owned(),
             server: "pod/default/one".to_owned(),
             connect_limit: Duration::from_secs(2),
+            resolve_limit: Duration::ZERO,
         }
     }
 

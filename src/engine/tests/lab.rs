@@ -321,11 +321,11 @@ impl ScriptedSession {
             return None;
         }
         let nothing =
-            |outcome| Observation { outcome, status: None, server: None, address: None, connect: None, detail: None };
+            |outcome| Observation { outcome, status: None, server: None, address: None, resolve: None, connect: None, detail: None };
         let Target::Http { host, port, .. } = &request.target else { return Some(nothing(Outcome::Reached)) };
         let by_name = host.parse::<IpAddr>().is_err();
         if by_name && net.faults.no_dns && net.changed().is_some() {
-            sleep(request.connect_limit).await;
+            sleep(request.connect_limit + request.resolve_limit).await;
             return Some(nothing(Outcome::NameNotResolved));
         }
         let metadata = || net.world.metadata.as_ref().unwrap().addresses[0];
@@ -397,6 +397,7 @@ impl Session for ScriptedSession {
             status: None,
             server: None,
             address: None,
+            resolve: None,
             connect: None,
             detail: None,
         };
