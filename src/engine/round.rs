@@ -196,7 +196,8 @@ async fn batch(sessions: &Sessions, source: &Source, asks: &[Ask]) -> Result<Vec
 
 /// Makes a batch's requests at once, and reads their answers until the stream ends, or is as good as dead.
 async fn listen(session: &mut dyn Session, requests: &[Request], take: impl FnMut(usize, Attempt)) {
-    let longest = requests.iter().map(|request| request.connect_limit + request.resolve_limit).max().unwrap_or_default();
+    let longest =
+        requests.iter().map(|request| request.connect_limit + request.resolve_limit).max().unwrap_or_default();
     read(session.probe(requests), requests, longest, take).await;
 }
 

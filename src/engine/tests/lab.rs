@@ -320,8 +320,15 @@ impl ScriptedSession {
         if net.faults.mute.is_some_and(|name| is(&self.source, name)) && net.changed().is_some() {
             return None;
         }
-        let nothing =
-            |outcome| Observation { outcome, status: None, server: None, address: None, resolve: None, connect: None, detail: None };
+        let nothing = |outcome| Observation {
+            outcome,
+            status: None,
+            server: None,
+            address: None,
+            resolve: None,
+            connect: None,
+            detail: None,
+        };
         let Target::Http { host, port, .. } = &request.target else { return Some(nothing(Outcome::Reached)) };
         let by_name = host.parse::<IpAddr>().is_err();
         if by_name && net.faults.no_dns && net.changed().is_some() {
@@ -385,7 +392,9 @@ impl Session for ScriptedSession {
                 let next = Instant::now() + every;
                 let Some(observation) = self.request(request).await else { return };
                 yield Answer { index, at: Instant::now().into_std(), observation };
-                tokio::time::sleep_until(next).await;
+                if index + 1 < batch.len() {
+                    sleep_until(next).await;
+                }
             }
         };
         answers.boxed()
