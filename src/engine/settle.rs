@@ -26,6 +26,8 @@ use crate::{
 /// Parallel connects of each cell in the baseline, from which its window and the path's loss are calibrated. More of them
 /// would save a few attempts of the denied cells, and slow each other down, which makes for longer windows.
 const BASELINE_CONNECTS: u32 = 4;
+/// A witness is asked this often at least, however long the window: a round lasts as long as its witness's process.
+const LONGEST_PERIOD: Duration = Duration::from_millis(150);
 /// What the resolution of a name may take where nothing is known of it, and at least.
 const UNKNOWN_RESOLVE: Duration = Duration::from_millis(500);
 const SHORTEST_RESOLVE: Duration = Duration::from_millis(20);
@@ -216,6 +218,10 @@ impl<'a> Settling<'a> {
         let mut plan = Round::default();
         for index in 0..self.cells.len() {
             let cell = self.cells[index];
+            self.chosen[index] = None;
+            if self.hold.rounds == 1 && self.tracks[index].held(self.hold) {
+                continue;
+            }
             let Some(target) = cell.target.clone() else { continue };
             let (limit, attempts) = self.limit(index, history);
             let resolve_limit = self.resolve_limit(index, history);
@@ -231,7 +237,6 @@ impl<'a> Settling<'a> {
                     resolve_limit,
                 },
             }));
-            self.chosen[index] = None;
             let needs_witness = cell.expectation == Expectation::Blocked
                 || (cell.expects_answer() && self.tracks[index].failed_tries > 0);
             if needs_witness {
@@ -315,7 +320,7 @@ impl<'a> Settling<'a> {
                 self.silent.remove(&(candidate.source.clone(), key.clone()));
             }
         }
-        let period = window / 3;
+        let period = (window / 3).min(LONGEST_PERIOD);
         let slowest = self.witness_now(index).or_else(|| history.slowest(self.cells[index])).unwrap_or_default();
         let watching =
             watches.entry(candidate.source.clone()).or_insert_with(|| Watching { questions: BTreeMap::new(), period });
