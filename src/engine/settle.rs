@@ -176,6 +176,8 @@ impl<'a> Settling<'a> {
                 let holding = good == judged && grace > 0;
                 if holding {
                     grace -= 1;
+                } else if tracks.iter().all(Track::is_good_or_void) && began < self.table.deadline + self.patience() {
+                    // Only the witnesses were too slow, which says nothing about the policies: their windows have grown.
                 } else if self.is_given_up_early() && !self.last_chance {
                     self.last_chance = true;
                 } else {
@@ -203,6 +205,11 @@ impl<'a> Settling<'a> {
             _ => Duration::from_millis(250),
         };
         sleep_until(began + period).await;
+    }
+
+    /// How long after the deadline a busy machine may go on: as long again as it had.
+    fn patience(&self) -> Duration {
+        self.table.deadline.saturating_duration_since(self.table.since) * 2
     }
 
     /// Whether a cell that should be reached has only had limits below a retransmission.

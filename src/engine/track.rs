@@ -125,6 +125,13 @@ impl Track {
         self.cover = round.cover;
     }
 
+    /// Whether the last round was as expected, or would have been if the witness had been answered more often.
+    #[must_use]
+    pub(super) fn is_good_or_void(&self) -> bool {
+        let stopped = self.last.as_ref().is_some_and(|last| last.outcome.is_stopped());
+        self.good_rounds > 0 || (stopped && matches!(self.cover, Some((Cover::Gap(_), _))))
+    }
+
     /// Whether the cell was as expected for a whole hold.
     #[must_use]
     pub(super) fn held(&self, hold: Hold) -> bool {

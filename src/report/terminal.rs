@@ -42,7 +42,9 @@ impl<W: Write> Terminal<W> {
         if self.quiet && !remarkable {
             return Ok(());
         }
-        let tables = remarkable || (self.all_tables && !scenario.steps.is_empty());
+        // Of a scenario that was not played there is only the reason to tell.
+        let played = scenario.steps.iter().flat_map(|step| &step.cells).any(|cell| cell.outcome.is_some());
+        let tables = if played { remarkable || self.all_tables } else { scenario.reason.is_none() && remarkable };
         let text = if tables {
             full(scenario, self.all_tables && !self.quiet, self.theme)
         } else {

@@ -93,8 +93,8 @@ impl Lab for EmbeddedLab {
 fn capabilities(curl: &str, deny_by: DenyBy) -> Capabilities {
     let no_yet = |what: &str| format!("the embedded lab has no {what} yet");
     let enforcer = match deny_by {
-        DenyBy::Drop => "policyprobe's own, nftables, drops",
-        DenyBy::Reject => "policyprobe's own, nftables, rejects",
+        DenyBy::Drop => "reference (nftables, drops)",
+        DenyBy::Reject => "reference (nftables, rejects)",
     };
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -109,7 +109,7 @@ fn capabilities(curl: &str, deny_by: DenyBy) -> Capabilities {
             (Need::HostNetwork, no_yet("pods in their node's network")),
             (Need::Restart, "a pod of the embedded lab has no container to restart".to_owned()),
         ]),
-        facts: [fact("kernel", release.trim()), fact("curl", curl), fact("enforcer", enforcer)].into(),
+        facts: [fact("kernel", release.trim()), fact("curl", curl), fact("cni", enforcer)].into(),
         converge_limit: CONVERGE_LIMIT,
     }
 }
