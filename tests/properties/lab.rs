@@ -55,7 +55,7 @@ fn the_simulator_is_the_embedded_lab() {
         (Just(spec), policies)
     });
     // Shrinking makes a stage a step, so it ends early.
-    let config = ProptestConfig { source_file: Some(file!()), max_shrink_iters: 64, ..config(6) };
+    let config = ProptestConfig { source_file: Some(file!()), max_shrink_iters: 12, ..config(8) };
     let result = TestRunner::new(config).run(&cases, |(spec, policies)| runtime.block_on(case(&lab, &spec, &policies)));
     result.unwrap_or_else(|error| panic!("{error}"));
 }
