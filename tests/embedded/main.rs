@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod common;
+mod faults;
 mod leftovers;
 mod network;
 mod policies;

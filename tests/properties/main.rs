@@ -1,8 +1,13 @@
-//! The simulator's properties, over random small worlds.
+//! The simulator's properties, over random small worlds, and the enforcer's agreement with it.
+//!
+//! `PROPTEST_CASES` sets the number of cases of every property.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 #![expect(unreachable_pub, reason = "the modules of a test target are read by nobody else")]
 
+mod enforcer;
+#[cfg(target_os = "linux")]
+mod lab;
 mod naive;
 mod worlds;
 
@@ -19,11 +24,15 @@ use policyprobe::{
 use proptest::{prelude::*, sample::Index, test_runner::FileFailurePersistence};
 use worlds::{RandomWorld, addresses, blocks, policy, selectors, specs, worlds};
 
-fn config() -> ProptestConfig {
+fn config(cases: u32) -> ProptestConfig {
+    // The default has what the environment says, which a number given here would override.
+    let default = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { cases };
     ProptestConfig {
-        // Failures are kept beside this file, never at the top of the repository.
+        cases,
+        // Failures are kept beside the test, never at the top of the repository.
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
-        ..ProptestConfig::with_cases(64)
+        ..default
     }
 }
 
@@ -47,7 +56,7 @@ fn decisions(cluster: &Cluster, outside: &[IpAddr]) -> Vec<(Connection, Decision
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(config(64))]
 
     #[test]
     fn the_simulator_is_the_naive_evaluator(world in worlds()) {

@@ -55,6 +55,8 @@ pub(super) enum Action {
     Curl { source: Source, config: String },
     /// Drops a share of the packets on a pod's link, both ways; 0 ends it.
     Impair { source: Source, loss_percent: u8 },
+    /// Stops the metadata server; with an identity, a server that says this takes its place.
+    ReplaceMetadata { identity: Option<String> },
 }
 
 /// A manifest's document, with what messages call it.

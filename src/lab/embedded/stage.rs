@@ -37,6 +37,16 @@ impl EmbeddedStage {
         self.act(Action::Impair { source: source.clone(), loss_percent: percent }).await
     }
 
+    /// Stops the metadata server. Its address stays: connections to it are refused.
+    pub async fn stop_metadata(&self) -> Result<(), LabError> {
+        self.act(Action::ReplaceMetadata { identity: None }).await
+    }
+
+    /// Puts a server of another identity in the place of the metadata server. What [`Stage::world`] says stays.
+    pub async fn impersonate_metadata(&self, identity: &str) -> Result<(), LabError> {
+        self.act(Action::ReplaceMetadata { identity: Some(identity.to_owned()) }).await
+    }
+
     /// Where `curl` can be started, in a source.
     #[must_use]
     pub fn curl_host(&self, source: &Source) -> NamespaceCurl {

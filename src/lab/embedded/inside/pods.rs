@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Context;
-use tokio::task::JoinSet;
+use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{
     dns::{self, Zone},
@@ -125,8 +125,8 @@ pub(super) struct Metadata {
     identity: String,
     pub(super) address: Ipv4Addr,
     pub(super) log: Log,
-    _host: Host,
-    servers: JoinSet<()>,
+    host: Host,
+    servers: Mutex<JoinSet<()>>,
 }
 
 impl Metadata {
@@ -141,11 +141,20 @@ impl Metadata {
         }
         let listener = host.listen(METADATA_PORT).await?;
         let identity = serve::metadata_identity(cloud, run);
-        let (log, servers) = (Log::default(), JoinSet::new());
-        let mut metadata = Self { cloud, identity, address, log, _host: host, servers };
-        let handler = serve::metadata(cloud, run);
-        serve::serve(&mut metadata.servers, vec![listener], &metadata.identity, handler, &metadata.log);
-        Ok(metadata)
+        let (log, mut servers) = (Log::default(), JoinSet::new());
+        serve::serve(&mut servers, vec![listener], &identity, serve::metadata(cloud, run), &log);
+        Ok(Self { cloud, identity, address, log, host, servers: servers.into() })
+    }
+
+    /// Stops the server; with an identity, one that says this takes its place.
+    pub(super) async fn replace(&self, identity: Option<&str>) -> anyhow::Result<()> {
+        let mut servers = self.servers.lock().await;
+        servers.shutdown().await;
+        if let Some(identity) = identity {
+            let listener = self.host.listen(METADATA_PORT).await?;
+            serve::serve(&mut servers, vec![listener], identity, serve::echo(identity), &self.log);
+        }
+        Ok(())
     }
 
     pub(super) fn world(&self) -> WorldMetadata {

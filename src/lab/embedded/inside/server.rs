@@ -133,6 +133,7 @@ impl Server {
             Action::Recreate { namespace, pod } => stage.recreate(&namespace, &pod).await?,
             Action::Reset => stage.reset().await?,
             Action::Impair { source, loss_percent } => stage.impair(&source, loss_percent).await?,
+            Action::ReplaceMetadata { identity } => stage.replace_metadata(identity.as_deref()).await?,
             Action::Seen(server) => return Ok(Reply::Seen(stage.seen(&server).await?)),
             Action::DnsReady => {
                 stage.dns_ready().await?;

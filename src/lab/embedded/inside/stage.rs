@@ -229,6 +229,10 @@ impl Stage {
         Ok(enforcer::impair(nft, &pod.device, loss_percent).await?)
     }
 
+    pub(super) async fn replace_metadata(&self, identity: Option<&str>) -> anyhow::Result<()> {
+        self.metadata.as_ref().context("this stage has no metadata server")?.replace(identity).await
+    }
+
     /// The rules that are in force, with what they have counted.
     pub(super) async fn diagnose(&self) -> String {
         // Nothing may change while the rules are read, and a stage whose lock is held is being changed.
