@@ -14,7 +14,7 @@ use serde_saphyr::{
     options::{DuplicateKeyPolicy, MergeKeyPolicy},
 };
 
-use super::{Diagnostic, Place, Severity, shape::Node};
+use super::{Diagnostic, Place, Severity, diagnostic::enough, shape::Node};
 
 /// A step from a value to one inside it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -157,7 +157,8 @@ pub(crate) fn parse(file: &SourceFile) -> Result<Vec<Document<'_>>, Vec<Diagnost
         merge_keys: MergeKeyPolicy::AsOrdinary,
         with_snippet: false,
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 20_000 },
-        budget: serde_saphyr::budget! { max_depth: 32, max_nodes: 200_000, max_documents: 1_000 },
+        // More than anybody writes by hand, and little enough to be read at once.
+        budget: serde_saphyr::budget! { max_depth: 32, max_nodes: 30_000, max_documents: 1_000 },
     };
     let nodes: Vec<Spanned<Node>> = serde_saphyr::from_multiple_with_options(&file.text, options)
         .map_err(|error| vec![syntax_error(file, &error)])?;
@@ -245,7 +246,7 @@ impl Index<'_> {
                 let mut seen = BTreeSet::new();
                 for (key, value) in entries {
                     let span = self.file.bytes(key.referenced);
-                    if !seen.insert(key.value.0.as_str()) {
+                    if !seen.insert(key.value.0.as_str()) && !enough(self.faults) {
                         let fault = self.file.error(
                             span.clone().unwrap_or_default(),
                             format!("the key `{}` is here for the second time", key.value.0),
