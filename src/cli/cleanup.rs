@@ -28,35 +28,35 @@ pub async fn run(args: &Args) -> anyhow::Result<u8> {
     let mut code = OK;
     let runs = state::runs()?;
     if runs.is_empty() {
-        println!("nothing is left of any run");
+        anstream::println!("nothing is left of any run");
     }
     for run in runs {
         match RunState::claim(&run) {
-            Ok(None) => println!("{run}: is under way, left alone"),
+            Ok(None) => anstream::println!("{run}: is under way, left alone"),
             Ok(Some(state)) if state.record().kept && !args.kept => {
                 let cluster = state.record().cluster.unwrap_or_default();
-                println!("{run}: keeps the cluster {cluster}, left alone (`--kept` removes it)");
+                anstream::println!("{run}: keeps the cluster {cluster}, left alone (`--kept` removes it)");
             }
             Ok(Some(state)) if args.dry_run => {
                 for line in lines(&state.record()) {
-                    println!("{run}: would remove {line}");
+                    anstream::println!("{run}: would remove {line}");
                 }
             }
             Ok(Some(state)) => {
                 let errors = clean(&state).await;
                 for error in &errors {
-                    eprintln!("{run}: {error}");
+                    anstream::eprintln!("{run}: {error}");
                     code = NO_LAB;
                 }
                 if errors.is_empty() {
                     for line in lines(&state.record()) {
-                        println!("{run}: removed {line}");
+                        anstream::println!("{run}: removed {line}");
                     }
                     state.forget().with_context(|| format!("{run}: its record stays"))?;
                 }
             }
             Err(error) => {
-                eprintln!("{run}: {error:#}");
+                anstream::eprintln!("{run}: {error:#}");
                 code = NO_LAB;
             }
         }

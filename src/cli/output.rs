@@ -5,7 +5,7 @@ use std::io;
 use anstyle::{AnsiColor, Style};
 
 use super::Color;
-use crate::{engine, lab::LabError};
+use crate::{engine, lab::LabError, scenario::Diagnostics};
 
 /// Something that a person can put right.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +56,12 @@ pub(super) fn complain(message: &str, hint: Option<&str>) {
 pub fn fail(error: &anyhow::Error) -> u8 {
     if is_broken_pipe(error) {
         return engine::OK;
+    }
+    if let Some(faults) = error.downcast_ref::<Diagnostics>() {
+        use std::io::Write as _;
+        // Each fault says by itself that it is an error.
+        let _ = writeln!(anstream::stderr(), "{}\n", faults.styled());
+        return engine::USAGE;
     }
     if let Some(problem) = error.downcast_ref::<Problem>() {
         complain(&format!("{error:#}"), problem.hint.as_deref());

@@ -39,11 +39,15 @@ pub(crate) fn block(result: &RunResult, written: &[String], theme: Theme) -> Str
         facts.push(("slowest", slowest));
     }
     // A run that ended before it has no canary to speak of.
-    if !result.canary.detail.is_empty() {
+    if result.canary.verdict != Verdict::Skipped || result.canary.took_ms > 0 {
         let canary = format!("{}: {}", words::verdict(result.canary.verdict), result.canary.detail);
         facts.push(("canary", format!("{canary} ({})", words::duration(result.canary.took_ms))));
     }
-    let lab = format!("{} ready after {}", result.backend, words::duration(result.lab.ready_ms));
+    let ready = match result.lab.ready_ms {
+        0 if result.exit_code != engine::OK => "never ready".to_owned(),
+        ready => format!("ready after {}", words::duration(ready)),
+    };
+    let lab = format!("{} {ready}", result.backend);
     facts.push(("lab", format!("{lab}, {} in all", words::duration(result.lab.total_ms))));
     if result.exit_code != engine::OK {
         facts.push(("exit code", format!("{}: {}", result.exit_code, meaning(result.exit_code))));

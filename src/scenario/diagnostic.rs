@@ -132,6 +132,12 @@ fn visible(text: &str) -> String {
 /// How many faults are shown at once.
 const MOST_SHOWN: usize = 100;
 
+/// Whether there are more faults in a file than are shown, so that it need not be searched for others.
+#[must_use]
+pub(crate) fn enough(faults: &[Diagnostic]) -> bool {
+    faults.len() > MOST_SHOWN
+}
+
 /// All faults that were found: an error when one of them is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
@@ -159,7 +165,7 @@ impl Diagnostics {
     fn render(&self, renderer: &Renderer) -> String {
         let mut parts: Vec<String> = self.0.iter().take(MOST_SHOWN).map(|fault| fault.render(renderer)).collect();
         if let Some(rest) = self.0.get(MOST_SHOWN..).filter(|rest| !rest.is_empty()) {
-            parts.push(format!("... and {} more", rest.len()));
+            parts.push(format!("... and at least {} more", rest.len()));
         }
         parts.join("\n\n")
     }

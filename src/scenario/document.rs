@@ -14,7 +14,7 @@ use serde_saphyr::{
     options::{DuplicateKeyPolicy, MergeKeyPolicy},
 };
 
-use super::{Diagnostic, Place, Severity, shape::Node};
+use super::{Diagnostic, Place, Severity, diagnostic::enough, shape::Node};
 
 /// A step from a value to one inside it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -150,6 +150,12 @@ impl Document<'_> {
     }
 }
 
+/// How many keys and values a file may have: more than anybody writes by hand, and little enough to be read at once.
+const MOST_VALUES: usize = 30_000;
+
+/// How many documents a file may have.
+const MOST_DOCUMENTS: usize = 1_000;
+
 /// Reads all documents of a text. Documents without content are left out, as `kubectl` does.
 pub(crate) fn parse(file: &SourceFile) -> Result<Vec<Document<'_>>, Vec<Diagnostic>> {
     let options = serde_saphyr::options! {
@@ -157,7 +163,7 @@ pub(crate) fn parse(file: &SourceFile) -> Result<Vec<Document<'_>>, Vec<Diagnost
         merge_keys: MergeKeyPolicy::AsOrdinary,
         with_snippet: false,
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 20_000 },
-        budget: serde_saphyr::budget! { max_depth: 32, max_nodes: 200_000, max_documents: 1_000 },
+        budget: serde_saphyr::budget! { max_depth: 32, max_nodes: MOST_VALUES, max_documents: MOST_DOCUMENTS },
     };
     let nodes: Vec<Spanned<Node>> = serde_saphyr::from_multiple_with_options(&file.text, options)
         .map_err(|error| vec![syntax_error(file, &error)])?;
@@ -203,6 +209,14 @@ fn syntax_error(file: &SourceFile, error: &serde_saphyr::Error) -> Diagnostic {
     let at = error.location().and_then(|location| file.bytes(location)).map_or(0..0, |span| span.start..span.start);
     let message = error.render_with_formatter(&serde_saphyr::DefaultMessageFormatter);
     let message = message.split(" at line ").next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    if message.starts_with("budget breached: Nodes") {
+        let message = format!("the file is too large: at most {MOST_VALUES} keys and values are read");
+        return file.error(at, message).hint("split it into several files");
+    }
+    if message.starts_with("budget breached: Documents") {
+        let message = format!("the file is too large: at most {MOST_DOCUMENTS} documents are read");
+        return file.error(at, message).hint("split it into several files");
+    }
     let diagnostic = file.error(at.clone(), format!("this is no YAML that can be used: {message}"));
     let line = file.text.get(..at.start).map_or(0, |before| before.rfind('\n').map_or(0, |newline| newline + 1));
     if file.text[line..].chars().take_while(|c| *c == ' ' || *c == '\t').any(|c| c == '\t') {
@@ -245,7 +259,7 @@ impl Index<'_> {
                 let mut seen = BTreeSet::new();
                 for (key, value) in entries {
                     let span = self.file.bytes(key.referenced);
-                    if !seen.insert(key.value.0.as_str()) {
+                    if !seen.insert(key.value.0.as_str()) && !enough(self.faults) {
                         let fault = self.file.error(
                             span.clone().unwrap_or_default(),
                             format!("the key `{}` is here for the second time", key.value.0),

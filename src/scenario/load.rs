@@ -10,7 +10,7 @@ use super::{
     Diagnostic, Diagnostics, LoadedScenario, Scenario, Severity,
     check::{self, Context},
     decode::decode,
-    diagnostic::nearest,
+    diagnostic::{enough, nearest},
     document::{Document, at_path, parse},
     files::{self, Origin, SHIPPED},
     manifest::{self, Strictness},
@@ -214,6 +214,9 @@ fn load_manifests(
     let folder = scenario_file.parent().unwrap_or(Path::new(""));
     let mut manifests = BTreeMap::new();
     for (name, (strictness, at)) in named {
+        if enough(faults) {
+            break;
+        }
         if name.is_empty() {
             faults.push(document.error(&at, "a manifest's file name is empty"));
             continue;
@@ -225,9 +228,10 @@ fn load_manifests(
                 manifests.insert(name.to_owned(), objects.into_iter().map(Arc::new).collect());
             }
             Err(fault) => {
-                let beside = if origin == Origin::Disk { siblings(folder) } else { Vec::new() };
+                let mut beside = if origin == Origin::Disk { siblings(folder) } else { Vec::new() };
+                beside.retain(|other| Path::new(other).file_name() != scenario_file.file_name());
                 let missing = document.error(&at, format!("the manifest `{name}` cannot be used: {}", fault.message));
-                let hint = nearest(name, beside.iter().map(String::as_str));
+                let hint = nearest_file(name, &beside);
                 let hint = hint.map(|near| format!("did you mean `{near}`?")).or(fault.hint);
                 let hint =
                     hint.unwrap_or_else(|| format!("it is looked for at {}, beside the scenario", path.display()));
@@ -236,6 +240,14 @@ fn load_manifests(
         }
     }
     manifests
+}
+
+/// The file that is nearest to a mistyped one. The ending that all have in common makes no two alike.
+fn nearest_file<'a>(name: &str, files: &'a [String]) -> Option<&'a str> {
+    let stem = |file: &'a str| file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    let word = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    let near = nearest(word, files.iter().map(|file| stem(file)))?;
+    files.iter().map(String::as_str).find(|file| stem(file) == near)
 }
 
 fn siblings(folder: &Path) -> Vec<String> {

@@ -11,7 +11,7 @@ use super::{
     DEFAULT_NAMESPACE, Diagnostic, Manifest,
     check::{names, network_policy},
     decode::decode,
-    diagnostic::nearest,
+    diagnostic::{enough, nearest},
     document::{Document, SourceFile, at_path, parse},
 };
 
@@ -36,7 +36,14 @@ pub(crate) fn read(file: &SourceFile, strictness: Strictness, faults: &mut Vec<D
     if documents.is_empty() {
         faults.push(Diagnostic::error(&file.path, "the manifest is empty").hint("write a Kubernetes object into it"));
     }
-    documents.iter().filter_map(|document| read_one(document, strictness, faults)).collect()
+    let mut manifests = Vec::new();
+    for document in &documents {
+        if enough(faults) {
+            break;
+        }
+        manifests.extend(read_one(document, strictness, faults));
+    }
+    manifests
 }
 
 fn read_one(document: &Document<'_>, strictness: Strictness, faults: &mut Vec<Diagnostic>) -> Option<Manifest> {

@@ -38,9 +38,12 @@ impl Access {
 
     async fn open(context: Option<&str>, kubeconfig: Option<&Path>, direct: bool) -> Result<Self, LabError> {
         let hint = "give another file with `--kubeconfig` or KUBECONFIG, or use `--backend kind` or `embedded`";
+        // Without a file named, the error names those that were tried; a fault of syntax names none.
+        let name = kubeconfig.map(|path| format!(" `{}`", path.display())).unwrap_or_default();
         let file = kubeconfig.map_or_else(Kubeconfig::read, Kubeconfig::read_from);
-        let mut file =
-            file.map_err(|error| LabError::with_hint(format!("cannot read the kubeconfig: {}", chain(&error)), hint))?;
+        let mut file = file.map_err(|error| {
+            LabError::with_hint(format!("cannot read the kubeconfig{name}: {}", chain(&error)), hint)
+        })?;
         let Some(context) = context.map(str::to_owned).or_else(|| file.current_context.clone()) else {
             return Err(LabError::with_hint("the kubeconfig has no current context", "name one with `--context`"));
         };

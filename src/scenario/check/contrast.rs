@@ -8,6 +8,7 @@ use crate::{
     lab::Source,
     scenario::{
         Destination, Diagnostic, Family, Protocol, Scenario, Severity,
+        diagnostic::enough,
         document::{Segment, at_path},
     },
 };
@@ -145,7 +146,7 @@ fn unseen(context: &Context<'_>, cells: &[Placed], faults: &mut Vec<Diagnostic>)
     for entries in steps.values() {
         let whenever = |cell: &Cell| Cell { step: None, ..cell.clone() };
         for (cell, allowed, at) in entries {
-            if !*allowed && !reached.contains(&whenever(cell)) {
+            if !*allowed && !enough(faults) && !reached.contains(&whenever(cell)) {
                 let fault = context.warning(at, "this denial is never seen to work without the policy");
                 faults.push(fault.hint(
                     "add an earlier step in which the same source is allowed to reach the same destination; without it \

@@ -10,7 +10,7 @@ mod steps;
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Diagnostic, Manifest, ReferenceError, Scenario,
+    Diagnostic, Expect, Manifest, ReferenceError, Scenario, Step,
     document::{Document, Segment},
 };
 
@@ -22,16 +22,34 @@ pub(crate) struct Context<'a> {
     pub(crate) shipped: bool,
 }
 
-/// How many pods and how many steps a scenario may have: names are looked up among all of them.
+/// How many pods, steps and other things of a kind a scenario may have: names are looked up among all of them.
 const MOST: usize = 500;
+
+/// How many cells and other things that name something a scenario may have.
+const MOST_NAMED: usize = 5_000;
 
 /// Adds all faults of a scenario.
 pub(crate) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
     let before = faults.len();
-    let pods = context.scenario.all_pods().count();
-    for (number, what, key) in [(pods, "pods", "lab"), (context.scenario.steps.len(), "steps", "steps")] {
-        if number > MOST {
-            let message = format!("a scenario with {number} {what} is too large: at most {MOST}");
+    let Scenario { lab, steps, .. } = context.scenario;
+    let expected = |expect: &Expect| {
+        let status = expect.status.as_ref().map_or(0, |status| status.from.len());
+        // An expectation without a source is a fault that counts too.
+        (expect.allow.len() + expect.deny.len() + expect.record.len() + status).max(1)
+    };
+    let acts = |step: &Step| step.label.len() + step.recreate.len() + step.restart.len() + step.rejected.len();
+    let sizes = [
+        (context.scenario.all_pods().count(), "pods", "lab", MOST),
+        (lab.namespaces.len(), "namespaces", "lab", MOST),
+        (lab.outside.len(), "outside hosts", "lab", MOST),
+        (lab.services.len(), "Services", "lab", MOST),
+        (steps.len(), "steps", "steps", MOST),
+        (steps.iter().map(acts).sum(), "actions", "steps", MOST_NAMED),
+        (steps.iter().flat_map(|step| &step.expect).map(expected).sum(), "cells", "steps", MOST_NAMED),
+    ];
+    for (number, what, key, most) in sizes {
+        if number > most {
+            let message = format!("a scenario with {number} {what} is too large: at most {most}");
             let fault = context.document.error_at_key(&[key.into()], message);
             return faults.push(fault.hint("split it into several scenarios"));
         }

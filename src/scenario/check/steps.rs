@@ -7,6 +7,7 @@ use crate::{
     lab::Source,
     scenario::{
         Diagnostic, Expect, LabelAction, Step,
+        diagnostic::enough,
         document::{Segment, at_path},
     },
 };
@@ -29,14 +30,23 @@ pub(super) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
         let check = StepCheck { context, index, at: &at };
         check.manifests(step, &mut applied, faults);
         for (number, action) in step.label.iter().enumerate() {
+            if enough(faults) {
+                return;
+            }
             check.label(action, &at_path![at; "label", number], faults);
         }
         for (field, pods) in [("recreate", &step.recreate), ("restart", &step.restart)] {
             for (number, pod) in pods.iter().enumerate() {
+                if enough(faults) {
+                    return;
+                }
                 check.pod(pod, &at_path![at; field, number], faults);
             }
         }
         for (number, expect) in step.expect.iter().enumerate() {
+            if enough(faults) {
+                return;
+            }
             check.expect(expect, &at_path![at; "expect", number], faults);
         }
         let acts = !(step.apply.is_empty()
@@ -165,6 +175,9 @@ impl StepCheck<'_> {
         let mut listed: Vec<(Source, &str)> = Vec::new();
         for (list, at, sources) in lists {
             for (number, name) in sources.iter().enumerate() {
+                if enough(faults) {
+                    return;
+                }
                 let at = at_path![at; number];
                 let source = match self.context.scenario.source(name) {
                     Ok(source) => source,

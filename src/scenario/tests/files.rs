@@ -181,7 +181,13 @@ fn a_scenario_of_any_length_ends() {
             text + &format!("  - {{name: s{step}, expect: [{{to: {{pod: b}}, allow: [c{step}]}}]}}\n")
         })
     };
-    let dir = folder(&[("many.yaml", &steps(200)), ("too-many.yaml", &steps(600))]);
-    assert!(load(&dir, "many.yaml").ends_with("... and 100 more"));
+    let cells = steps(1).replace("c0", &vec!["b"; 5_001].join(", "));
+    let fields = (0..40_000).fold(String::new(), |text, field| text + &format!("f{field}: 1\n"));
+    let files =
+        [("many.yaml", steps(200)), ("too-many.yaml", steps(600)), ("cells.yaml", cells), ("fields.yaml", fields)];
+    let dir = folder(&files.each_ref().map(|(name, text)| (*name, text.as_str())));
+    assert!(load(&dir, "many.yaml").ends_with("... and at least 1 more"));
     assert!(load(&dir, "too-many.yaml").contains("a scenario with 600 steps is too large: at most 500"));
+    assert!(load(&dir, "cells.yaml").contains("a scenario with 5001 cells is too large: at most 5000"));
+    assert!(load(&dir, "fields.yaml").contains("at most 30000 keys and values are read"));
 }
