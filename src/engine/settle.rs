@@ -120,6 +120,8 @@ struct Settling<'a> {
     chosen: Vec<Option<Candidate>>,
     /// Who did not reach which server when last asked.
     silent: BTreeSet<(Source, ServerKey)>,
+    /// Who reached which server with gaps in between, as over a lossy link: another witness is better.
+    gappy: BTreeSet<(Source, ServerKey)>,
     samples: Samples,
     hold: Hold,
     /// Set for the last round: nothing is given up before a retransmission could be answered.
@@ -140,6 +142,7 @@ impl<'a> Settling<'a> {
             tracks: vec![Track::default(); cells.len()],
             chosen: vec![None; cells.len()],
             silent: BTreeSet::new(),
+            gappy: BTreeSet::new(),
             samples: Samples::new(),
             last_chance: false,
             setting,
@@ -320,7 +323,9 @@ impl<'a> Settling<'a> {
     fn watch(&mut self, index: usize, window: Duration, history: &History, watches: &mut BTreeMap<Source, Watching>) {
         let (key, candidates) = (&self.keys[index], &self.candidates[index]);
         let speaks = |candidate: &&Candidate| !self.silent.contains(&(candidate.source.clone(), key.clone()));
-        let Some(candidate) = candidates.iter().find(speaks).or_else(|| candidates.first()) else { return };
+        let steady = candidates.iter().find(|candidate| speaks(candidate) && self.is_steady(candidate, key));
+        let chosen = steady.or_else(|| candidates.iter().find(speaks)).or_else(|| candidates.first());
+        let Some(candidate) = chosen else { return };
         if !candidates.iter().any(|candidate| speaks(&candidate)) {
             // Nobody answers: each gets another chance, in turn.
             for candidate in candidates {
@@ -338,6 +343,11 @@ impl<'a> Settling<'a> {
             limit: window.max(slowest * 4),
         });
         self.chosen[index] = Some(candidate.clone());
+    }
+
+    /// Whether a witness has been answered without gaps. A server that reaches itself proves less than a gap costs.
+    fn is_steady(&self, candidate: &Candidate, key: &ServerKey) -> bool {
+        candidate.kind != WitnessKind::Itself && !self.gappy.contains(&(candidate.source.clone(), key.clone()))
     }
 
     /// Takes a round's observations in.
@@ -365,6 +375,9 @@ impl<'a> Settling<'a> {
             let witness = self.chosen[index].as_ref().map(|candidate| {
                 let samples = self.samples.get(&(candidate.source.clone(), key.clone()));
                 let cover = cover(samples.map_or(&[], Vec::as_slice), seen.started, ended, limit);
+                if matches!(cover, Cover::Gap(_)) {
+                    self.gappy.insert((candidate.source.clone(), key.clone()));
+                }
                 (cover, Witness { kind: candidate.kind, from: candidate.from.clone() })
             });
             let seen_by = match &witness {
@@ -374,11 +387,15 @@ impl<'a> Settling<'a> {
                     .find(|other| self.cells[**other].from != cell.from && self.keys[**other] == *key)
                     .map(|other| Witness { kind: WitnessKind::Source, from: self.cells[*other].from_text.clone() }),
             };
+            let widen = !self.candidates[index].iter().any(|candidate| self.is_steady(candidate, key));
             let track = &mut self.tracks[index];
             if seen.command.is_some() {
                 track.command = seen.command;
             }
-            track.record(cell, CellRound { started: seen.started, attempts: seen.attempts, cover: witness, seen_by });
+            track.record(
+                cell,
+                CellRound { started: seen.started, attempts: seen.attempts, cover: witness, widen, seen_by },
+            );
         }
     }
 }

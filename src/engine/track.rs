@@ -43,6 +43,8 @@ pub(super) struct CellRound {
     pub(super) attempts: Vec<Attempt>,
     /// What the witness proves, and who it was; none where there is nobody.
     pub(super) cover: Option<(Cover, Witness)>,
+    /// Whether no other witness could do better, so that the window has to be longer.
+    pub(super) widen: bool,
     /// Somebody else who reached the same server in this round.
     pub(super) seen_by: Option<Witness>,
 }
@@ -114,7 +116,9 @@ impl Track {
             }
             self.slowest = self.slowest.max(attempt.observation.connect);
         }
-        if let Some((Cover::Gap(gap), _)) = round.cover {
+        if let Some((Cover::Gap(gap), _)) = round.cover
+            && round.widen
+        {
             // A window may always be longer; one that the witness can keep up with lets a busy machine finish.
             self.at_least = self.at_least.max(gap.mul_f64(1.25));
         }
