@@ -14,6 +14,13 @@ use crate::{
 
 /// What to remove.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+A run that lives is left alone.
+
+Examples:
+  policyprobe cleanup --dry-run
+  policyprobe cleanup
+  policyprobe cleanup --kept             the clusters of runs with --keep, too")]
 pub struct Args {
     /// Only say what would be removed.
     #[arg(long)]
