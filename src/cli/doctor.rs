@@ -173,10 +173,10 @@ mod tests {
     fn what_is_missing_comes_with_a_hint() {
         let missing = curl(Err(std::io::ErrorKind::NotFound.into()));
         assert!(!missing.ok && missing.hint.is_some());
-        let there =
+        let made =
             Check { name: "a lab".to_owned(), ok: true, detail: "made and removed in 92 ms".to_owned(), hint: None };
-        let embedded = Section { backend: Backend::Embedded, checks: vec![there.clone()] };
-        let broken = Section { backend: Backend::Kind, checks: vec![missing, there] };
+        let embedded = Section { backend: Backend::Embedded, checks: vec![made.clone()] };
+        let broken = Section { backend: Backend::Kind, checks: vec![missing, made] };
         let theme = Theme { unicode: true, width: 80 };
         let text = render(&[embedded, broken], theme, false);
         insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string());

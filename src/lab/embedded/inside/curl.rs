@@ -30,8 +30,11 @@ const OUT_OF_THE_WAY: Duration = Duration::from_millis(25);
 pub(super) struct Curl {
     program: PathBuf,
     path: std::ffi::OsString,
-    waiting: Arc<Mutex<Vec<(Weak<Netns>, Started)>>>,
+    waiting: Arc<Mutex<Vec<Waiting>>>,
 }
+
+/// A process, and the namespace that it was started in.
+type Waiting = (Weak<Netns>, Started);
 
 /// A process that waits for its configuration. It is killed when this is dropped.
 #[derive(Debug)]
