@@ -162,7 +162,7 @@ const STYLES: styling::Styles = styling::Styles::styled()
 
 const EXAMPLES: &str = "\
 Examples:
-  policyprobe lab                               the lab, in a second, with no cluster
+  policyprobe lab                               the lab, with no cluster
   policyprobe lab --backend kind                the same on a kind cluster
   policyprobe run                               every shipped scenario
   policyprobe run ./my-scenarios --report junit=report.xml

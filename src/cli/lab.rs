@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  policyprobe lab                    in a second, with no cluster
+  policyprobe lab                    in network namespaces, with no cluster
   policyprobe lab --deny-by reject   the same, with an enforcer that refuses in place of dropping
   policyprobe lab --backend kind     on a kind cluster of its own
 
