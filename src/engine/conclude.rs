@@ -1,8 +1,7 @@
 //! Pure: from cells' verdicts to those of steps, scenarios and the run, and to its exit code.
 
 use super::{
-    Canary, FAILED, INCONCLUSIVE, INTERRUPTED, NO_LAB, NOT_ENFORCING, OK, RunFailure, ScenarioResult, Summary, USAGE,
-    Verdict,
+    Canary, FAILED, INCONCLUSIVE, INTERRUPTED, NO_LAB, NOT_ENFORCING, OK, RunFailure, ScenarioResult, USAGE, Verdict,
 };
 
 /// The worst of these verdicts. What was skipped or only recorded says nothing beside what was judged, so it counts
@@ -11,26 +10,6 @@ use super::{
 pub(super) fn worst(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
     let rank = |verdict: &Verdict| (!matches!(verdict, Verdict::Skipped | Verdict::Recorded), *verdict);
     verdicts.into_iter().max_by_key(rank).unwrap_or(Verdict::Pass)
-}
-
-/// Counts the cells.
-#[must_use]
-pub(super) fn summarize(scenarios: &[ScenarioResult]) -> Summary {
-    let mut summary = Summary::default();
-    for cell in scenarios.iter().flat_map(|scenario| &scenario.steps).flat_map(|step| &step.cells) {
-        let count = match cell.verdict {
-            Verdict::Pass => &mut summary.pass,
-            Verdict::Skipped => &mut summary.skipped,
-            Verdict::Recorded => &mut summary.recorded,
-            Verdict::Xfail => &mut summary.xfail,
-            Verdict::Xpass => &mut summary.xpass,
-            Verdict::Inconclusive => &mut summary.inconclusive,
-            Verdict::Fail => &mut summary.fail,
-            Verdict::NotEnforcing => &mut summary.not_enforcing,
-        };
-        *count += 1;
-    }
-    summary
 }
 
 /// How a run ended, beside its verdicts.

@@ -187,6 +187,28 @@ pub struct Summary {
     pub recorded: u32,
 }
 
+impl Summary {
+    /// Counts the cells of these scenarios.
+    #[must_use]
+    pub fn of(scenarios: &[ScenarioResult]) -> Self {
+        let mut summary = Self::default();
+        for cell in scenarios.iter().flat_map(|scenario| &scenario.steps).flat_map(|step| &step.cells) {
+            let count = match cell.verdict {
+                Verdict::Pass => &mut summary.pass,
+                Verdict::Skipped => &mut summary.skipped,
+                Verdict::Recorded => &mut summary.recorded,
+                Verdict::Xfail => &mut summary.xfail,
+                Verdict::Xpass => &mut summary.xpass,
+                Verdict::Inconclusive => &mut summary.inconclusive,
+                Verdict::Fail => &mut summary.fail,
+                Verdict::NotEnforcing => &mut summary.not_enforcing,
+            };
+            *count += 1;
+        }
+        summary
+    }
+}
+
 /// A whole run's record: the JSON report.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunResult {

@@ -221,15 +221,7 @@ async fn read(
 fn lost(request: &Request, why: &str) -> Attempt {
     Attempt {
         nonce: request.nonce.clone(),
-        observation: Observation {
-            outcome: Outcome::ProbeLost,
-            status: None,
-            server: None,
-            address: None,
-            resolve: None,
-            connect: None,
-            detail: Some(why.to_owned()),
-        },
+        observation: Observation::lost(Some(why.to_owned())),
         ended: Instant::now(),
     }
 }

@@ -13,8 +13,8 @@ use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Canary, Event, Events, LabTimes, RunFailure, RunResult, ScenarioResult, Verdict, canary,
-    conclude::{Ending, exit_code, summarize},
+    Canary, Event, Events, LabTimes, RunFailure, RunResult, ScenarioResult, Summary, Verdict, canary,
+    conclude::{Ending, exit_code},
     plan,
     round::Nonces,
     scenario::{Company, play, unplayed},
@@ -61,7 +61,7 @@ pub async fn run(
         Err(failure) => Ending::BadScenario(failure),
         Ok(()) => in_lab(builder, scenarios, options, events, cancel, began, &mut result).await,
     };
-    result.summary = summarize(&result.scenarios);
+    result.summary = Summary::of(&result.scenarios);
     result.exit_code = exit_code(&ending, &result.canary, &result.scenarios);
     result.error = match ending {
         Ending::BadScenario(failure) | Ending::NoLab(failure) => Some(failure),

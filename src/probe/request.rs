@@ -102,6 +102,15 @@ pub struct Observation {
     pub detail: Option<String>,
 }
 
+impl Observation {
+    /// Nothing is known, for this reason.
+    #[must_use]
+    pub fn lost(detail: Option<String>) -> Self {
+        let outcome = Outcome::ProbeLost;
+        Self { outcome, status: None, server: None, address: None, resolve: None, connect: None, detail }
+    }
+}
+
 /// An observation, and which request of the batch it belongs to.
 #[derive(Clone, Debug)]
 pub struct Answer {

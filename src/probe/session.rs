@@ -114,16 +114,7 @@ impl<H: CurlHost> Session for CurlSession<H> {
                 Said::Over(result) => end = Some(result),
             }
         }
-        let lost = || Observation {
-            outcome: Outcome::ProbeLost,
-            status: None,
-            server: None,
-            address: None,
-            resolve: None,
-            connect: None,
-            detail: end.and_then(Result::err),
-        };
-        let observation = found.unwrap_or_else(lost);
+        let observation = found.unwrap_or_else(|| Observation::lost(end.and_then(Result::err)));
         // Only a server that proved itself may have its body kept.
         let body =
             if observation.outcome == Outcome::Reached { body.join("\n").trim_end().to_owned() } else { String::new() };

@@ -154,19 +154,6 @@ fn scenario(id: &str, title: &str, steps: Vec<StepResult>) -> ScenarioResult {
 
 /// The run of these scenarios, with its counts.
 fn run(canary: Canary, exit_code: u8, scenarios: Vec<ScenarioResult>) -> RunResult {
-    let mut summary = Summary::default();
-    for cell in scenarios.iter().flat_map(|scenario| &scenario.steps).flat_map(|step| &step.cells) {
-        *match cell.verdict {
-            Verdict::Pass => &mut summary.pass,
-            Verdict::Skipped => &mut summary.skipped,
-            Verdict::Recorded => &mut summary.recorded,
-            Verdict::Xfail => &mut summary.xfail,
-            Verdict::Xpass => &mut summary.xpass,
-            Verdict::Inconclusive => &mut summary.inconclusive,
-            Verdict::Fail => &mut summary.fail,
-            Verdict::NotEnforcing => &mut summary.not_enforcing,
-        } += 1;
-    }
     RunResult {
         schema_version: 1,
         policyprobe: "0.1.0".to_owned(),
@@ -175,7 +162,7 @@ fn run(canary: Canary, exit_code: u8, scenarios: Vec<ScenarioResult>) -> RunResu
         started: "2026-11-23T06:30:00Z".to_owned(),
         facts: facts(),
         canary,
-        summary,
+        summary: Summary::of(&scenarios),
         scenarios,
         lab: LabTimes { ready_ms: 92, total_ms: 871 },
         error: None,

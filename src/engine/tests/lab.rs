@@ -401,16 +401,7 @@ impl Session for ScriptedSession {
     }
 
     async fn fetch(&mut self, request: &Request) -> (Observation, String) {
-        let lost = Observation {
-            outcome: Outcome::ProbeLost,
-            status: None,
-            server: None,
-            address: None,
-            resolve: None,
-            connect: None,
-            detail: None,
-        };
-        (self.request(request).await.unwrap_or(lost), "the body".to_owned())
+        (self.request(request).await.unwrap_or_else(|| Observation::lost(None)), "the body".to_owned())
     }
 
     fn command(&self, request: &Request) -> String {

@@ -2,19 +2,7 @@
 
 use insta::assert_snapshot;
 
-use super::faults_of;
-
-/// A scenario around the manifest `m.yaml`.
-const SCENARIO: &str = r"id: a
-title: A
-lab: {pods: [{name: a}, {name: b}]}
-steps:
-  - name: open
-    expect: [{to: {pod: b}, allow: [a]}]
-  - name: closed
-    apply: [m.yaml]
-    expect: [{to: {pod: b}, deny: [a]}]
-";
+use super::{SCENARIO, faults_of};
 
 #[test]
 fn half_a_manifest() {

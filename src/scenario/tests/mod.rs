@@ -14,6 +14,18 @@ use std::{fs, path::Path};
 
 use super::{Diagnostics, LoadedScenario, load_path};
 
+/// A scenario around the manifest `m.yaml`.
+const SCENARIO: &str = r"id: a
+title: A
+lab: {pods: [{name: a}, {name: b}]}
+steps:
+  - name: open
+    expect: [{to: {pod: b}, allow: [a]}]
+  - name: closed
+    apply: [m.yaml]
+    expect: [{to: {pod: b}, deny: [a]}]
+";
+
 /// Writes files into a new folder.
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
