@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::styling};
 
-use super::{cleanup, completions, doctor, explain, init, lab, lint, list, metadata, run, schema};
+use super::{bench, cleanup, completions, doctor, explain, init, lab, lint, list, metadata, run, schema};
 use crate::report::ReportSpec;
 
 /// Proves what a Kubernetes network really lets through.
@@ -53,6 +53,8 @@ pub enum Command {
     Lab(lab::Args),
     /// Run scenarios
     Run(run::Args),
+    /// Show where the time of a run goes
+    Bench(bench::Args),
     /// List scenarios: id, tier, tags and title
     List(list::Args),
     /// Check scenario files and their manifests, with line and column

@@ -104,17 +104,17 @@ fn with_stream(out: impl io::Write + Send + 'static, theme: Theme, global: Globa
 }
 
 #[cfg(unix)]
-fn width_of(stream: &impl std::os::fd::AsFd) -> Option<usize> {
+pub(super) fn width_of(stream: &impl std::os::fd::AsFd) -> Option<usize> {
     terminal_size::terminal_size_of(stream).map(|(width, _)| usize::from(width.0))
 }
 
 #[cfg(not(unix))]
-fn width_of<T>(_stream: &T) -> Option<usize> {
+pub(super) fn width_of<T>(_stream: &T) -> Option<usize> {
     None
 }
 
 /// A live line for people, phases for logs, nothing for `--quiet`.
-fn progress(global: Global) -> Progress {
+pub(super) fn progress(global: Global) -> Progress {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     if global.quiet {

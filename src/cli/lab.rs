@@ -7,6 +7,7 @@ use super::{
     conduct::{Show, check_reports, conduct},
 };
 use crate::{
+    lab::LabBuilder,
     report::Told,
     scenario::{self, LoadedScenario, SHIPPED},
 };
@@ -37,11 +38,16 @@ const BY_ADDRESS: &str = "metadata-lab-by-address";
 pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     check_reports(&args.run.reports)?;
     let builder = backend::builder(&args.backend)?;
-    // While a cluster's DNS is still starting, the scenario that needs none is shown.
-    let ids: &[&str] = if builder.dns_lags() { &[BY_ADDRESS, BY_NAME] } else { &[BY_NAME] };
-    let scenarios = scenario::select(&ids.iter().map(|&id| id.to_owned()).collect::<Vec<_>>())?;
+    let scenarios = scenarios(&*builder)?;
     let told = scenarios.iter().map(told).collect::<anyhow::Result<_>>()?;
     conduct(builder, &scenarios, &args.run, global, Show::Story(told)).await
+}
+
+/// The lab's scenarios on a backend.
+pub(super) fn scenarios(builder: &dyn LabBuilder) -> anyhow::Result<Vec<LoadedScenario>> {
+    // While a cluster's DNS is still starting, the scenario that needs none is shown.
+    let ids: &[&str] = if builder.dns_lags() { &[BY_ADDRESS, BY_NAME] } else { &[BY_NAME] };
+    Ok(scenario::select(&ids.iter().map(|&id| id.to_owned()).collect::<Vec<_>>())?)
 }
 
 /// The scenario with its manifest files as they are written, comments included.

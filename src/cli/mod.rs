@@ -2,6 +2,7 @@
 
 mod args;
 pub mod backend;
+pub mod bench;
 pub mod cleanup;
 pub mod completions;
 mod conduct;

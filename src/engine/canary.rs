@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    Canary, Events, Expectation, ScenarioResult, Verdict,
+    Canary, Event, Expectation, ScenarioResult, Verdict,
     scenario::{Company, play},
     track::Hold,
 };
@@ -25,9 +25,9 @@ const LABEL: &str = "policyprobe.canary";
 
 /// Runs the canary. An error is one after which the run cannot go on.
 pub(super) async fn run(company: &Company<'_>) -> Result<Canary, LabError> {
-    let began = Instant::now();
-    // What the canary does in detail is told nobody.
-    let (events, _) = Events::channel();
+    let (began, told) = (Instant::now(), company.events);
+    // What the canary does in detail is told nobody, but for the time that it took.
+    let (events, mut details) = company.events.aside();
     let mut company = Company { events: &events, restore: false, ..*company };
     company.rules.limit = company.rules.limit.min(PATIENCE);
     company.rules.show_answers = false;
@@ -41,6 +41,11 @@ pub(super) async fn run(company: &Company<'_>) -> Result<Canary, LabError> {
         },
         Err(error) => (Verdict::Inconclusive, format!("the canary is broken: {error}")),
     };
+    while let Ok(detail) = details.try_recv() {
+        if let Event::Span { .. } = detail {
+            told.send(detail);
+        }
+    }
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(Canary { verdict, detail, took_ms })
 }

@@ -1,6 +1,8 @@
 //! The one stream that every reporter reads.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::Instant;
 
 use super::{Canary, RunResult, ScenarioResult, StepResult};
 
@@ -18,6 +20,15 @@ pub enum Event {
     },
     /// Something long has begun: `making the cluster`, `waiting for pods`. For progress only.
     Phase(String),
+    /// A part of the work is done. For whoever asks where the time goes.
+    Span {
+        /// What was done: words from the whole to the part, as `metadata-lab › deny › probes`.
+        name: String,
+        /// When it began, from the start of the run.
+        began: Duration,
+        /// How long it took.
+        took: Duration,
+    },
     /// Something a person should know: a warning, a fallback.
     Note(String),
     /// The lab takes stages.
@@ -88,21 +99,37 @@ pub enum Event {
     RunFinished(Box<RunResult>),
 }
 
+/// The span that ends when the nodes of a cluster that the run made are Ready.
+pub const NODES_READY: &str = "lab › nodes";
+
 /// Where events go. Sending never blocks, and a receiver that is gone is nobody's error.
 #[derive(Clone, Debug)]
-pub struct Events(tokio::sync::mpsc::UnboundedSender<Event>);
+pub struct Events {
+    sender: tokio::sync::mpsc::UnboundedSender<Event>,
+    start: Instant,
+}
 
 impl Events {
-    /// A stream and its reader.
+    /// A stream and its reader. The run's time begins now.
     #[must_use]
     pub fn channel() -> (Self, tokio::sync::mpsc::UnboundedReceiver<Event>) {
+        Self::since(Instant::now())
+    }
+
+    /// Another stream of the same run, for what is not to be told yet, or to nobody.
+    #[must_use]
+    pub fn aside(&self) -> (Self, tokio::sync::mpsc::UnboundedReceiver<Event>) {
+        Self::since(self.start)
+    }
+
+    fn since(start: Instant) -> (Self, tokio::sync::mpsc::UnboundedReceiver<Event>) {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
-        (Self(sender), receiver)
+        (Self { sender, start }, receiver)
     }
 
     /// Sends one event.
     pub fn send(&self, event: Event) {
-        let _ = self.0.send(event);
+        let _ = self.sender.send(event);
     }
 
     /// Sends a progress phase.
@@ -113,5 +140,13 @@ impl Events {
     /// Sends a note.
     pub fn note(&self, text: impl Into<String>) {
         self.send(Event::Note(text.into()));
+    }
+
+    /// Does a part of the work, and sends how long it took.
+    pub async fn timed<F: Future>(&self, name: impl Into<String>, work: F) -> F::Output {
+        let began = self.start.elapsed();
+        let output = work.await;
+        self.send(Event::Span { name: name.into(), began, took: self.start.elapsed().saturating_sub(began) });
+        output
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Pure: `plan` (cells and the second oracle), `calibrate` (windows and attempts), `witness`, `track` (a cell over the
 //! rounds), `history`, `judge`, `record`, `conclude`. With I/O, each on top of the one before: `sessions`, `round`,
-//! `settle`, `step`, `scenario`, `canary`, `run`.
+//! `watch`, `settle`, `step`, `scenario`, `canary`, `run`.
 
 mod action;
 mod calibrate;
@@ -22,6 +22,7 @@ mod sessions;
 mod settle;
 mod step;
 mod track;
+mod watch;
 mod witness;
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ async fn in_lab(
     events.phase("building the lab");
     let run = result.run.clone();
     // A builder clears up after itself when it is cancelled, so it is awaited and not dropped.
-    let built = AssertUnwindSafe(builder.build(&run, events, cancel)).catch_unwind().await;
+    let built = AssertUnwindSafe(events.timed("lab", builder.build(&run, events, cancel))).catch_unwind().await;
     let lab = match built.unwrap_or_else(|panic| Err(panicked(&*panic))) {
         Ok(lab) => lab,
         Err(error) => return ending(Err(error)),
@@ -122,7 +122,7 @@ async fn in_lab(
         }
     }
     events.phase("tearing the lab down");
-    match AssertUnwindSafe(lab.teardown()).catch_unwind().await {
+    match AssertUnwindSafe(events.timed("teardown", lab.teardown())).catch_unwind().await {
         Ok(problems) => problems.iter().for_each(|problem| events.note(format!("tearing down: {problem}"))),
         Err(panic) => events.note(format!("tearing down: {}", panicked(&*panic))),
     }
@@ -139,7 +139,8 @@ async fn play_all(
     cancel: &CancellationToken,
     result: &mut RunResult,
 ) -> Result<(), LabError> {
-    let nonces = Nonces::new(&result.run);
+    let nonces = Arc::new(Nonces::new(&result.run));
+    let quiet = tokio::sync::Mutex::new(());
     let rules = Rules {
         strict: options.strict_timeouts,
         show_answers: options.show_answers,
@@ -147,8 +148,9 @@ async fn play_all(
         limit: lab.capabilities().converge_limit,
         hold: Hold::CHANGE,
     };
-    let (held_back, mut reader) = Events::channel();
-    let company = Company { lab: &**lab, nonces: &nonces, events: &held_back, rules, restore: true, cancel };
+    let (held_back, mut reader) = events.aside();
+    let company =
+        Company { lab: &**lab, nonces: &nonces, quiet: &quiet, events: &held_back, rules, restore: true, cancel };
     events.phase("asking the canary whether policies are enforced");
 
     let RunResult { canary: verdict, scenarios: finished, .. } = result;
@@ -160,8 +162,8 @@ async fn play_all(
         let found = loop {
             tokio::select! {
                 biased;
-                found = &mut canary => break found?,
                 ended = &mut playing, if outcome.is_none() => outcome = Some(ended),
+                found = &mut canary => break found?,
             }
         };
         events.send(Event::CanaryFinished(found.clone()));

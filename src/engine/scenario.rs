@@ -27,7 +27,9 @@ pub(super) struct Company<'a> {
     /// The lab.
     pub(super) lab: &'a dyn Lab,
     /// The run's nonces.
-    pub(super) nonces: &'a Nonces,
+    pub(super) nonces: &'a Arc<Nonces>,
+    /// Held while connects are timed.
+    pub(super) quiet: &'a tokio::sync::Mutex<()>,
     /// Where everything is told.
     pub(super) events: &'a Events,
     /// How steps are played.
@@ -50,7 +52,9 @@ pub(super) async fn play(company: &Company<'_>, loaded: &LoadedScenario) -> Resu
 
 async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<ScenarioResult, LabError> {
     let began = Instant::now();
-    let stage = company.lab.stage(&loaded.scenario.lab, company.cancel).await?;
+    let id = &loaded.scenario.id;
+    let staging = company.lab.stage(&loaded.scenario.lab, company.cancel);
+    let stage = company.events.timed(format!("{id} › stage"), staging).await?;
     let world = stage.world();
     let mut result = ScenarioResult {
         namespaces: renamed(&world),
@@ -81,21 +85,26 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
     let needs_dns = oracles.iter().flat_map(|step| &step.cells).any(|oracle| oracle.cell.needs.contains(&Need::Dns));
     let mut staged = Staged {
         loaded,
-        sessions: Sessions::new(Arc::clone(&stage)),
+        sessions: Arc::new(Sessions::new(Arc::clone(&stage))),
         stage,
         oracles: &oracles,
         capabilities: company.lab.capabilities(),
         nonces: company.nonces,
+        quiet: company.quiet,
         events: company.events,
         rules: company.rules,
         history: History::default(),
     };
-    staged.open_sessions().await;
-    if needs_dns && staged.capabilities.has.contains(&Need::Dns) {
-        match staged.stage.dns_ready().await {
-            Ok(took) => result.dns_wait_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
-            Err(error) => return broken(company, &oracles, result, 0, began, error),
+    let sessions = company.events.timed(format!("{id} › sessions"), staged.open_sessions(false));
+    let dns = async {
+        if !needs_dns || !staged.capabilities.has.contains(&Need::Dns) {
+            return Ok(None);
         }
+        company.events.timed(format!("{id} › DNS"), staged.stage.dns_ready()).await.map(Some)
+    };
+    match futures::future::join(sessions, dns).await.1 {
+        Ok(took) => result.dns_wait_ms = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+        Err(error) => return broken(company, &oracles, result, 0, began, error),
     }
     for index in 0..oracles.len() {
         match staged.play(index).await {

@@ -1,11 +1,16 @@
 //! The converge loop of one step: rounds until the whole table is as expected, then the hold. It decides what each round
 //! asks; what the outcome means is `judge`'s business.
+//!
+//! A round is one volley of all sources. Volleys that look good follow each other, while the witnesses go on;
+//! whether they count is found out after the last of them, when the witnesses have been answered once more.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
+use futures::{StreamExt, stream::FuturesOrdered};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -13,9 +18,10 @@ use super::{
     calibrate::{self, ALLOW_LIMIT, PAST_RETRANSMISSION},
     history::History,
     plan::PlannedCell,
-    round::{Ask, CellSeen, Nonces, Question, Round, Samples, Watching, round},
+    round::{Ask, CellSeen, Nonces, volley},
     sessions::Sessions,
-    track::{CellRound, Hold, Track},
+    track::{CellRound, Hold, Track, looks_good},
+    watch::{Question, Watches, Watching},
     witness::{Candidate, Cover, ServerKey, candidates, cover},
 };
 use crate::{
@@ -30,13 +36,17 @@ const BASELINE_CONNECTS: u32 = 4;
 const LONGEST_PERIOD: Duration = Duration::from_millis(150);
 /// What the resolution of a name may take where nothing is known of it, and at least.
 const UNKNOWN_RESOLVE: Duration = Duration::from_millis(500);
-const SHORTEST_RESOLVE: Duration = Duration::from_millis(20);
+const SHORTEST_RESOLVE: Duration = Duration::from_millis(10);
 /// Rounds of an allow-only hold begin this far apart: three of them span the 300 ms.
 const HOLD_PACE: Duration = Duration::from_millis(150);
 /// Once a table is good at the deadline, its hold may be brought to its end in so many rounds.
 const ROUNDS_OF_GRACE: u32 = 5;
-/// Samples of a witness that are kept: more than any round takes.
-const SAMPLES_KEPT: usize = 256;
+
+/// A process of a witness is meant to last for all volleys of a round, and for this long around them.
+const AROUND_VOLLEYS: Duration = Duration::from_millis(150);
+
+/// Volleys under way at the same time.
+const FLYING: usize = 2;
 
 /// What a table is probed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +63,11 @@ pub(super) enum Occasion {
 #[derive(Clone, Copy)]
 pub(super) struct Setting<'a> {
     /// The stage's sessions.
-    pub(super) sessions: &'a Sessions,
+    pub(super) sessions: &'a Arc<Sessions>,
     /// The run's nonces.
-    pub(super) nonces: &'a Nonces,
+    pub(super) nonces: &'a Arc<Nonces>,
+    /// Held while connects are timed, so that those of another scenario do not slow them down.
+    pub(super) quiet: &'a tokio::sync::Mutex<()>,
     /// Where rounds are told of.
     pub(super) events: &'a Events,
     /// The scenario's id.
@@ -122,10 +134,34 @@ struct Settling<'a> {
     silent: BTreeSet<(Source, ServerKey)>,
     /// Who reached which server with gaps in between, as over a lossy link: another witness is better.
     gappy: BTreeSet<(Source, ServerKey)>,
-    samples: Samples,
+    watches: Watches,
     hold: Hold,
     /// Set for the last round: nothing is given up before a retransmission could be answered.
     last_chance: bool,
+}
+
+/// What every volley of a round asks.
+#[derive(Default)]
+struct Plan {
+    /// The cells' requests; each volley has nonces of its own.
+    batches: BTreeMap<Source, Vec<Ask>>,
+    /// The witnesses.
+    watches: BTreeMap<Source, Watching>,
+}
+
+impl Plan {
+    /// What the next volley asks.
+    fn batches(&self, nonces: &Nonces) -> BTreeMap<Source, Vec<Ask>> {
+        let mut batches = self.batches.clone();
+        batches.values_mut().flatten().for_each(|ask| ask.request.nonce = nonces.next());
+        batches
+    }
+
+    /// How long the witnesses have to speak for one volley.
+    fn window(&self) -> Duration {
+        let questions = self.watches.values().flat_map(|watching| watching.questions.values());
+        questions.map(|question| question.limit).max().unwrap_or_default()
+    }
 }
 
 impl<'a> Settling<'a> {
@@ -143,7 +179,7 @@ impl<'a> Settling<'a> {
             chosen: vec![None; cells.len()],
             silent: BTreeSet::new(),
             gappy: BTreeSet::new(),
-            samples: Samples::new(),
+            watches: Watches::new(Arc::clone(setting.sessions), Arc::clone(setting.nonces)),
             last_chance: false,
             setting,
             table,
@@ -159,19 +195,19 @@ impl<'a> Settling<'a> {
         loop {
             let began = Instant::now();
             let plan = self.plan(history);
-            let seen = round(self.setting.sessions, self.setting.nonces, &plan, &mut self.samples).await?;
-            rounds += 1;
-            self.digest(seen, history);
+            let most = self.volleys();
+            self.watches.set(&plan.watches, plan.window() * most + AROUND_VOLLEYS);
+            self.watches.before().await?;
+            let volleys = self.fire(&plan, most).await?;
+            self.watches.after().await;
+            for seen in volleys {
+                rounds += 1;
+                self.digest(seen, history);
+                self.tell(rounds);
+            }
 
             let tracks = self.tracks.get(..judged).unwrap_or_default();
-            let good = tracks.iter().filter(|track| track.good_rounds > 0).count();
-            self.setting.events.send(Event::Round {
-                scenario: self.setting.scenario.to_owned(),
-                step: self.table.step.to_owned(),
-                round: rounds,
-                settled: good,
-                cells: judged,
-            });
+            let good = self.good();
             if tracks.iter().all(|track| track.held(self.hold)) {
                 break;
             }
@@ -196,13 +232,72 @@ impl<'a> Settling<'a> {
         Ok(Settled { after: settled.then_some(start), tracks: self.tracks, rounds, hold: self.hold })
     }
 
+    /// How many cells are as expected.
+    fn good(&self) -> usize {
+        self.tracks.iter().take(self.table.cells.len()).filter(|track| track.good_rounds > 0).count()
+    }
+
+    fn tell(&self, round: u32) {
+        self.setting.events.send(Event::Round {
+            scenario: self.setting.scenario.to_owned(),
+            step: self.table.step.to_owned(),
+            round,
+            settled: self.good(),
+            cells: self.table.cells.len(),
+        });
+    }
+
+    /// How many volleys the hold still needs, if all of them are as expected.
+    fn volleys(&self) -> u32 {
+        let held = self.tracks.iter().take(self.table.cells.len()).map(|track| track.good_rounds).min();
+        self.hold.rounds.saturating_sub(held.unwrap_or_default()).max(1)
+    }
+
+    /// Volleys, for as long as they are as expected. In a table with denials one begins when the one before is half over,
+    /// because most of a volley is waiting.
+    async fn fire(&self, plan: &Plan, most: u32) -> Result<Vec<BTreeMap<usize, CellSeen>>, LabError> {
+        let one = || async {
+            let calibrating = self.table.occasion == Occasion::Baseline;
+            let _quiet = if calibrating { Some(self.setting.quiet.lock().await) } else { None };
+            volley(self.setting.sessions, &plan.batches(self.setting.nonces)).await
+        };
+        let pace = self.hold_pace().max(plan.window() / 2);
+        let (mut flying, mut landed) = (FuturesOrdered::new(), Vec::new());
+        let (mut left, mut next) = (most, Instant::now());
+        while left > 0 || !flying.is_empty() {
+            tokio::select! {
+                Some(seen) = flying.next(), if !flying.is_empty() => {
+                    let seen: BTreeMap<usize, CellSeen> = seen?;
+                    let good = self.table.cells.iter().zip(0..).all(|(cell, index)| {
+                        seen.get(&index).is_none_or(|seen| looks_good(cell, &seen.attempts))
+                    });
+                    landed.push(seen);
+                    if !good || Instant::now() >= self.table.deadline {
+                        left = 0;
+                    }
+                }
+                () = sleep_until(next), if left > 0 && flying.len() < FLYING => {
+                    flying.push_back(one());
+                    left -= 1;
+                    next = Instant::now() + pace;
+                }
+            }
+        }
+        Ok(landed)
+    }
+
+    /// From the start of one round of a hold to the start of the next, at least.
+    fn hold_pace(&self) -> Duration {
+        let denies = self.cells.iter().any(|cell| cell.expectation == Expectation::Blocked);
+        if denies { calibrate::SHORTEST_WINDOW } else { HOLD_PACE }
+    }
+
     /// The sampling period: quick at first, when most policies take effect, and no burden later. In a hold it spreads the
     /// rounds over the span.
     async fn pace(&self, began: Instant, holding: bool) {
         let waited = began.saturating_duration_since(self.table.since);
         let period = match waited.as_secs() {
-            _ if holding && !self.cells.iter().any(|cell| cell.expectation == Expectation::Blocked) => HOLD_PACE,
-            _ if holding => calibrate::SHORTEST_WINDOW,
+            _ if holding => self.hold_pace(),
             0 => Duration::from_millis(20),
             1..5 => Duration::from_millis(100),
             _ => Duration::from_millis(250),
@@ -224,8 +319,8 @@ impl<'a> Settling<'a> {
     }
 
     /// Decides what the next round asks.
-    fn plan(&mut self, history: &History) -> Round {
-        let mut plan = Round::default();
+    fn plan(&mut self, history: &History) -> Plan {
+        let mut plan = Plan::default();
         for index in 0..self.cells.len() {
             let cell = self.cells[index];
             self.chosen[index] = None;
@@ -241,7 +336,7 @@ impl<'a> Settling<'a> {
                 cell: index,
                 request: Request {
                     target: target.clone(),
-                    nonce: self.setting.nonces.next(),
+                    nonce: String::new(),
                     server: cell.identity.clone(),
                     connect_limit: limit,
                     resolve_limit,
@@ -310,7 +405,8 @@ impl<'a> Settling<'a> {
 
     /// The slowest connect of the witnesses of a cell's server, in their latest samples.
     fn witness_now(&self, index: usize) -> Option<Duration> {
-        let of_server = self.samples.iter().filter(|((_, key), _)| *key == self.keys[index]);
+        let samples = self.watches.samples();
+        let of_server = samples.iter().filter(|((_, key), _)| *key == self.keys[index]);
         of_server
             .flat_map(|(_, samples)| samples.iter().rev().take(5))
             .filter(|sample| sample.answered())
@@ -352,10 +448,8 @@ impl<'a> Settling<'a> {
 
     /// Takes a round's observations in.
     fn digest(&mut self, mut seen: BTreeMap<usize, CellSeen>, history: &mut History) {
-        for samples in self.samples.values_mut() {
-            samples.drain(..samples.len().saturating_sub(SAMPLES_KEPT));
-        }
-        for ((source, key), samples) in &self.samples {
+        let board = self.watches.samples();
+        for ((source, key), samples) in &*board {
             if let Some(last) = samples.last() {
                 mark(&mut self.silent, source, key, last.answered());
             }
@@ -366,14 +460,15 @@ impl<'a> Settling<'a> {
             }
         }
         let reached: Vec<usize> = seen.iter().filter(|(_, seen)| was_reached(seen)).map(|(index, _)| *index).collect();
+        let over = seen.values().filter_map(CellSeen::ended).max().unwrap_or_else(Instant::now);
         for index in 0..self.cells.len() {
             let Some(seen) = seen.remove(&index) else { continue };
             let (cell, key) = (self.cells[index], &self.keys[index]);
             let limit = self.tracks[index].window;
             history.learn(cell, seen.started, limit, &seen.attempts, self.table.occasion == Occasion::Baseline);
-            let ended = seen.attempts.iter().map(|attempt| attempt.ended).max().unwrap_or(seen.started);
+            let ended = seen.ended().unwrap_or(seen.started);
             let witness = self.chosen[index].as_ref().map(|candidate| {
-                let samples = self.samples.get(&(candidate.source.clone(), key.clone()));
+                let samples = board.get(&(candidate.source.clone(), key.clone()));
                 let cover = cover(samples.map_or(&[], Vec::as_slice), seen.started, ended, limit);
                 if matches!(cover, Cover::Gap(_)) {
                     self.gappy.insert((candidate.source.clone(), key.clone()));
@@ -394,7 +489,7 @@ impl<'a> Settling<'a> {
             }
             track.record(
                 cell,
-                CellRound { started: seen.started, attempts: seen.attempts, cover: witness, widen, seen_by },
+                CellRound { started: seen.started, over, attempts: seen.attempts, cover: witness, widen, seen_by },
             );
         }
     }

@@ -18,7 +18,7 @@ use super::{
     plan::{self, PlannedCell, StepOracle},
     record::{Circumstances, Logs, keeps_log, record, unprobed},
     round::Nonces,
-    sessions::{Lane, Sessions},
+    sessions::Sessions,
     settle::{Occasion, Setting, Settled, Table, settle},
     track::{Hold, Track},
 };
@@ -53,13 +53,15 @@ pub(super) struct Staged<'a> {
     /// Its stage.
     pub(super) stage: Arc<dyn Stage>,
     /// The stage's sessions.
-    pub(super) sessions: Sessions,
+    pub(super) sessions: Arc<Sessions>,
     /// What the simulator says of each step.
     pub(super) oracles: &'a [StepOracle],
     /// What the lab can do.
     pub(super) capabilities: &'a Capabilities,
     /// The run's nonces.
-    pub(super) nonces: &'a Nonces,
+    pub(super) nonces: &'a Arc<Nonces>,
+    /// Held while connects are timed.
+    pub(super) quiet: &'a tokio::sync::Mutex<()>,
     /// Where everything is told.
     pub(super) events: &'a Events,
     /// How steps are played.
@@ -92,7 +94,15 @@ impl Staged<'_> {
             // Without a baseline of its own, a scenario still gets its paths calibrated before anything changes.
             self.calibrate().await?;
         }
-        let refused = action::act(&*self.stage, &self.sessions, self.loaded, step).await?;
+        let acting = async {
+            let acting = action::act(&*self.stage, &self.sessions, self.loaded, step);
+            if occasion == Occasion::Baseline {
+                return acting.await;
+            }
+            // Nobody is needed as a witness before something is denied.
+            futures::future::join(acting, self.open_sessions(true)).await.0
+        };
+        let refused = self.events.timed(self.part(&step.name, "actions"), acting).await?;
         let since = Instant::now();
         let calibration = if occasion == Occasion::Baseline { self.denied_later() } else { Vec::new() };
         let mut result = self.probe(index, occasion, &step.name, &calibration, since).await?;
@@ -109,27 +119,37 @@ impl Staged<'_> {
             name: RESTORED.to_owned(),
             actions: vec!["take every change back".to_owned()],
         });
-        self.stage.reset().await?;
+        self.events.timed(self.part(RESTORED, "actions"), self.stage.reset()).await?;
         let mut result = self.probe(0, Occasion::Restored, RESTORED, &[], Instant::now()).await?;
         result.actions = vec!["take every change back".to_owned()];
         Ok(result)
     }
 
-    /// Opens every session that the scenario will need, at once.
-    pub(super) async fn open_sessions(&self) {
-        let world = self.stage.world();
-        let mut wanted: BTreeSet<(Source, Lane)> = BTreeSet::new();
+    /// Opens the sessions that the scenario will need, at once: one a source, and for denials one more, for volleys that
+    /// overlap, and one for whoever is a witness.
+    pub(super) async fn open_sessions(&self, for_denials: bool) {
+        let (world, from_nodes) = (self.stage.world(), self.probes_nodes());
+        let mut wanted: BTreeMap<Source, usize> = BTreeMap::new();
         for index in 0..self.loaded.scenario.steps.len() {
-            let cells = plan::cells(self.loaded, index, &world).unwrap_or_default();
-            let (cells, _) = self.split(cells);
-            wanted.extend(cells.iter().map(|cell| (cell.from.clone(), Lane::Batch)));
-            let from_nodes = self.probes_nodes();
-            wanted.extend(cells.iter().filter(|cell| cell.expectation == Expectation::Blocked).filter_map(|cell| {
-                let first = super::witness::candidates(&cells, cell, &world, from_nodes).into_iter().next()?;
-                Some((first.source, Lane::Witness))
-            }));
+            let (cells, _) = self.split(plan::cells(self.loaded, index, &world).unwrap_or_default());
+            let blocked = |cell: &&PlannedCell| cell.expectation == Expectation::Blocked;
+            let overlap = usize::from(for_denials && cells.iter().any(|cell| blocked(&cell)));
+            for cell in &cells {
+                let count = wanted.entry(cell.from.clone()).or_default();
+                *count = (*count).max(1 + overlap);
+            }
+            for cell in cells.iter().filter(blocked).filter(|_| for_denials) {
+                if let Some(witness) = super::witness::candidates(&cells, cell, &world, from_nodes).into_iter().next() {
+                    wanted.insert(witness.source, 2 + overlap);
+                }
+            }
         }
-        self.sessions.open(wanted).await;
+        self.sessions.open(&wanted).await;
+    }
+
+    /// A part of a step, as the stream of events names it.
+    fn part(&self, step: &str, part: &str) -> String {
+        format!("{} › {step} › {part}", self.loaded.scenario.id)
     }
 
     fn probes_nodes(&self) -> bool {
@@ -149,17 +169,17 @@ impl Staged<'_> {
         let planned = plan::cells(self.loaded, index, &world)
             .map_err(|error| LabError::Broken { message: error.to_string(), hint: error.hint })?;
         let (cells, skipped) = self.split(planned.clone());
-        let settled = self.settle(occasion, name, &cells, calibration, &world, since).await?;
+        let (probes, end) = (self.part(name, "probes"), self.part(name, "logs and answers"));
+        let events = self.events;
+        let settled = events.timed(probes, self.settle(occasion, name, &cells, calibration, &world, since)).await?;
         if occasion == Occasion::Baseline {
             for (cell, track) in cells.iter().zip(&settled.tracks).filter(|(cell, _)| cell.expects_answer()) {
                 self.history.set_baseline(cell, track.good_rounds > 0);
             }
         }
-        let (logs, ()) = futures::future::join(
-            self.read_logs(&cells, &settled.tracks),
-            self.answer(occasion, &cells, &settled.tracks),
-        )
-        .await;
+        let logs = self.read_logs(&cells, &settled.tracks);
+        let answers = self.answer(occasion, &cells, &settled.tracks);
+        let (logs, ()) = events.timed(end, futures::future::join(logs, answers)).await;
         let mut records: BTreeMap<String, CellResult> = BTreeMap::new();
         for (cell, track) in cells.iter().zip(&settled.tracks) {
             let circumstances = Circumstances {
@@ -206,6 +226,7 @@ impl Staged<'_> {
         let setting = Setting {
             sessions: &self.sessions,
             nonces: self.nonces,
+            quiet: self.quiet,
             events: self.events,
             scenario: &self.loaded.scenario.id,
             from_nodes: self.probes_nodes(),
@@ -299,7 +320,7 @@ impl Staged<'_> {
         let mut text = last.detail.clone().unwrap_or_else(|| words(last.outcome).to_owned());
         let mut address = last.address.or(cell.address);
         if last.outcome == Outcome::Reached {
-            let mut lease = self.sessions.lease(&cell.from, Lane::Batch).await.ok()?;
+            let mut lease = self.sessions.lease(&cell.from).await.ok()?;
             let (nonce, server) = (self.nonces.next(), cell.identity.clone());
             let request = Request { target, nonce, server, connect_limit: ALLOW_LIMIT, resolve_limit: ALLOW_LIMIT };
             let (observation, body) = lease.session()?.fetch(&request).await;

@@ -39,6 +39,8 @@ pub(super) struct Attempt {
 pub(super) struct CellRound {
     /// When its batch began.
     pub(super) started: Instant,
+    /// When the last attempt of any cell was over.
+    pub(super) over: Instant,
     /// Its attempts, lost ones included.
     pub(super) attempts: Vec<Attempt>,
     /// What the witness proves, and who it was; none where there is nobody.
@@ -56,7 +58,7 @@ pub(super) struct Track {
     pub(super) good_rounds: u32,
     /// The start of the first of them.
     pub(super) good_since: Option<Instant>,
-    /// The end of the last of them.
+    /// The end of the last of them, for the whole table.
     pub(super) good_until: Option<Instant>,
     /// Attempts in these rounds, or where the cell is not as expected, in the last round.
     pub(super) attempts: u32,
@@ -104,7 +106,7 @@ impl Track {
         if good {
             self.good_rounds += 1;
             self.good_since.get_or_insert(round.started);
-            self.good_until = round.attempts.iter().map(|attempt| attempt.ended).max();
+            self.good_until = Some(round.over);
         } else if was_good && contradicts(&cell.expectation, telling.outcome) {
             self.flaps += 1;
         }
@@ -148,22 +150,26 @@ impl Track {
 
 /// Whether a cell's round was as expected: for a deny that means every attempt stopped, and a witness around them.
 fn as_expected(cell: &PlannedCell, round: &CellRound) -> bool {
+    let covered = cell.expectation != Expectation::Blocked || matches!(round.cover, Some((Cover::Confirmed, _)));
+    covered && looks_good(cell, &round.attempts)
+}
+
+/// Whether the attempts alone are as expected.
+#[must_use]
+pub(super) fn looks_good(cell: &PlannedCell, attempts: &[Attempt]) -> bool {
     let outcome = |attempt: &Attempt| attempt.observation.outcome;
     match &cell.expectation {
         Expectation::Reachable => {
-            round.attempts.iter().any(|attempt| outcome(attempt) == Outcome::Reached)
-                && round.attempts.iter().all(|attempt| outcome(attempt) != Outcome::WrongServer)
+            attempts.iter().any(|attempt| outcome(attempt) == Outcome::Reached)
+                && attempts.iter().all(|attempt| outcome(attempt) != Outcome::WrongServer)
         }
         Expectation::Status { code } => {
-            let mut reached = round.attempts.iter().filter(|attempt| outcome(attempt) == Outcome::Reached).peekable();
+            let mut reached = attempts.iter().filter(|attempt| outcome(attempt) == Outcome::Reached).peekable();
             reached.peek().is_some() && reached.all(|attempt| attempt.observation.status == Some(*code))
         }
-        Expectation::Blocked => {
-            matches!(round.cover, Some((Cover::Confirmed, _)))
-                && round.attempts.iter().all(|attempt| stops(cell, outcome(attempt)))
-        }
+        Expectation::Blocked => attempts.iter().all(|attempt| stops(cell, outcome(attempt))),
         Expectation::Recorded | Expectation::Rejected { .. } => {
-            round.attempts.iter().any(|attempt| outcome(attempt) != Outcome::ProbeLost)
+            attempts.iter().any(|attempt| outcome(attempt) != Outcome::ProbeLost)
         }
     }
 }

@@ -14,6 +14,7 @@ mod terminal;
 #[cfg(test)]
 mod testing;
 mod theme;
+mod timeline;
 mod topology;
 mod words;
 
@@ -25,3 +26,4 @@ pub use progress::*;
 pub use reporter::*;
 pub use terminal::Terminal;
 pub use theme::Theme;
+pub use timeline::*;

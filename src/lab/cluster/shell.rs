@@ -1,12 +1,14 @@
 //! A shell that stays open in a pod or on a node, one command a line: how probes start without a new exec each.
 //!
 //! The protocol is the same over every stream: a command, and then a sentinel line with the exit code and the command's
-//! number. A call that is given up takes its stream with it, so that nothing of its output can be read by the next one.
+//! number. The output of a call that is given up is read to its end by nobody in particular before the next call may use
+//! the stream; where that takes too long, the next call gets a new one.
 
 use std::{
     any::Any,
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -14,12 +16,17 @@ use futures::future::BoxFuture;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines},
     sync::mpsc::UnboundedSender,
+    task::JoinHandle,
+    time::timeout,
 };
 
 use crate::probe::CurlHost;
 
 /// The line that ends a configuration in the shell's input. `curl` has no such option.
 const END: &str = "POLICYPROBE_END_OF_CONFIG";
+
+/// How long a call waits for the end of one that was given up, before it opens a shell of its own.
+const DRAIN_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Where a shell can be opened.
 #[async_trait]
@@ -49,6 +56,8 @@ struct Open {
     ended: BoxFuture<'static, String>,
     token: String,
     calls: u64,
+    /// What ends the output of the command that runs.
+    sentinel: Option<String>,
     _holder: Box<dyn Any + Send + Sync>,
 }
 
@@ -56,12 +65,30 @@ struct Open {
 pub(crate) struct Shell {
     place: Arc<dyn Place>,
     open: Option<Open>,
+    drained: Drained,
+}
+
+/// Comes to be the shell of a call that was given up.
+type Drained = Arc<Mutex<Option<JoinHandle<Option<Open>>>>>;
+
+/// A call under way. Where it is dropped before its end, its output is read to the end behind its back.
+struct Call {
+    open: Option<Open>,
+    drained: Drained,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take().filter(|open| open.sentinel.is_some()) {
+            *self.drained.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(open.drain()));
+        }
+    }
 }
 
 impl Shell {
     /// A shell that is opened by the first command.
     pub(crate) fn new(place: Arc<dyn Place>) -> Self {
-        Self { place, open: None }
+        Self { place, open: None, drained: Drained::default() }
     }
 
     /// Opens the shell now.
@@ -75,16 +102,38 @@ impl Shell {
         if let Some(open) = self.open.take() {
             return Ok(open);
         }
+        let drained = self.drained.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut drained) = drained {
+            match timeout(DRAIN_PATIENCE, &mut drained).await {
+                Ok(Ok(Some(open))) => return Ok(open),
+                Ok(_) => {}
+                Err(_) => drained.abort(),
+            }
+        }
         let Wire { input, output, ended, holder } = self.place.enter().await?;
         let token = format!("policyprobe-{:016x}", RandomState::new().hash_one(END));
-        Ok(Open { input, lines: BufReader::new(output).lines(), ended, token, calls: 0, _holder: holder })
+        Ok(Open {
+            input,
+            lines: BufReader::new(output).lines(),
+            ended,
+            token,
+            calls: 0,
+            sentinel: None,
+            _holder: holder,
+        })
     }
 
     /// Runs a command and hands on each line of its output. Exit codes from 128 on are signals, and so no answer.
     pub(crate) async fn run(&mut self, command: &str, line: &mut (dyn FnMut(String) + Send)) -> Result<i32, String> {
-        let mut open = self.take().await?;
-        let code = open.run(command, line).await?;
-        self.open = Some(open);
+        let mut call = Call { open: Some(self.take().await?), drained: Arc::clone(&self.drained) };
+        let code = match &mut call.open {
+            Some(open) => open.run(command, line).await,
+            None => Err("no shell".to_owned()),
+        };
+        let open = call.open.take();
+        // After an error nobody knows what else the stream holds.
+        let code = code?;
+        self.open = open;
         if code >= 128 {
             return Err(format!("the command was ended by signal {}", code - 128));
         }
@@ -109,6 +158,7 @@ impl Open {
         let script = format!("{command}\nprintf '\\n{sentinel}%s\\n' $?\n");
         self.input.write_all(script.as_bytes()).await.map_err(|error| format!("cannot write to the shell: {error}"))?;
         self.input.flush().await.map_err(|error| format!("cannot write to the shell: {error}"))?;
+        self.sentinel = Some(sentinel.clone());
         let mut empty = false;
         loop {
             let text = tokio::select! {
@@ -121,6 +171,7 @@ impl Open {
                 reason = &mut self.ended => return Err(reason),
             };
             if let Some(code) = text.strip_prefix(&sentinel) {
+                self.sentinel = None;
                 return code.parse().map_err(|_| format!("no exit code: {text}"));
             }
             // An empty line is kept back: before a sentinel it is the sentinel's own.
@@ -129,6 +180,24 @@ impl Open {
             }
             if !empty {
                 line(text);
+            }
+        }
+    }
+}
+
+impl Open {
+    /// Reads what is left of a command that was given up.
+    async fn drain(mut self) -> Option<Self> {
+        let sentinel = self.sentinel.take()?;
+        loop {
+            tokio::select! {
+                biased;
+                read = self.lines.next_line() => {
+                    if read.ok()??.starts_with(&sentinel) {
+                        return Some(self);
+                    }
+                }
+                _ = &mut self.ended => return None,
             }
         }
     }
@@ -198,6 +267,19 @@ mod tests {
             line = receiver.recv() => assert_eq!(line.as_deref(), Some("old")),
         }
         assert_eq!(shell.read("echo new").await.unwrap(), ["new"]);
+    }
+
+    #[tokio::test]
+    async fn the_shell_of_a_call_that_was_given_up_is_used_again() {
+        let mut shell = Shell::new(Arc::new(Here));
+        let pid = shell.read("echo $$").await.unwrap();
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let mut forward = |line| drop(sender.send(line));
+        tokio::select! {
+            ended = shell.run("echo old; sleep 0.01; echo older", &mut forward) => unreachable!("{ended:?}"),
+            _ = receiver.recv() => {}
+        }
+        assert_eq!(shell.read("echo $$").await.unwrap(), pid);
     }
 
     #[tokio::test]

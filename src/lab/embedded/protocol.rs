@@ -51,6 +51,8 @@ pub(super) enum Action {
     Seen(ServerId),
     /// Whether DNS answers.
     DnsReady,
+    /// Starts a `curl` that waits for its configuration.
+    Prepare { source: Source },
     /// Runs `curl` with this configuration; its output comes as [`Frame::Line`]s.
     Curl { source: Source, config: String },
     /// Drops a share of the packets on a pod's link, both ways; 0 ends it.

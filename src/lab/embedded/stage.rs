@@ -107,6 +107,8 @@ impl Stage for EmbeddedStage {
     }
 
     async fn open(&self, source: &Source) -> Result<Box<dyn Session>, LabError> {
+        // A first connect that competes with the start of its own process would make for a long window.
+        self.on(Action::Prepare { source: source.clone() }).await?;
         Ok(Box::new(CurlSession::new(self.curl_host(source))))
     }
 

@@ -26,7 +26,7 @@ use super::{
     remove, routes,
 };
 use crate::{
-    engine::Events,
+    engine::{Events, NODES_READY},
     lab::{
         Capabilities, Lab, LabBuilder, LabError, WorldMetadata, WorldNode,
         cluster::{Access, ClusterLab, Facts, Naming, PROBE_IMAGE, Parts, Shell, agent_for},
@@ -210,7 +210,7 @@ impl Build {
             self.adopt(kept, &access, agent).await?;
             access
         } else {
-            self.create(&name, agent).await?;
+            self.events.timed("lab › cluster", self.create(&name, agent)).await?;
             Access::private(&self.state.kubeconfig()).await?
         };
         let containers = cluster::nodes(&name).await?;
@@ -238,16 +238,22 @@ impl Build {
         let ready = async {
             cni.await?;
             self.events.phase("waiting for the nodes");
-            cluster::ready(&access, containers.len(), &self.options.cni).await?;
+            self.events.timed(NODES_READY, cluster::ready(&access, containers.len(), &self.options.cni)).await?;
             let ready = self.begun.elapsed();
             self.events.phase("waiting for the CNI on every node");
-            cluster::agents_ready(&access).await?;
+            self.events.timed("lab › CNI", cluster::agents_ready(&access)).await?;
             Ok((ready, self.begun.elapsed()))
         };
         let secured = try_join_all(containers.iter().map(|node| self.secure(node, address)));
-        let (_, (), (ready, cni_ready)) = tokio::try_join!(secured, dns::name(&access, names), ready)?;
-        let mut facts = Facts::read(&access).await?;
-        try_join_all(facts.nodes.iter_mut().map(all_addresses)).await?;
+        let secured = self.events.timed("lab › safe routes", secured);
+        let named = self.events.timed("lab › names", dns::name(&access, names));
+        let (_, (), (ready, cni_ready)) = tokio::try_join!(secured, named, ready)?;
+        let facts = async {
+            let mut facts = Facts::read(&access).await?;
+            try_join_all(facts.nodes.iter_mut().map(all_addresses)).await?;
+            Ok::<_, LabError>(facts)
+        };
+        let mut facts = self.events.timed("lab › facts", facts).await?;
         facts.texts.insert("nodes ready".to_owned(), format!("{} ms after the start", ready.as_millis()));
         facts.texts.insert("CNI ready".to_owned(), format!("{} ms after the start", cni_ready.as_millis()));
         if let Some(image) = &self.options.node_image {

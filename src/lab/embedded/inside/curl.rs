@@ -96,6 +96,14 @@ impl Curl {
         Ok(Started { child, input, output: pipe::Receiver::from_owned_fd(output.into())? })
     }
 
+    /// Starts a process for the next run in a namespace, now.
+    pub(super) async fn prepare(&self, ns: Arc<Netns>) -> anyhow::Result<()> {
+        let there = Arc::downgrade(&ns);
+        let started = self.start(ns).await?;
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((there, started));
+        Ok(())
+    }
+
     fn take(&self, ns: &Arc<Netns>) -> Option<Started> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         // A process outlives no namespace that the lab has given up.
@@ -109,9 +117,8 @@ impl Curl {
         let curl = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(OUT_OF_THE_WAY).await;
-            let Some(there) = ns.upgrade() else { return };
-            if let Ok(started) = curl.start(there).await {
-                curl.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((ns, started));
+            if let Some(there) = ns.upgrade() {
+                let _ = curl.prepare(there).await;
             }
         });
     }

@@ -139,6 +139,10 @@ impl Server {
                 stage.dns_ready().await?;
                 return Ok(Reply::Done);
             }
+            Action::Prepare { source } => {
+                self.curl.prepare(stage.namespace(&source).await?).await?;
+                return Ok(Reply::Done);
+            }
             Action::Curl { source, config } => {
                 let ns = stage.namespace(&source).await?;
                 let line = |line| drop(self.frames.send(Frame::Line { id, line }));

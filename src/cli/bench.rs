@@ -1,0 +1,85 @@
+//! `policyprobe bench`: where the time of a run goes.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use super::{
+    BackendArgs, Global, Problem, backend,
+    conduct::{progress, width_of},
+    lab, output, signals,
+};
+use crate::{
+    engine::{self, Event, Events, Options, RunResult},
+    report::{Span, Theme, Timeline},
+    scenario::{self, LoadedScenario},
+};
+
+/// The flags.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  policyprobe bench                           the lab, in network namespaces
+  policyprobe bench --backend kind --runs 1   the lab on kind, the making of the cluster included
+  policyprobe bench metadata-label-change     one scenario")]
+pub struct Args {
+    /// Scenario files and folders; ids, packs and tags of shipped scenarios; nothing means the lab
+    #[arg(value_name = "PATH|TAG")]
+    select: Vec<String>,
+    /// Complete runs, each with a lab of its own; the median of each part is shown
+    #[arg(long, short = 'n', value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+    #[command(flatten)]
+    backend: BackendArgs,
+}
+
+/// Makes the runs, and shows where their time went.
+pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
+    let cancel = signals::token()?;
+    let mut timeline = Timeline::default();
+    let mut shown = progress(global);
+    for number in 1..=args.runs {
+        let builder = backend::builder(&args.backend)?;
+        let scenarios =
+            if args.select.is_empty() { lab::scenarios(&*builder)? } else { scenario::select(&args.select)? };
+        if scenarios.is_empty() {
+            return Err(Problem::usage("no scenario is selected")
+                .hint("`policyprobe list` shows what there is")
+                .into());
+        }
+        shown.event(&Event::Phase(format!("run {number} of {}", args.runs)));
+        let (result, spans) = once(builder, &scenarios, &cancel).await;
+        if let Some(failure) = &result.error {
+            output::complain(&failure.message, failure.hint.as_deref());
+        }
+        if result.exit_code != engine::OK {
+            shown.clear();
+            output::complain(
+                "a run was not as expected, so its times mean nothing",
+                Some("`policyprobe run` shows why"),
+            );
+            return Ok(result.exit_code);
+        }
+        timeline.add(&result, spans);
+    }
+    shown.clear();
+    let out = std::io::stdout();
+    let width = out.is_terminal().then(|| width_of(&out)).flatten();
+    write!(anstream::stdout(), "{}", timeline.render(Theme::detect(width)))?;
+    Ok(engine::OK)
+}
+
+async fn once(
+    builder: Box<dyn crate::lab::LabBuilder>,
+    scenarios: &[LoadedScenario],
+    cancel: &tokio_util::sync::CancellationToken,
+) -> (RunResult, Vec<Span>) {
+    let (events, mut receiver) = Events::channel();
+    let options = Options { show_answers: true, ..Options::default() };
+    let result = engine::run(builder, scenarios, &options, &events, cancel).await;
+    let mut spans = Vec::new();
+    while let Ok(event) = receiver.try_recv() {
+        if let Event::Span { name, began, took } = event {
+            spans.push(Span { name, began, took });
+        }
+    }
+    (result, spans)
+}

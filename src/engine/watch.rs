@@ -1,0 +1,288 @@
+//! Witnesses at work: each asks its servers over and over for as long as a table is probed, beside the batches. What
+//! their samples prove is `witness`' business.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::future::join_all;
+use tokio::{
+    sync::Notify,
+    task::AbortHandle,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    round::{GIVE_UP, Nonces, listen, read},
+    sessions::{Lease, Sessions},
+    witness::{Sample, ServerKey},
+};
+use crate::{
+    lab::{LabError, Source},
+    probe::{Observation, Outcome, Request, Target},
+};
+
+/// Samples of a witness that are kept: more than any round takes.
+const SAMPLES_KEPT: usize = 256;
+/// Samples that one process takes, at least and at most. Starting it costs more than its requests, and what is left of
+/// them when the table is settled is of no use.
+const SAMPLES_A_PROCESS: (u32, u32) = (4, 64);
+
+/// What one source is asked as a witness, over and over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Watching {
+    /// The servers that it has to reach.
+    pub(super) questions: BTreeMap<ServerKey, Question>,
+    /// From one time to the next.
+    pub(super) period: Duration,
+}
+
+impl Watching {
+    /// The only server, where it is asked by address: of a name, one process would ask the name server only once.
+    fn only_question(&self) -> Option<(&ServerKey, &Question)> {
+        let (key, question) = self.questions.iter().next().filter(|_| self.questions.len() == 1)?;
+        let by_address = matches!(&question.target, Target::Http { host, .. } if host.parse::<IpAddr>().is_ok());
+        by_address.then_some((key, question))
+    }
+}
+
+/// One server that a witness has to reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    /// What is asked.
+    pub(super) target: Target,
+    /// The identity that must answer.
+    pub(super) identity: String,
+    /// How long the connect may take.
+    pub(super) limit: Duration,
+}
+
+impl Question {
+    fn request(&self, nonces: &Nonces) -> Request {
+        Request {
+            target: self.target.clone(),
+            nonce: nonces.next(),
+            server: self.identity.clone(),
+            connect_limit: self.limit,
+            resolve_limit: self.limit,
+        }
+    }
+}
+
+/// Every witness' samples, in the order in which they came.
+pub(super) type Samples = BTreeMap<(Source, ServerKey), Vec<Sample>>;
+
+/// The witnesses of one table, and what they have seen.
+pub(super) struct Watches {
+    sessions: Arc<Sessions>,
+    nonces: Arc<Nonces>,
+    board: Arc<Board>,
+    running: BTreeMap<Source, Running>,
+}
+
+/// Where witnesses write what they see.
+#[derive(Default)]
+struct Board {
+    samples: Mutex<Samples>,
+    /// An error after which nothing more may be sent.
+    fatal: Mutex<Option<LabError>>,
+    changed: Notify,
+}
+
+/// A witness at work; it stops when this is dropped.
+struct Running {
+    watching: Watching,
+    since: Instant,
+    task: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Watches {
+    /// Nobody yet.
+    #[must_use]
+    pub(super) fn new(sessions: Arc<Sessions>, nonces: Arc<Nonces>) -> Self {
+        Self { sessions, nonces, board: Arc::default(), running: BTreeMap::new() }
+    }
+
+    /// What was seen so far.
+    pub(super) fn samples(&self) -> MutexGuard<'_, Samples> {
+        lock(&self.board.samples)
+    }
+
+    /// Has exactly these sources watch, for about `duration`. Whoever asks the same as before just goes on.
+    pub(super) fn set(&mut self, wanted: &BTreeMap<Source, Watching>, duration: Duration) {
+        self.running.retain(|source, running| wanted.get(source) == Some(&running.watching));
+        for (source, watching) in wanted {
+            let worker = Worker {
+                sessions: Arc::clone(&self.sessions),
+                nonces: Arc::clone(&self.nonces),
+                board: Arc::clone(&self.board),
+                source: source.clone(),
+                watching: watching.clone(),
+                duration,
+            };
+            self.running.entry(source.clone()).or_insert_with(|| Running {
+                watching: watching.clone(),
+                since: Instant::now(),
+                task: tokio::spawn(worker.work()).abort_handle(),
+            });
+        }
+    }
+
+    /// Waits until everybody has just been answered, or has just seen that it is not.
+    pub(super) async fn before(&self) -> Result<(), LabError> {
+        let longest = self.running.values().flat_map(|running| running.watching.questions.values());
+        let longest = longest.map(|question| question.limit * 2).max().unwrap_or_default();
+        // Whoever says nothing at all has answered nothing.
+        let _ = timeout(longest + GIVE_UP, async {
+            loop {
+                let changed = self.board.changed.notified();
+                if self.is_fatal() || self.running.iter().all(|(source, running)| self.is_fresh(source, running)) {
+                    return;
+                }
+                changed.await;
+            }
+        })
+        .await;
+        lock(&self.board.fatal).take().map_or(Ok(()), Err)
+    }
+
+    /// Asks everything once more, beside the watching, so that an answer comes after all that was tried.
+    pub(super) async fn after(&self) {
+        join_all(self.running.iter().map(|(source, running)| async move {
+            if let Ok(mut lease) = self.sessions.lease(source).await {
+                self.board.ask(&mut lease, source, &running.watching, &self.nonces).await;
+            }
+        }))
+        .await;
+    }
+
+    fn is_fatal(&self) -> bool {
+        lock(&self.board.fatal).is_some()
+    }
+
+    fn is_fresh(&self, source: &Source, running: &Running) -> bool {
+        let since = running.since.max(Instant::now().checked_sub(running.watching.period * 2).unwrap_or(running.since));
+        let samples = self.samples();
+        running.watching.questions.keys().all(|key| {
+            let last = samples.get(&(source.clone(), key.clone())).and_then(|samples| samples.last());
+            last.is_some_and(|last| last.ended >= since)
+        })
+    }
+}
+
+impl Board {
+    fn add(&self, source: &Source, key: &ServerKey, sample: Sample) {
+        let mut samples = lock(&self.samples);
+        let samples = samples.entry((source.clone(), key.clone())).or_default();
+        samples.drain(..samples.len().saturating_sub(SAMPLES_KEPT));
+        samples.push(sample);
+        self.changed.notify_waiters();
+    }
+
+    /// Asks everything once; whether anything at all came back.
+    async fn ask(&self, lease: &mut Lease, source: &Source, watching: &Watching, nonces: &Nonces) -> bool {
+        let requests: Vec<Request> = watching.questions.values().map(|question| question.request(nonces)).collect();
+        let asked = Instant::now();
+        let mut found: Vec<Option<Sample>> = vec![None; requests.len()];
+        if let Some(session) = lease.session() {
+            listen(session, &requests, |index, attempt| {
+                let Observation { outcome, connect, .. } = attempt.observation;
+                found[index].get_or_insert(Sample { asked, ended: attempt.ended, outcome, connect });
+            })
+            .await;
+        }
+        let heard = found.iter().any(Option::is_some);
+        for (key, sample) in watching.questions.keys().zip(found) {
+            self.add(source, key, sample.unwrap_or_else(|| lost(asked)));
+        }
+        heard
+    }
+}
+
+/// What one witness does.
+struct Worker {
+    sessions: Arc<Sessions>,
+    nonces: Arc<Nonces>,
+    board: Arc<Board>,
+    source: Source,
+    watching: Watching,
+    duration: Duration,
+}
+
+impl Worker {
+    async fn work(self) {
+        loop {
+            let began = Instant::now();
+            match self.sessions.lease(&self.source).await {
+                Ok(mut lease) => {
+                    // A session that says nothing is given up, and the source gets a new one.
+                    while self.turn(&mut lease).await {}
+                    lease.discard();
+                }
+                Err(error @ (LabError::RealMetadata { .. } | LabError::Cancelled)) => {
+                    *lock(&self.board.fatal) = Some(error);
+                    self.board.changed.notify_waiters();
+                    return;
+                }
+                // A witness that cannot be asked is one that is not answered.
+                Err(_) => self.watching.questions.keys().for_each(|key| {
+                    self.board.add(&self.source, key, lost(began));
+                }),
+            }
+            sleep_until(began + self.watching.period).await;
+        }
+    }
+
+    /// Asks once, or for as long as one process does; whether anything came back.
+    async fn turn(&self, lease: &mut Lease) -> bool {
+        let began = Instant::now();
+        let heard = match self.watching.only_question() {
+            Some((key, question)) => self.sample(lease, key, question).await,
+            None => self.board.ask(lease, &self.source, &self.watching, &self.nonces).await,
+        };
+        sleep_until(began + self.watching.period).await;
+        heard
+    }
+
+    /// Asks one server several times with one process.
+    async fn sample(&self, lease: &mut Lease, key: &ServerKey, question: &Question) -> bool {
+        let period = self.watching.period;
+        let wanted = u32::try_from(self.duration.as_millis() / period.as_millis().max(1)).unwrap_or(u32::MAX);
+        let count = wanted.clamp(SAMPLES_A_PROCESS.0, SAMPLES_A_PROCESS.1);
+        let requests: Vec<Request> = (0..count).map(|_| question.request(&self.nonces)).collect();
+        // A request begins after the answer to the one before; when exactly, only the process knows.
+        let mut asked = Instant::now();
+        let mut heard = false;
+        if let Some(session) = lease.session() {
+            read(session.watch(&requests, period), &requests, (question.limit + period) * count, |_, attempt| {
+                let Observation { outcome, connect, .. } = attempt.observation;
+                let sample = Sample { asked, ended: attempt.ended, outcome, connect };
+                self.board.add(&self.source, key, sample);
+                asked = attempt.ended;
+                heard = true;
+            })
+            .await;
+        }
+        if !heard {
+            self.board.add(&self.source, key, lost(asked));
+        }
+        heard
+    }
+}
+
+fn lost(asked: Instant) -> Sample {
+    Sample { asked, ended: Instant::now(), outcome: Outcome::ProbeLost, connect: None }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
