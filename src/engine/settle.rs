@@ -48,6 +48,10 @@ const AROUND_VOLLEYS: Duration = Duration::from_millis(150);
 /// Volleys under way at the same time.
 const FLYING: usize = 2;
 
+/// Windows up to this are short enough not to be calibrated again, which is done so often at most.
+const CALM_WINDOW: Duration = Duration::from_millis(300);
+const CALIBRATIONS: u32 = 3;
+
 /// What a table is probed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Occasion {
@@ -225,11 +229,46 @@ impl<'a> Settling<'a> {
             }
             self.pace(began, good == judged).await;
         }
+        if self.table.occasion == Occasion::Baseline {
+            self.calibrate_again(history).await?;
+        }
         self.tracks.truncate(judged);
         let settled = self.tracks.iter().all(|track| track.held(self.hold));
         let start = self.tracks.iter().filter_map(|track| track.good_since).max();
         let start = start.map_or(Duration::ZERO, |start| start.saturating_duration_since(self.table.since));
         Ok(Settled { after: settled.then_some(start), tracks: self.tracks, rounds, hold: self.hold })
+    }
+
+    /// Times the connects of slow paths again: what is slow because a machine is still busy with starting up makes for
+    /// windows of seconds.
+    async fn calibrate_again(&mut self, history: &mut History) -> Result<(), LabError> {
+        for _ in 0..CALIBRATIONS {
+            let slow: Vec<usize> = (0..self.cells.len())
+                .filter(|index| history.slowest(self.cells[*index]).is_some())
+                .filter(|index| self.window(*index, history) > CALM_WINDOW)
+                .collect();
+            if slow.is_empty() || self.setting.strict {
+                break;
+            }
+            let mut plan = Plan::default();
+            for index in slow {
+                let (cell, (limit, connects)) = (self.cells[index], self.limit(index, history));
+                let Some(target) = cell.target.clone() else { continue };
+                let request = Request {
+                    target,
+                    nonce: String::new(),
+                    server: cell.identity.clone(),
+                    connect_limit: limit,
+                    resolve_limit: self.resolve_limit(index, history),
+                };
+                let asks = plan.batches.entry(cell.from.clone()).or_default();
+                asks.extend((0..connects).map(|_| Ask { cell: index, request: request.clone() }));
+            }
+            for (index, seen) in self.fire(&plan, 1).await?.into_iter().flatten() {
+                history.learn(self.cells[index], seen.started, self.tracks[index].window, &seen.attempts, true);
+            }
+        }
+        Ok(())
     }
 
     /// How many cells are as expected.

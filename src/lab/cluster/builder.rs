@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Access, ClusterLab, Facts, Ground, Naming, PROBE_IMAGE, Parts, Place, agent_for, node_pods, remove_namespace,
+    Access, Age, ClusterLab, Facts, Ground, Naming, PROBE_IMAGE, Parts, Place, agent_for, node_pods, remove_namespace,
 };
 use crate::{
     engine::Events,
     lab::{Capabilities, Lab, LabBuilder, LabError, WorldMetadata, state::RunState},
-    scenario::{Need, NodeName},
+    scenario::{LabSpec, Need, NodeName},
 };
 
 /// A lab in scratch namespaces of an existing cluster.
@@ -55,7 +55,7 @@ impl Ground for Borrowed {
 
 impl ClusterBuilder {
     async fn make(&self, access: Access, state: Arc<RunState>, events: &Events) -> Result<ClusterLab, LabError> {
-        let facts = Facts::read(&access).await?;
+        let facts = Facts::read(&access, Age::Grown).await?;
         agent_for(&facts.architectures)?;
         let naming = Naming::prefixed(state.run());
         let image = self.probe_image.clone().unwrap_or_else(|| PROBE_IMAGE.to_owned());
@@ -88,6 +88,7 @@ impl LabBuilder for ClusterBuilder {
     async fn build(
         self: Box<Self>,
         run: &str,
+        _first: &[LabSpec],
         events: &Events,
         cancel: &CancellationToken,
     ) -> Result<Arc<dyn Lab>, LabError> {

@@ -81,6 +81,12 @@ impl PodMaker {
         applied.map(drop).map_err(|error| broken(&format!("cannot make the pod `{namespace}/{}`", spec.name), &error))
     }
 
+    /// Creates a pod without waiting for it, in a namespace that may be new.
+    pub(crate) async fn create(&self, namespace: &str, spec: &PodSpec) -> Result<(), LabError> {
+        self.service_account(namespace).await?;
+        self.apply(namespace, spec).await
+    }
+
     /// Creates pods (by literal namespace) and waits until each of them serves.
     pub(crate) async fn make(&self, wanted: &[(String, PodSpec)]) -> Result<Vec<LivePod>, LabError> {
         if wanted.is_empty() {
