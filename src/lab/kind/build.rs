@@ -253,8 +253,12 @@ impl Build {
         let (_, (), [ready, cni_ready]) = tokio::select! {
             up = &mut up => up?,
             Ok(()) = cluster::agents_ready_on(&access, &control_plane) => {
-                let early = self.events.timed("lab › pods on the first node", lab.prepare(first, NodeName::Master));
-                tokio::try_join!(up, async { Ok(early.await) })?.0
+                let early = async {
+                    let preparing = lab.prepare(first, NodeName::Master);
+                    self.events.timed("lab › pods on the first node", preparing).await;
+                    Ok(())
+                };
+                tokio::try_join!(up, early)?.0
             }
         };
 
@@ -263,7 +267,7 @@ impl Build {
             try_join_all(facts.nodes.iter_mut().map(all_addresses)).await?;
             Ok::<_, LabError>(facts)
         };
-        let mut facts = self.events.timed("lab › facts", facts).await?;
+        let mut facts = self.events.timed("lab › facts", Box::pin(facts)).await?;
         facts.texts.insert("nodes ready".to_owned(), format!("{} ms after the start", ready.as_millis()));
         facts.texts.insert("CNI ready".to_owned(), format!("{} ms after the start", cni_ready.as_millis()));
         if let Some(image) = &self.options.node_image {

@@ -1,0 +1,288 @@
+//! The converge loop of one step: rounds until the whole table is as expected, then the hold. What each round asks is
+//! decided in `ask`; what the outcome means is `judge`'s business.
+//!
+//! A round is one volley of all sources. Volleys that look good follow each other, while the witnesses go on;
+//! whether they count is found out after the last of them, when the witnesses have been answered once more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt, stream::FuturesOrdered};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    super::{
+        Event, Expectation, Witness, WitnessKind,
+        calibrate::{self, PAST_RETRANSMISSION},
+        history::History,
+        plan::PlannedCell,
+        round::{CellSeen, volley},
+        track::{CellRound, Hold, Track, looks_good},
+        watch::Watches,
+        witness::{Candidate, Cover, ServerKey, candidates, cover},
+    },
+    ask::Plan,
+    table::{Occasion, Setting, Settled, Table},
+};
+use crate::{
+    lab::{LabError, Source},
+    probe::Outcome,
+};
+
+/// Rounds of an allow-only hold begin this far apart: three of them span the 300 ms.
+const HOLD_PACE: Duration = Duration::from_millis(150);
+/// Once a table is good at the deadline, its hold may be brought to its end in so many rounds.
+const ROUNDS_OF_GRACE: u32 = 5;
+/// A process of a witness is meant to last for all volleys of a round, and for this long around them.
+const AROUND_VOLLEYS: Duration = Duration::from_millis(150);
+/// Volleys under way at the same time.
+const FLYING: usize = 2;
+
+/// Probes a table until it holds, or until its deadline.
+pub(in crate::engine) async fn settle(
+    setting: &Setting<'_>,
+    table: &Table<'_>,
+    history: &mut History,
+) -> Result<Settled, LabError> {
+    Settling::new(setting, table).run(history).await
+}
+
+pub(super) struct Settling<'a> {
+    pub(super) setting: &'a Setting<'a>,
+    pub(super) table: &'a Table<'a>,
+    pub(super) cells: Vec<&'a PlannedCell>,
+    pub(super) keys: Vec<ServerKey>,
+    pub(super) candidates: Vec<Vec<Candidate>>,
+    pub(super) tracks: Vec<Track>,
+    /// The witness of each cell in the current round.
+    pub(super) chosen: Vec<Option<Candidate>>,
+    /// Who did not reach which server when last asked.
+    pub(super) silent: BTreeSet<(Source, ServerKey)>,
+    /// Who reached which server with gaps in between, as over a lossy link: another witness is better.
+    pub(super) gappy: BTreeSet<(Source, ServerKey)>,
+    pub(super) watches: Watches,
+    pub(super) hold: Hold,
+    /// Set for the last round: nothing is given up before a retransmission could be answered.
+    pub(super) last_chance: bool,
+}
+
+impl<'a> Settling<'a> {
+    fn new(setting: &'a Setting<'a>, table: &'a Table<'a>) -> Self {
+        let cells: Vec<&PlannedCell> = table.cells.iter().chain(table.calibration).collect();
+        let denies = table.cells.iter().any(|cell| cell.expectation == Expectation::Blocked);
+        let hold = if table.occasion == Occasion::Change || denies { setting.hold } else { Hold::ONCE };
+        Self {
+            keys: cells.iter().map(|cell| ServerKey::of(cell)).collect(),
+            candidates: cells
+                .iter()
+                .map(|cell| candidates(table.cells, cell, table.world, setting.from_nodes))
+                .collect(),
+            tracks: vec![Track::default(); cells.len()],
+            chosen: vec![None; cells.len()],
+            silent: BTreeSet::new(),
+            gappy: BTreeSet::new(),
+            watches: Watches::new(Arc::clone(setting.sessions), Arc::clone(setting.nonces)),
+            last_chance: false,
+            setting,
+            table,
+            cells,
+            hold,
+        }
+    }
+
+    async fn run(mut self, history: &mut History) -> Result<Settled, LabError> {
+        let judged = self.table.cells.len();
+        let mut rounds = 0;
+        let mut grace = ROUNDS_OF_GRACE;
+        loop {
+            let began = Instant::now();
+            let plan = self.plan(history);
+            let most = self.volleys();
+            self.watches.set(&plan.watches, plan.window() * most + AROUND_VOLLEYS);
+            self.watches.before().await?;
+            let volleys = self.fire(&plan, most).await?;
+            self.watches.after().await;
+            for seen in volleys {
+                rounds += 1;
+                self.digest(seen, history);
+                self.tell(rounds);
+            }
+
+            let tracks = self.tracks.get(..judged).unwrap_or_default();
+            let good = self.good();
+            if tracks.iter().all(|track| track.held(self.hold)) {
+                break;
+            }
+            if Instant::now() >= self.table.deadline {
+                let holding = good == judged && grace > 0;
+                if holding {
+                    grace -= 1;
+                } else if tracks.iter().all(Track::is_good_or_void) && began < self.table.deadline + self.patience() {
+                    // Only the witnesses were too slow, which says nothing about the policies: their windows have grown.
+                } else if self.is_given_up_early() && !self.last_chance {
+                    self.last_chance = true;
+                } else {
+                    break;
+                }
+            }
+            self.pace(began, good == judged).await;
+        }
+        if self.table.occasion == Occasion::Baseline {
+            self.calibrate_again(history).await?;
+        }
+        self.tracks.truncate(judged);
+        let settled = self.tracks.iter().all(|track| track.held(self.hold));
+        let start = self.tracks.iter().filter_map(|track| track.good_since).max();
+        let start = start.map_or(Duration::ZERO, |start| start.saturating_duration_since(self.table.since));
+        Ok(Settled { after: settled.then_some(start), tracks: self.tracks, rounds, hold: self.hold })
+    }
+
+    /// How many cells are as expected.
+    fn good(&self) -> usize {
+        self.tracks.iter().take(self.table.cells.len()).filter(|track| track.good_rounds > 0).count()
+    }
+
+    fn tell(&self, round: u32) {
+        self.setting.events.send(Event::Round {
+            scenario: self.setting.scenario.to_owned(),
+            step: self.table.step.to_owned(),
+            round,
+            settled: self.good(),
+            cells: self.table.cells.len(),
+        });
+    }
+
+    /// How many volleys the hold still needs, if all of them are as expected.
+    fn volleys(&self) -> u32 {
+        let held = self.tracks.iter().take(self.table.cells.len()).map(|track| track.good_rounds).min();
+        self.hold.rounds.saturating_sub(held.unwrap_or_default()).max(1)
+    }
+
+    /// Volleys, for as long as they are as expected. In a table with denials one begins when the one before is half over,
+    /// because most of a volley is waiting.
+    pub(super) async fn fire(&self, plan: &Plan, most: u32) -> Result<Vec<BTreeMap<usize, CellSeen>>, LabError> {
+        let one = || async {
+            let calibrating = self.table.occasion == Occasion::Baseline;
+            let _quiet = if calibrating { Some(self.setting.quiet.lock().await) } else { None };
+            volley(self.setting.sessions, &plan.batches(self.setting.nonces)).await
+        };
+        let pace = self.hold_pace().max(plan.window() / 2);
+        let (mut flying, mut landed) = (FuturesOrdered::new(), Vec::new());
+        let (mut left, mut next) = (most, Instant::now());
+        while left > 0 || !flying.is_empty() {
+            tokio::select! {
+                Some(seen) = flying.next(), if !flying.is_empty() => {
+                    let seen: BTreeMap<usize, CellSeen> = seen?;
+                    let good = self.table.cells.iter().zip(0..).all(|(cell, index)| {
+                        seen.get(&index).is_none_or(|seen| looks_good(cell, &seen.attempts))
+                    });
+                    landed.push(seen);
+                    if !good || Instant::now() >= self.table.deadline {
+                        left = 0;
+                    }
+                }
+                () = sleep_until(next), if left > 0 && flying.len() < FLYING => {
+                    flying.push_back(one());
+                    left -= 1;
+                    next = Instant::now() + pace;
+                }
+            }
+        }
+        Ok(landed)
+    }
+
+    /// From the start of one round of a hold to the start of the next, at least.
+    fn hold_pace(&self) -> Duration {
+        let denies = self.cells.iter().any(|cell| cell.expectation == Expectation::Blocked);
+        if denies { calibrate::SHORTEST_WINDOW } else { HOLD_PACE }
+    }
+
+    /// The sampling period: quick at first, when most policies take effect, and no burden later. In a hold it spreads the
+    /// rounds over the span.
+    async fn pace(&self, began: Instant, holding: bool) {
+        let waited = began.saturating_duration_since(self.table.since);
+        let period = match waited.as_secs() {
+            _ if holding => self.hold_pace(),
+            0 => Duration::from_millis(20),
+            1..5 => Duration::from_millis(100),
+            _ => Duration::from_millis(250),
+        };
+        sleep_until(began + period).await;
+    }
+
+    /// How long after the deadline a busy machine may go on: as long again as it had.
+    fn patience(&self) -> Duration {
+        self.table.deadline.saturating_duration_since(self.table.since) * 2
+    }
+
+    /// Whether a cell that should be reached has only had limits below a retransmission.
+    fn is_given_up_early(&self) -> bool {
+        self.tracks
+            .iter()
+            .zip(&self.cells)
+            .any(|(track, cell)| cell.expects_answer() && track.failed_tries > 0 && track.window < PAST_RETRANSMISSION)
+    }
+
+    /// Takes a round's observations in.
+    fn digest(&mut self, mut seen: BTreeMap<usize, CellSeen>, history: &mut History) {
+        let board = self.watches.samples();
+        for ((source, key), samples) in &*board {
+            if let Some(last) = samples.last() {
+                mark(&mut self.silent, source, key, last.answered());
+            }
+        }
+        for (index, cell) in self.cells.iter().enumerate().filter(|(_, cell)| cell.expects_answer()) {
+            if let Some(seen) = seen.get(&index) {
+                mark(&mut self.silent, &cell.from, &self.keys[index], was_reached(seen));
+            }
+        }
+        let reached: Vec<usize> = seen.iter().filter(|(_, seen)| was_reached(seen)).map(|(index, _)| *index).collect();
+        let over = seen.values().filter_map(CellSeen::ended).max().unwrap_or_else(Instant::now);
+        for index in 0..self.cells.len() {
+            let Some(seen) = seen.remove(&index) else { continue };
+            let (cell, key) = (self.cells[index], &self.keys[index]);
+            let limit = self.tracks[index].window;
+            history.learn(cell, seen.started, limit, &seen.attempts, self.table.occasion == Occasion::Baseline);
+            let ended = seen.ended().unwrap_or(seen.started);
+            let witness = self.chosen[index].as_ref().map(|candidate| {
+                let samples = board.get(&(candidate.source.clone(), key.clone()));
+                let cover = cover(samples.map_or(&[], Vec::as_slice), seen.started, ended, limit);
+                if matches!(cover, Cover::Gap(_)) {
+                    self.gappy.insert((candidate.source.clone(), key.clone()));
+                }
+                (cover, Witness { kind: candidate.kind, from: candidate.from.clone() })
+            });
+            let seen_by = match &witness {
+                Some((Cover::Confirmed | Cover::Gap(_), witness)) => Some(witness.clone()),
+                _ => reached
+                    .iter()
+                    .find(|other| self.cells[**other].from != cell.from && self.keys[**other] == *key)
+                    .map(|other| Witness { kind: WitnessKind::Source, from: self.cells[*other].from_text.clone() }),
+            };
+            let widen = !self.candidates[index].iter().any(|candidate| self.is_steady(candidate, key));
+            let track = &mut self.tracks[index];
+            if seen.command.is_some() {
+                track.command = seen.command;
+            }
+            track.record(
+                cell,
+                CellRound { started: seen.started, over, attempts: seen.attempts, cover: witness, widen, seen_by },
+            );
+        }
+    }
+}
+
+fn was_reached(seen: &CellSeen) -> bool {
+    seen.attempts.iter().any(|attempt| attempt.observation.outcome == Outcome::Reached)
+}
+
+fn mark(silent: &mut BTreeSet<(Source, ServerKey)>, source: &Source, key: &ServerKey, answered: bool) {
+    if answered {
+        silent.remove(&(source.clone(), key.clone()));
+    } else {
+        silent.insert((source.clone(), key.clone()));
+    }
+}
