@@ -1,6 +1,6 @@
 //! The actions of a step, in the order of the file format's fields, and their lines in reports.
 
-use super::{CellResult, Expectation, judge::judge_rejection, record::expected, sessions::Sessions};
+use super::{CellResult, Expectation, judge::judge_rejection, plan::addressed, record::expected, sessions::Sessions};
 use crate::{
     lab::{LabError, Source, Stage},
     scenario::{DEFAULT_NAMESPACE, Family, LabelAction, LoadedScenario, PodSpec, Protocol, Step},
@@ -50,7 +50,9 @@ pub(super) async fn act(
 ) -> Result<Vec<CellResult>, LabError> {
     for file in &step.apply {
         for manifest in loaded.manifests.get(file).into_iter().flatten() {
-            stage.apply(manifest).await?;
+            let manifest = addressed(&loaded.scenario, manifest, &stage.world())
+                .map_err(|fault| LabError::Broken { message: fault.message, hint: fault.hint })?;
+            stage.apply(&manifest).await?;
         }
     }
     for file in &step.delete {

@@ -323,7 +323,9 @@ pub(crate) fn story() -> (Told, Vec<Event>, RunResult) {
         title: TITLE.to_owned(),
         tier: crate::scenario::Tier::Required,
         tags: Vec::new(),
+        says: None,
         cites: None,
+        addresses: std::collections::BTreeMap::new(),
         needs: Vec::new(),
         lab: lab(),
         steps: vec![

@@ -137,6 +137,19 @@ impl Document<'_> {
         })
     }
 
+    /// Moves the places of a list's items on: others were put before them.
+    pub(crate) fn shift(&mut self, list: &[Segment], by: usize) {
+        let moved = std::mem::take(&mut self.spans).into_iter().map(|(mut path, spans)| {
+            if path.starts_with(list)
+                && let Some(Segment::Index(index)) = path.get_mut(list.len())
+            {
+                *index += by;
+            }
+            (path, spans)
+        });
+        self.spans = moved.collect();
+    }
+
     fn span(&self, path: &[Segment], prefer_key: bool) -> Range<usize> {
         (0..=path.len())
             .rev()

@@ -1,6 +1,7 @@
 //! From files to checked scenarios: one file, or all below a folder.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Arc, LazyLock},
@@ -12,8 +13,10 @@ use super::{
     decode::decode,
     diagnostic::{enough, nearest},
     document::{Document, at_path, parse},
+    family,
     files::{self, Origin, SHIPPED},
     manifest::{self, Strictness},
+    matrix,
     schema::json_schema,
 };
 
@@ -48,23 +51,29 @@ pub fn shipped() -> &'static [LoadedScenario] {
         let mut faults = Vec::new();
         let files: BTreeSet<PathBuf> = shipped_files().collect();
         let found =
-            files.iter().filter_map(|file| load_file(file, Origin::Shipped, true, &mut faults)).collect::<Vec<_>>();
+            files.iter().flat_map(|file| load_file(file, Origin::Shipped, true, &mut faults)).collect::<Vec<_>>();
         finish(found, faults).unwrap_or_else(|faults| panic!("the shipped scenarios have faults:\n{faults}"))
     });
     &ALL
 }
 
-/// One shipped scenario by its id, without reading the others: `lab` has no time for them. A shipped scenario's file is
-/// named by its id, which a test sees to.
+/// One shipped scenario by its id, without reading the others: `lab` has no time for them. The file of a scenario that
+/// has one to itself is named by its id, which a test sees to; others are not found here.
 #[must_use]
 pub(super) fn shipped_by_id(id: &str) -> Option<LoadedScenario> {
     let file = shipped_files().find(|file| file.file_stem().is_some_and(|stem| stem == id))?;
-    load_file(&file, Origin::Shipped, true, &mut Vec::new())
+    load_file(&file, Origin::Shipped, true, &mut Vec::new()).into_iter().find(|loaded| loaded.scenario.id == id)
 }
 
 fn shipped_files() -> impl Iterator<Item = PathBuf> {
-    let files = SHIPPED.dirs().flat_map(include_dir::Dir::files).map(|file| Path::new("scenarios").join(file.path()));
-    files.filter(|path| files::is_yaml(path))
+    let mut folders: Vec<_> = SHIPPED.dirs().collect();
+    let mut next = 0;
+    while let Some(folder) = folders.get(next).copied() {
+        folders.extend(folder.dirs());
+        next += 1;
+    }
+    let files = folders.into_iter().flat_map(include_dir::Dir::files);
+    files.map(|file| Path::new("scenarios").join(file.path())).filter(|path| files::is_yaml(path))
 }
 
 /// Ends a load: all scenarios, or all faults with the warnings of scenarios that are right in themselves.
@@ -89,7 +98,9 @@ fn duplicate_ids(found: &[LoadedScenario]) -> Vec<Diagnostic> {
             let place = |loaded: &LoadedScenario| {
                 let origin = if loaded.shipped { Origin::Shipped } else { Origin::Disk };
                 let file = origin.read(&loaded.path).ok()?;
-                let at = parse(&file).ok()?.first()?.error(&at_path![[]; "id"], "").place?;
+                let documents = parse(&file).ok()?;
+                let own = |document: &&Document<'_>| document.value.get("id").and_then(|id| id.as_str()) == Some(id);
+                let at = documents.iter().rfind(own)?.error(&at_path![[]; "id"], "").place?;
                 Some(at)
             };
             let mut fault = Diagnostic::error(&loaded.path, format!("the id `{id}` is taken"));
@@ -109,86 +120,182 @@ fn duplicate_ids(found: &[LoadedScenario]) -> Vec<Diagnostic> {
     faults
 }
 
-/// Loads one file. `in_folder`: manifests are passed over. Errors are added to `faults`; without an error the scenario
-/// is returned, with its warnings.
+/// Loads the scenarios of one file. `in_folder`: manifests are passed over. Errors are added to `faults`; without an
+/// error the scenarios are returned, with their warnings.
 pub(super) fn load_file(
     file: &Path,
     origin: Origin,
     in_folder: bool,
     faults: &mut Vec<Diagnostic>,
-) -> Option<LoadedScenario> {
+) -> Vec<LoadedScenario> {
     let mut found = Vec::new();
-    let loaded = load_document(file, origin, in_folder, &mut found);
-    match loaded {
-        Some(mut loaded) if found.iter().all(|fault| fault.severity == Severity::Warning) => {
-            loaded.warnings = Diagnostics(found).tidy().0;
-            Some(loaded)
-        }
-        _ => {
-            faults.extend(found);
-            None
-        }
+    let loaded = load_documents(file, origin, in_folder, &mut found);
+    if found.iter().all(|fault| fault.severity == Severity::Warning) {
+        return loaded;
     }
+    faults.extend(found);
+    Vec::new()
 }
 
-fn load_document(file: &Path, origin: Origin, in_folder: bool, faults: &mut Vec<Diagnostic>) -> Option<LoadedScenario> {
-    let source = origin.read(file).map_err(|fault| faults.push(fault)).ok()?;
-    let documents = parse(&source).map_err(|found| faults.extend(found)).ok()?;
-    let Some(document) = documents.first() else {
-        faults.push(
-            Diagnostic::error(file, "the file is empty").hint("a scenario has at least `id`, `title` and `steps`"),
-        );
-        return None;
-    };
-    if document.value.get("apiVersion").is_some() && document.value.get("kind").is_some() {
-        if !in_folder {
-            let fault =
-                document.error_at_key(&at_path![[]; "kind"], "this is a Kubernetes manifest, and a scenario is meant");
-            faults.push(fault.hint("a scenario names its manifests under `apply:`"));
-        }
-        return None;
+/// What a document of a scenario file is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Shared,
+    Manifest,
+    Scenario,
+}
+
+fn kind(document: &Document<'_>, faults: &mut Vec<Diagnostic>) -> Option<Kind> {
+    let has = |key: &str| document.value.get(key).is_some();
+    if has(family::SHARED) {
+        return Some(Kind::Shared);
     }
-    let half = ["apiVersion", "kind"].into_iter().find(|key| document.value.get(key).is_some());
-    if let (Some(there), None) = (half, document.value.get("steps")) {
+    if has("apiVersion") && has("kind") {
+        return Some(Kind::Manifest);
+    }
+    if let (Some(there), false) = (["apiVersion", "kind"].into_iter().find(|key| has(key)), has("steps")) {
         let missing = if there == "kind" { "apiVersion" } else { "kind" };
         let message = format!("this is neither a manifest, which has `{missing}`, nor a scenario, which has `steps`");
         faults.push(document.error_at_key(&at_path![[]; there], message).hint(format!("add `{missing}`")));
         return None;
     }
     if !document.value.is_object() {
-        let fault = document.error(&[], "a scenario is a mapping with `id`, `title` and `steps`");
-        faults.push(fault);
+        faults.push(document.error(&[], "a scenario is a mapping with `id`, `title` and `steps`"));
         return None;
     }
-    if let Some(second) = documents.get(1) {
-        let fault = second.error(&[], "a scenario file holds one scenario, and this is a second document");
-        faults.push(fault.hint("put it in a file of its own"));
+    Some(Kind::Scenario)
+}
+
+fn load_documents(file: &Path, origin: Origin, in_folder: bool, faults: &mut Vec<Diagnostic>) -> Vec<LoadedScenario> {
+    let Ok(source) = origin.read(file).map_err(|fault| faults.push(fault)) else { return Vec::new() };
+    let Ok(documents) = parse(&source).map_err(|found| faults.extend(found)) else { return Vec::new() };
+    let kinds: Vec<Option<Kind>> = documents.iter().map(|document| kind(document, faults)).collect();
+    let Some(first) = documents.first() else {
+        faults.push(
+            Diagnostic::error(file, "the file is empty").hint("a scenario has at least `id`, `title` and `steps`"),
+        );
+        return Vec::new();
+    };
+    if kinds.iter().all(|kind| *kind == Some(Kind::Manifest)) {
+        if !in_folder {
+            let fault =
+                first.error_at_key(&at_path![[]; "kind"], "this is a Kubernetes manifest, and a scenario is meant");
+            faults.push(fault.hint("a scenario names its manifests under `apply:`"));
+        }
+        return Vec::new();
     }
-    let scenario: Option<Scenario> = decode(document, json_schema, faults);
-    let clean = faults.is_empty();
-    let manifests = load_manifests(document, origin, file, faults);
-    let scenario = scenario?;
+    let mut shared = None;
+    let mut inside = Vec::new();
+    for (index, (document, kind)) in documents.iter().zip(&kinds).enumerate() {
+        match kind {
+            Some(Kind::Shared) if index > 0 => {
+                let fault = document.error_at_key(&at_path![[]; family::SHARED], "`shared:` comes first in its file");
+                faults.push(fault.hint("a file has one `shared:`, and it is for all scenarios of the file"));
+            }
+            Some(Kind::Shared) => shared = Some(family::read(document, origin, file, faults)),
+            Some(Kind::Manifest) => inside.push(document),
+            _ => {}
+        }
+    }
+    let own = Own::read(&inside);
+    let mut loaded = Vec::new();
+    let scenarios = documents.iter().zip(&kinds).filter(|(_, kind)| **kind == Some(Kind::Scenario));
+    for (document, _) in scenarios {
+        let mut document = document.clone();
+        if let Some(shared) = &shared {
+            family::inherit(&mut document, shared);
+        }
+        loaded.extend(load_document(&document, (file, origin), &own, faults));
+    }
+    own.unused(faults);
+    loaded
+}
+
+/// One scenario. Without an error it has its warnings.
+fn load_document(
+    document: &Document<'_>,
+    (file, origin): (&Path, Origin),
+    own: &Own<'_>,
+    faults: &mut Vec<Diagnostic>,
+) -> Option<LoadedScenario> {
+    let mut found = Vec::new();
+    let scenario: Option<Scenario> = decode(document, json_schema, &mut found);
+    let clean = found.is_empty();
+    let manifests = load_manifests(document, (file, origin), own, &mut found);
+    let Some(mut scenario) = scenario else {
+        faults.extend(found);
+        return None;
+    };
     // A scenario that lacks what was faulty would only give faults that follow from the first.
     if clean {
+        matrix::expand(document, &mut scenario, &mut found);
+        scenario.expand_sources();
+    }
+    if clean && found.iter().all(|fault| fault.severity == Severity::Warning) {
         let context =
             Context { document, scenario: &scenario, manifests: &manifests, shipped: origin == Origin::Shipped };
-        check::check(&context, faults);
+        check::check(&context, &mut found);
     }
-    Some(LoadedScenario {
-        path: file.to_owned(),
-        shipped: origin == Origin::Shipped,
-        scenario,
-        manifests,
-        warnings: Vec::new(),
-    })
+    let warnings = if found.iter().all(|fault| fault.severity == Severity::Warning) {
+        Diagnostics(std::mem::take(&mut found)).tidy().0
+    } else {
+        Vec::new()
+    };
+    faults.extend(found);
+    Some(LoadedScenario { path: file.to_owned(), shipped: origin == Origin::Shipped, scenario, manifests, warnings })
+}
+
+/// The manifests that are documents of the scenario file itself, by name.
+struct Own<'a> {
+    documents: Vec<(&'a Document<'a>, String)>,
+    used: RefCell<BTreeSet<String>>,
+}
+
+impl<'a> Own<'a> {
+    fn read(inside: &[&'a Document<'a>]) -> Self {
+        let name = |document: &&'a Document<'a>| {
+            let name = document.value.pointer("/metadata/name").and_then(|name| name.as_str());
+            (*document, name.unwrap_or_default().to_owned())
+        };
+        Self { documents: inside.iter().map(name).collect(), used: RefCell::default() }
+    }
+
+    /// The objects of a name; none where there is no such document.
+    fn objects(
+        &self,
+        name: &str,
+        strictness: Strictness,
+        faults: &mut Vec<Diagnostic>,
+    ) -> Option<Vec<Arc<super::Manifest>>> {
+        let meant: Vec<_> = self.documents.iter().filter(|(_, other)| other == name).collect();
+        // The faults of a manifest are told once, however many scenarios apply it.
+        let first = self.used.borrow_mut().insert(name.to_owned());
+        let mut found = Vec::new();
+        let objects = meant.iter().filter_map(|(document, _)| manifest::read_one(document, strictness, &mut found));
+        let objects = objects.map(Arc::new).collect();
+        if first {
+            faults.extend(found);
+        }
+        (!meant.is_empty()).then_some(objects)
+    }
+
+    /// Warns of manifests that no scenario uses.
+    fn unused(&self, faults: &mut Vec<Diagnostic>) {
+        let used = self.used.borrow();
+        for (document, name) in self.documents.iter().filter(|(_, name)| !used.contains(name)) {
+            let fault =
+                document.error(&at_path![[]; "metadata", "name"], format!("no scenario of this file uses `{name}`"));
+            faults.push(fault.hint(format!("apply it as `#{name}`, or remove it")));
+        }
+    }
 }
 
 /// Loads the manifests that steps name, each once. It reads names from the document as it is, so that the manifests of
 /// a scenario with faults are checked too.
 fn load_manifests(
     document: &Document<'_>,
-    origin: Origin,
-    scenario_file: &Path,
+    (scenario_file, origin): (&Path, Origin),
+    own: &Own<'_>,
     faults: &mut Vec<Diagnostic>,
 ) -> BTreeMap<String, Vec<Arc<super::Manifest>>> {
     let mut named: BTreeMap<&str, (Strictness, Vec<super::document::Segment>)> = BTreeMap::new();
@@ -219,6 +326,22 @@ fn load_manifests(
         }
         if name.is_empty() {
             faults.push(document.error(&at, "a manifest's file name is empty"));
+            continue;
+        }
+        if let Some(inside) = name.strip_prefix('#') {
+            match own.objects(inside, strictness, faults) {
+                Some(objects) => _ = manifests.insert(name.to_owned(), objects),
+                None => {
+                    let fault = document.error(&at, format!("no document of this file is called `{inside}`"));
+                    let near = nearest(inside, own.documents.iter().map(|(_, name)| name.as_str()));
+                    let hint = near.map(|near| format!("did you mean `#{near}`?"));
+                    faults.push(
+                        fault.hint(
+                            hint.unwrap_or_else(|| "write the object behind the scenario, after `---`".to_owned()),
+                        ),
+                    );
+                }
+            }
             continue;
         }
         let path = folder.join(name);

@@ -46,7 +46,12 @@ pub(crate) fn read(file: &SourceFile, strictness: Strictness, faults: &mut Vec<D
     manifests
 }
 
-fn read_one(document: &Document<'_>, strictness: Strictness, faults: &mut Vec<Diagnostic>) -> Option<Manifest> {
+/// Reads one object.
+pub(crate) fn read_one(
+    document: &Document<'_>,
+    strictness: Strictness,
+    faults: &mut Vec<Diagnostic>,
+) -> Option<Manifest> {
     let before = faults.len();
     let api_version = text(document, &["apiVersion"], faults);
     let kind = text(document, &["kind"], faults);

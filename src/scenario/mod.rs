@@ -4,10 +4,12 @@ mod check;
 mod decode;
 mod diagnostic;
 mod document;
+mod family;
 mod files;
 mod load;
 mod loaded;
 mod manifest;
+mod matrix;
 mod model;
 mod reference;
 mod schema;
@@ -22,7 +24,7 @@ pub use loaded::*;
 pub use model::*;
 pub use reference::ReferenceError;
 pub use schema::json_schema;
-pub use select::{pack, select};
+pub use select::{packs, select};
 
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,9 @@ pub struct Scenario {
     /// Words to select by (`policyprobe run TAG`).
     #[serde(default)]
     pub tags: Vec<String>,
+    /// The sentence of the documentation that is tested, word for word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
     /// Where the rule under test is written down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cites: Option<String>,
@@ -36,6 +39,10 @@ pub struct Scenario {
     /// The pods, namespaces and servers.
     #[serde(default)]
     pub lab: LabSpec,
+    /// Addresses in `ipBlock`s that stand for those of pods, nodes and outside hosts, which only the run knows. Take them
+    /// from the ranges for documentation (192.0.2.0/24, 198.51.100.0/24, 2001:db8::/32); the length of the block stays.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub addresses: BTreeMap<std::net::IpAddr, AddressOf>,
     /// What happens, in order. The first step without an action is the baseline.
     #[schemars(length(min = 1))]
     pub steps: Vec<Step>,
@@ -244,7 +251,8 @@ pub struct ServiceSpec {
 pub struct Step {
     /// The step's name in reports.
     pub name: String,
-    /// Manifest files to apply, relative to the scenario file.
+    /// Manifest files to apply, relative to the scenario file; `#NAME` is the object of that name in a document of the
+    /// same file.
     #[serde(default)]
     pub apply: Vec<String>,
     /// Manifest files whose objects are deleted.
@@ -265,9 +273,73 @@ pub struct Step {
     /// Manifests that the API server must refuse.
     #[serde(default)]
     pub rejected: Vec<RejectedSpec>,
+    /// Everybody to everybody, once the step has settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<Matrix>,
     /// Who must reach what, once the step has settled.
     #[serde(default)]
     pub expect: Vec<Expect>,
+}
+
+/// Everybody to everybody: each pod that has a network of its own asks each other one, at every port that it serves. All
+/// of it is allowed, but for what is listed.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Matrix {
+    /// Only these pods: `pod`, `namespace/pod`, or `namespace/*` for all of a namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub among: Option<Vec<String>>,
+    /// Only these ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<MatrixPort>,
+    /// What must not be reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<MatrixRule>,
+    /// What must be reached although it is under `deny`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<MatrixRule>,
+    /// What is recorded and never failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub record: Vec<MatrixRule>,
+}
+
+/// A part of a matrix.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MatrixRule {
+    /// The sources; everybody where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Vec<String>>,
+    /// The destinations; everybody where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Vec<String>>,
+    /// The ports; all where nothing is said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<MatrixPort>,
+}
+
+/// A port of a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MatrixPort {
+    /// The number.
+    #[schemars(range(min = 1))]
+    pub port: u16,
+    /// The protocol.
+    #[serde(default)]
+    pub protocol: Protocol,
+}
+
+/// Whose address is meant: exactly one of these.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AddressOf {
+    /// A pod: `name` or `namespace/name`.
+    Pod(String),
+    /// A node.
+    Node(NodeName),
+    /// A host outside the cluster.
+    Outside(String),
 }
 
 /// Labels to change on one pod or one namespace.

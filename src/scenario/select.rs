@@ -20,7 +20,7 @@ pub fn select(words: &[String]) -> Result<Vec<LoadedScenario>, Diagnostics> {
     }
     let mut found: Vec<LoadedScenario> = Vec::new();
     let mut faults = Vec::new();
-    let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
+    let mut seen: BTreeSet<(PathBuf, String)> = BTreeSet::new();
     for word in words {
         let path = Path::new(word);
         let selected = if path.symlink_metadata().is_ok() {
@@ -36,7 +36,8 @@ pub fn select(words: &[String]) -> Result<Vec<LoadedScenario>, Diagnostics> {
                 found.extend(selected.into_iter().filter(|loaded| {
                     let place = if loaded.shipped { None } else { loaded.path.canonicalize().ok() };
                     // A shipped scenario has no place on the disk that could be the same.
-                    seen.insert(place.unwrap_or_else(|| Path::new("shipped:").join(&loaded.path)))
+                    let place = place.unwrap_or_else(|| Path::new("shipped:").join(&loaded.path));
+                    seen.insert((place, loaded.scenario.id.clone()))
                 }));
             }
             Err(more) => faults.extend(more.0),
@@ -45,14 +46,20 @@ pub fn select(words: &[String]) -> Result<Vec<LoadedScenario>, Diagnostics> {
     finish(found, faults)
 }
 
-/// The folder of a shipped scenario: its pack.
+/// The folders of a shipped scenario, the innermost last: its pack, and where it has one its family.
 #[must_use]
-pub fn pack(loaded: &LoadedScenario) -> Option<&str> {
-    loaded.path.parent()?.file_name()?.to_str()
+pub fn packs(loaded: &LoadedScenario) -> Vec<&str> {
+    let folders = loaded.path.parent().into_iter().flat_map(Path::components).skip(1);
+    folders.filter_map(|folder| folder.as_os_str().to_str()).collect()
 }
 
 fn answers_to(loaded: &LoadedScenario, word: &str) -> bool {
-    loaded.scenario.id == word || pack(loaded) == Some(word) || loaded.scenario.tags.iter().any(|tag| tag == word)
+    let packs = packs(loaded);
+    // `conformance/ports` is a folder of that pack.
+    loaded.scenario.id == word
+        || packs.contains(&word)
+        || packs.join("/") == word.trim_end_matches('/')
+        || loaded.scenario.tags.iter().any(|tag| tag == word)
 }
 
 fn unknown(word: &str) -> Diagnostic {
@@ -63,8 +70,9 @@ fn unknown(word: &str) -> Diagnostic {
     let known: BTreeSet<&str> = shipped()
         .iter()
         .flat_map(|loaded| {
-            let names = [Some(loaded.scenario.id.as_str()), pack(loaded)];
-            names.into_iter().flatten().chain(loaded.scenario.tags.iter().map(String::as_str))
+            std::iter::once(loaded.scenario.id.as_str())
+                .chain(packs(loaded))
+                .chain(loaded.scenario.tags.iter().map(String::as_str))
         })
         .collect();
     let fault = Diagnostic::error("", format!("`{word}` is no file or folder, and no shipped scenario, pack or tag"));

@@ -14,9 +14,9 @@ pub struct PlanError {
 
 /// The same, before it is known which step it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) message: String,
-    pub(super) hint: Option<String>,
+pub(in crate::engine) struct Fault {
+    pub(in crate::engine) message: String,
+    pub(in crate::engine) hint: Option<String>,
 }
 
 impl Fault {

@@ -3,6 +3,7 @@
 //! The world that cells are planned for is either a stage's, with real addresses, or the made-up one of [`world()`], for
 //! the check that comes before any lab is touched.
 
+mod address;
 mod agree;
 mod cells;
 mod destination;
@@ -16,6 +17,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+pub(super) use address::addressed;
 pub use agree::{AgreeError, CellOracle, Disagreement, StepOracle, agree, judge};
 pub use cells::{PlannedCell, cells};
 pub use error::PlanError;

@@ -7,7 +7,7 @@ use std::{
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
-use super::{PlanError, cluster, error::Fault, reference::short, world};
+use super::{PlanError, addressed, cluster, error::Fault, reference::short, world};
 use crate::{
     lab::{World, WorldPod},
     policy::{Cluster, literalise},
@@ -59,7 +59,10 @@ impl ClusterState {
 
     fn act(&mut self, loaded: &LoadedScenario, step: &Step) -> Result<(), Fault> {
         for file in &step.apply {
-            manifests(loaded, file)?.iter().for_each(|manifest| self.apply(manifest));
+            for manifest in manifests(loaded, file)? {
+                let manifest = addressed(&loaded.scenario, manifest, &self.world)?;
+                self.apply(&manifest);
+            }
         }
         for file in &step.delete {
             manifests(loaded, file)?.iter().for_each(|manifest| self.delete(manifest));

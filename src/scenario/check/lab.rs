@@ -1,10 +1,15 @@
 //! The `lab` section: names, labels, ports, and what may be there only once.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, Ipv6Addr},
+};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Context, names};
 use crate::scenario::{
-    Diagnostic, Labels, PodSpec, PortSpec,
+    AddressOf, Diagnostic, Labels, PodSpec, PortSpec,
     diagnostic::nearest,
     document::{Segment, at_path},
 };
@@ -55,7 +60,32 @@ pub(super) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
         ports(context, &host.ports, &at_path![at; "ports"], faults);
     }
     services(context, faults);
+    addresses(context, faults);
 }
+
+/// What addresses stand for must be there; and an address that is really used stands for nothing.
+fn addresses(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
+    for (address, of) in &context.scenario.addresses {
+        let at = at_path![[]; "addresses", address.to_string().as_str()];
+        let found = match of {
+            AddressOf::Pod(word) => context.scenario.pod(word).map(drop),
+            AddressOf::Outside(name) => context.scenario.outside_host(name).map(drop),
+            AddressOf::Node(_) => Ok(()),
+        };
+        faults.extend(found.err().map(|error| context.reference(&at, error)));
+        if !DOCUMENTATION.iter().any(|range| range.contains(address)) {
+            let fault = context.document.error_at_key(&at, format!("{address} is an address that is really used"));
+            faults.push(fault.hint("take one of 192.0.2.0/24, 198.51.100.0/24 or 2001:db8::/32"));
+        }
+    }
+}
+
+/// The ranges for documentation: RFC 5737 and RFC 3849. TEST-NET-3 is left out: outside hosts have addresses in it.
+const DOCUMENTATION: [IpNet; 3] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, 0), 24)),
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(198, 51, 100, 0), 24)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32)),
+];
 
 fn services(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
     let mut taken = BTreeSet::new();

@@ -73,7 +73,12 @@ impl Context<'_> {
 
     /// A name that does not resolve.
     fn reference(&self, at: &[Segment], error: ReferenceError) -> Diagnostic {
-        let fault = self.document.error(at, error.message);
+        Self::reference_in(self.document, at, error)
+    }
+
+    /// A name that does not resolve, in a document.
+    pub(crate) fn reference_in(document: &Document<'_>, at: &[Segment], error: ReferenceError) -> Diagnostic {
+        let fault = document.error(at, error.message);
         match error.hint {
             Some(hint) => fault.hint(hint),
             None => fault,

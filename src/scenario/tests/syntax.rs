@@ -247,28 +247,6 @@ steps: []
 }
 
 #[test]
-fn two_documents() {
-    let scenario = r"id: a
-title: A
-lab: {pods: [{name: a}, {name: b}]}
-steps:
-  - name: open
-    expect: [{to: {pod: b}, allow: [a]}]
----
-id: b
-";
-    assert_snapshot!(faults_of(&[("s.yaml", scenario)]), @r"
-    error: a scenario file holds one scenario, and this is a second document
-     --> s.yaml:8:1
-      |
-    8 | id: b
-      | ^^
-      |
-      = help: put it in a file of its own
-    ");
-}
-
-#[test]
 fn not_a_mapping() {
     let scenario = r"- id: a
 ";

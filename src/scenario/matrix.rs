@@ -1,0 +1,179 @@
+//! A step's `matrix` as expectations: everybody to everybody, but for what is listed. And the names that stand for several
+//! pods: `namespace/*` and `*`.
+
+use std::collections::BTreeSet;
+
+use super::{
+    DEFAULT_NAMESPACE, Destination, Diagnostic, Expect, Matrix, MatrixPort, MatrixRule, PodSpec, Protocol,
+    ReferenceError, Scenario,
+    check::Context,
+    document::{Segment, at_path},
+};
+
+/// Everything a pod is known by here.
+type Name = (String, String);
+
+/// Replaces the matrices of all steps by expectations, behind those that are there.
+pub(super) fn expand(document: &super::document::Document<'_>, scenario: &mut Scenario, faults: &mut Vec<Diagnostic>) {
+    let mut made: BTreeSet<Name> = scenario.lab.pods.iter().filter(|pod| !pod.host_network).map(name).collect();
+    for index in 0..scenario.steps.len() {
+        made.extend(scenario.steps[index].create.iter().filter(|pod| !pod.host_network).map(name));
+        let Some(matrix) = scenario.steps[index].matrix.take() else { continue };
+        let at = at_path![[]; "steps", index, "matrix"];
+        let expects = Expansion { scenario, made: &made, document, at }.expects(&matrix, faults);
+        scenario.steps[index].expect.extend(expects);
+    }
+}
+
+fn name(pod: &PodSpec) -> Name {
+    (pod.namespace.clone(), pod.name.clone())
+}
+
+fn text((namespace, name): &Name) -> String {
+    if namespace == DEFAULT_NAMESPACE { name.clone() } else { format!("{namespace}/{name}") }
+}
+
+struct Expansion<'a> {
+    scenario: &'a Scenario,
+    made: &'a BTreeSet<Name>,
+    document: &'a super::document::Document<'a>,
+    at: Vec<Segment>,
+}
+
+/// A rule with its names looked up.
+struct Exception {
+    from: BTreeSet<Name>,
+    to: BTreeSet<Name>,
+    ports: Vec<MatrixPort>,
+}
+
+impl Expansion<'_> {
+    fn expects(&self, matrix: &Matrix, faults: &mut Vec<Diagnostic>) -> Vec<Expect> {
+        let among = self.pods(matrix.among.as_deref(), &at_path![self.at; "among"], faults);
+        let rules = |list: &[MatrixRule], key: &str, faults: &mut Vec<Diagnostic>| -> Vec<Exception> {
+            let rule = |(number, rule): (usize, &MatrixRule)| Exception {
+                from: self.pods(rule.from.as_deref(), &at_path![self.at; key, number, "from"], faults),
+                to: self.pods(rule.to.as_deref(), &at_path![self.at; key, number, "to"], faults),
+                ports: rule.ports.clone(),
+            };
+            list.iter().enumerate().map(rule).collect()
+        };
+        let (deny, allow, record) = (
+            rules(&matrix.deny, "deny", faults),
+            rules(&matrix.allow, "allow", faults),
+            rules(&matrix.record, "record", faults),
+        );
+        let mut expects = Vec::new();
+        for to in &among {
+            let Some(spec) = self.scenario.all_pods().find(|pod| name(pod) == *to) else { continue };
+            let served = spec.ports.iter().map(|port| MatrixPort { port: port.port, protocol: port.protocol });
+            let wanted = |port: &MatrixPort| matrix.ports.is_empty() || matrix.ports.contains(port);
+            for port in served.filter(wanted) {
+                let applies = |rules: &[Exception], from: &Name| {
+                    let fits = |rule: &Exception| {
+                        rule.from.contains(from)
+                            && rule.to.contains(to)
+                            && (rule.ports.is_empty() || rule.ports.contains(&port))
+                    };
+                    rules.iter().any(fits)
+                };
+                let mut expect = Expect {
+                    to: Destination {
+                        pod: Some(text(to)),
+                        port: Some(port.port),
+                        protocol: port.protocol,
+                        ..Destination::default()
+                    },
+                    allow: Vec::new(),
+                    deny: Vec::new(),
+                    status: None,
+                    record: Vec::new(),
+                };
+                for from in among.iter().filter(|from| *from != to) {
+                    let list = if applies(&record, from) {
+                        &mut expect.record
+                    } else if applies(&deny, from) && !applies(&allow, from) {
+                        &mut expect.deny
+                    } else {
+                        &mut expect.allow
+                    };
+                    list.push(text(from));
+                }
+                if !(expect.allow.is_empty() && expect.deny.is_empty() && expect.record.is_empty()) {
+                    expects.push(expect);
+                }
+            }
+        }
+        for (list, rules) in [("deny", &deny), ("allow", &allow), ("record", &record)] {
+            for (number, rule) in rules.iter().enumerate() {
+                let meant = |expect: &&Expect| {
+                    let port = MatrixPort { port: expect.to.port.unwrap_or(0), protocol: expect.to.protocol };
+                    rule.ports.contains(&port)
+                };
+                if !rule.ports.is_empty() && !expects.iter().any(|expect| meant(&expect)) {
+                    let fault = self
+                        .document
+                        .error(&at_path![self.at; list, number, "ports"], "no pod of the matrix serves these ports");
+                    faults.push(fault.hint("a matrix asks the ports that `lab.pods` serve"));
+                }
+            }
+        }
+        expects
+    }
+
+    /// The pods that a list of names means; all of the lab where there is none.
+    fn pods(&self, names: Option<&[String]>, at: &[Segment], faults: &mut Vec<Diagnostic>) -> BTreeSet<Name> {
+        let Some(names) = names else { return self.made.clone() };
+        let mut found = BTreeSet::new();
+        for (number, name) in names.iter().enumerate() {
+            match self.scenario.pods_named(name) {
+                Ok(pods) => found.extend(pods.into_iter().filter(|pod| self.made.contains(pod))),
+                Err(error) => faults.push(Context::reference_in(self.document, &at_path![at; number], error)),
+            }
+        }
+        found
+    }
+}
+
+impl Scenario {
+    /// The pods that a word means: `pod`, `namespace/pod`, `namespace/*`, or `*` for all that have a network of their own.
+    fn pods_named(&self, word: &str) -> Result<Vec<Name>, ReferenceError> {
+        let own = || self.all_pods().filter(|pod| !pod.host_network);
+        match word.strip_suffix('*') {
+            Some("") => Ok(own().map(name).collect()),
+            Some(prefix) if prefix.ends_with('/') => {
+                let namespace = prefix.trim_end_matches('/');
+                let found: Vec<Name> = own().filter(|pod| pod.namespace == namespace).map(name).collect();
+                if found.is_empty() { self.pod(&format!("{namespace}/")).map(|pod| vec![name(pod)]) } else { Ok(found) }
+            }
+            _ => self.pod(word).map(|pod| vec![name(pod)]),
+        }
+    }
+
+    /// Replaces names that stand for several pods in the lists of sources.
+    pub(super) fn expand_sources(&mut self) {
+        let scenario = self.clone();
+        for expect in self.steps.iter_mut().flat_map(|step| &mut step.expect) {
+            let own = expect.to.pod.as_deref().and_then(|pod| scenario.pod(pod).ok()).map(name);
+            for list in [&mut expect.allow, &mut expect.deny, &mut expect.record] {
+                let words = std::mem::take(list);
+                for word in words {
+                    match scenario.pods_named(&word) {
+                        Ok(pods) if word.ends_with('*') => {
+                            list.extend(pods.iter().filter(|pod| Some(*pod) != own.as_ref()).map(text));
+                        }
+                        _ => list.push(word),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl MatrixPort {
+    /// A port over TCP.
+    #[must_use]
+    pub fn tcp(port: u16) -> Self {
+        Self { port, protocol: Protocol::Tcp }
+    }
+}
