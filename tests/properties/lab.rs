@@ -81,6 +81,7 @@ async fn crowded(lab: &EmbeddedLab) -> World {
         node,
         ports: Vec::new(),
         host_network: false,
+        owner: None,
     };
     let pods = NodeName::ALL.into_iter().flat_map(|node| (0..4).map(move |number| pod(node, number)));
     let outside = serde_json::from_value(serde_json::json!([{"name": "out"}])).unwrap();

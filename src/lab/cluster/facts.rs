@@ -129,6 +129,7 @@ fn dns_pod(pod: &Pod, nodes: &[WorldNode]) -> WorldPod {
         node,
         ports: vec![port("dns", Protocol::Udp), port("dns-tcp", Protocol::Tcp)],
         host_network: false,
+        owner: None,
     };
     let addresses = match progress(pod) {
         Progress::Running { addresses, .. } => addresses,

@@ -156,18 +156,18 @@ impl Shared {
     }
 }
 
-/// Removes a namespace, its pods first and without their grace, and waits until it is gone.
+/// Removes a namespace, its pods without their grace, and waits until it is gone.
 pub(crate) async fn remove_namespace(access: &Access, name: &str) -> Result<(), LabError> {
     const PATIENCE: Duration = Duration::from_secs(120);
-    let pods = Api::<k8s_openapi::api::core::v1::Pod>::namespaced(access.client.clone(), name);
-    // The namespace's own deletion would do it as well, later.
-    let _ = pods.delete_collection(&DeleteParams::default().grace_period(0), &ListParams::default()).await;
     let namespaces = Api::<Namespace>::all(access.client.clone());
     match namespaces.delete(name, &DeleteParams::default()).await {
         Err(error) if is_gone(&error) => return Ok(()),
         Err(error) => return Err(broken(&format!("cannot delete the namespace `{name}`"), &error)),
         Ok(_) => {}
     }
+    let pods = Api::<k8s_openapi::api::core::v1::Pod>::namespaced(access.client.clone(), name);
+    // The namespace's own deletion would do it as well, later. Only now does no Deployment make new ones.
+    let _ = pods.delete_collection(&DeleteParams::default().grace_period(0), &ListParams::default()).await;
     let gone = wait::await_condition(namespaces, name, |namespace: Option<&Namespace>| namespace.is_none());
     match tokio::time::timeout(PATIENCE, gone).await {
         Ok(Ok(_)) => Ok(()),

@@ -11,6 +11,8 @@ use crate::{
 pub(crate) const PROBE_IMAGE: &str = "registry.k8s.io/e2e-test-images/agnhost:2.56";
 /// The container in each pod.
 pub(crate) const CONTAINER: &str = "probe";
+/// The label that holds the scenario's name for a pod whose own name is generated.
+pub(crate) const POD_LABEL: &str = "policyprobe.io/pod";
 /// Where an agent in a pod says which nonces it has seen, on the pod's loopback device only.
 pub(crate) const CONTROL_PORT: u16 = 61_080;
 
@@ -74,6 +76,30 @@ pub(crate) fn pod(spec: &PodSpec, namespace: &str, run: &str, hostname: &str, im
     })
 }
 
+/// A Deployment that keeps one such pod, and never two at a time.
+pub(crate) fn deployment(spec: &PodSpec, namespace: &str, run: &str, hostname: &str, image: &str) -> Value {
+    let mut pod = pod(spec, namespace, run, hostname, image);
+    let mut labels = pod["metadata"]["labels"].take();
+    labels[POD_LABEL] = json!(spec.name);
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": { "name": spec.name, "namespace": namespace, "labels": { RUN_LABEL: run } },
+        "spec": {
+            "replicas": 1, "revisionHistoryLimit": 0, "strategy": { "type": "Recreate" },
+            // Labels that a scenario takes from the pod must not take the pod from its owner.
+            "selector": { "matchLabels": { RUN_LABEL: run, POD_LABEL: spec.name } },
+            "template": { "metadata": { "labels": labels }, "spec": pod["spec"].take() },
+        },
+    })
+}
+
+/// The change that turns the labels that a pod has by its scenario into others, as a merge patch. Labels of others stay.
+pub(crate) fn relabelling(from: &Labels, to: &Labels) -> Value {
+    let removed = from.keys().filter(|key| !to.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let set = to.iter().map(|(key, value)| (key.clone(), json!(value)));
+    json!({ "metadata": { "labels": removed.chain(set).collect::<serde_json::Map<_, _>>() } })
+}
+
 /// A pod in a node's own network namespace, from which probes start. The level `privileged` alone admits it.
 pub(crate) fn node_pod(name: &str, namespace: &str, run: &str, hostname: &str, image: &str) -> Value {
     json!({
@@ -104,18 +130,44 @@ mod tests {
     use super::*;
     use crate::scenario::{NodeName, PortSpec};
 
-    #[test]
-    fn a_pod_listens_on_its_tcp_ports_and_names_them() {
+    fn app1() -> PodSpec {
         let port = |name: Option<&str>, port, protocol| PortSpec { name: name.map(str::to_owned), port, protocol };
-        let spec = PodSpec {
+        PodSpec {
             name: "app1".to_owned(),
             namespace: "x".to_owned(),
-            labels: Labels::from([("app".to_owned(), "app1".to_owned())]),
+            labels: labels(&[("app", "app1")]),
             node: NodeName::Worker,
             ports: vec![port(Some("web"), 80, Protocol::Tcp), port(None, 53, Protocol::Udp)],
             host_network: false,
-        };
-        let value = pod(&spec, "pp-r-x", "r", "node-1", "image");
+            owner: None,
+        }
+    }
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_deployments_pod_differs_in_the_label_that_finds_it() {
+        let (mut alone, owned) =
+            (pod(&app1(), "pp-r-x", "r", "node-1", "image"), deployment(&app1(), "pp-r-x", "r", "node-1", "image"));
+        let template = &owned["spec"]["template"];
+        assert_eq!(template["metadata"]["labels"], json!({ "app": "app1", RUN_LABEL: "r", POD_LABEL: "app1" }));
+        assert_eq!(template["spec"], alone["spec"].take());
+        let selected = owned["spec"]["selector"]["matchLabels"].as_object().into_iter().flatten();
+        assert!(selected.clone().all(|(key, value)| template["metadata"]["labels"][key] == *value), "{owned}");
+        assert!(selected.clone().all(|(key, _)| key != "app"), "relabelling must not orphan the pod: {owned}");
+    }
+
+    #[test]
+    fn relabelling_names_what_goes_and_leaves_what_others_set() {
+        let change = relabelling(&labels(&[("app", "a"), ("role", "r")]), &labels(&[("app", "b"), ("new", "n")]));
+        assert_eq!(change["metadata"]["labels"], json!({ "app": "b", "new": "n", "role": null }));
+    }
+
+    #[test]
+    fn a_pod_listens_on_its_tcp_ports_and_names_them() {
+        let value = pod(&app1(), "pp-r-x", "r", "node-1", "image");
         assert_eq!(value["metadata"]["labels"], json!({ "app": "app1", RUN_LABEL: "r" }));
         let container = &value["spec"]["containers"][0];
         assert_eq!(container["ports"][0], json!({ "name": "web", "containerPort": 80, "protocol": "TCP" }));

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
-use k8s_openapi::api::{core::v1::Pod, networking::v1::NetworkPolicy};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod, networking::v1::NetworkPolicy};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams},
@@ -29,7 +29,7 @@ use crate::{
     engine::{Events, NODES_READY},
     lab::{
         Capabilities, Lab, LabBuilder, LabError, WorldMetadata, WorldNode,
-        cluster::{Access, ClusterLab, Facts, Naming, PROBE_IMAGE, Parts, Shell, agent_for},
+        cluster::{Access, ClusterLab, Facts, Naming, PROBE_IMAGE, Parts, Shell, agent_for, remove_deployment},
         state::{self, RUN_LABEL, RunState},
     },
     metadata::{Cloud, LINK_LOCAL},
@@ -106,9 +106,17 @@ fn kept(name: &str) -> Result<RunState, LabError> {
     ))
 }
 
-/// Removes the pods and policies that an earlier run left in a kept cluster.
+/// Removes the Deployments, pods and policies that an earlier run left in a kept cluster.
 async fn sweep(access: &Access) -> anyhow::Result<()> {
-    let pods = Api::<Pod>::all(access.client.clone()).list(&ListParams::default().labels(RUN_LABEL)).await?;
+    let ours = ListParams::default().labels(RUN_LABEL);
+    // Before the pods, or they would be made again.
+    let owners = Api::<Deployment>::all(access.client.clone()).list(&ours).await?;
+    try_join_all(owners.iter().map(|owner| async {
+        let owners = Api::namespaced(access.client.clone(), &owner.namespace().unwrap_or_default());
+        remove_deployment(&owners, &owner.name_any()).await
+    }))
+    .await?;
+    let pods = Api::<Pod>::all(access.client.clone()).list(&ours).await?;
     let now = DeleteParams::default().grace_period(0);
     for pod in pods {
         let namespace = pod.namespace().unwrap_or_default();
