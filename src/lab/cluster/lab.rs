@@ -26,7 +26,7 @@ use super::{
     facts::Facts,
     ground::Ground,
     names::Naming,
-    objects,
+    objects::{self, Recipe, Server},
     pods::PodMaker,
     space::Spaces,
     stage::ClusterStage,
@@ -77,7 +77,7 @@ pub(crate) struct Parts {
     pub(crate) capabilities: Capabilities,
 }
 
-/// The agent for these nodes, or why there is none.
+/// The agent for these nodes, or why there is none; pods run `netexec` then.
 pub(crate) fn agent_for(architectures: &[String]) -> Result<&'static [u8], LabError> {
     let Some(bytes) = agent::binary() else {
         let why = agent::missing().unwrap_or_default();
@@ -99,16 +99,22 @@ impl ClusterLab {
     /// A lab on a cluster that is up.
     pub(crate) fn new(parts: Parts) -> Result<Self, LabError> {
         let Parts { access, naming, ground, facts, image, state, events, mut capabilities } = parts;
-        let maker = PodMaker {
-            client: access.client.clone(),
-            run: state.run().to_owned(),
-            image,
-            agent: agent_for(&facts.architectures)?,
-            hostnames: facts.hostnames,
+        let (server, name) = match agent_for(&facts.architectures) {
+            Ok(agent) => (Server::Agent(agent), "policyprobe-agent"),
+            Err(why) => {
+                events.note(format!(
+                    "pods serve by agnhost's netexec, which runs commands for whoever reaches them: {why}. Denials rest \
+                     on less: that no request arrived is read from the logs that the kubelet keeps of the pods, and not \
+                     from a log of the server's own"
+                ));
+                (Server::Netexec, "netexec")
+            }
         };
+        let recipe = Recipe { run: state.run().to_owned(), image, server };
+        let maker = PodMaker { client: access.client.clone(), recipe, hostnames: facts.hostnames };
         capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Restart]);
         capabilities.facts.extend(facts.texts);
-        capabilities.facts.insert("server".to_owned(), "policyprobe-agent".to_owned());
+        capabilities.facts.insert("server".to_owned(), name.to_owned());
         capabilities.facts.insert("backend".to_owned(), ground.backend().to_owned());
         capabilities.converge_limit = CONVERGE_LIMIT;
         let shared = Shared {

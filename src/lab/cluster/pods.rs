@@ -2,19 +2,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    hash::{BuildHasher, RandomState},
     net::IpAddr,
     pin::pin,
     time::Duration,
 };
 
-use futures::{StreamExt, TryStreamExt, future::try_join_all, stream, stream::FuturesUnordered};
+use futures::{AsyncBufReadExt, StreamExt, TryStreamExt, future::try_join_all, stream, stream::FuturesUnordered};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ContainerStatus, Event, Pod, ServiceAccount},
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, LogParams, Patch, PatchParams},
     runtime::{WatchStreamExt, wait, watcher},
 };
 
@@ -22,15 +23,22 @@ use super::{
     apply::{apply, broken, hint, is_gone},
     deployments::{self, refusal},
     exec::exec,
-    objects::{AWAIT_AGENT, CARRY_IN, POD_LABEL, deployment, pod, relabelling},
+    objects::{
+        AWAIT_AGENT, AWAIT_NETEXEC, CARRY_IN, CONTAINER, POD_LABEL, Recipe, Server, deployment, pod, relabelling,
+        tcp_ports,
+    },
 };
 use crate::{
     lab::{LabError, state::RUN_LABEL},
+    probe::netexec,
     scenario::{Labels, NodeName, Owner, PodSpec},
 };
 
 /// How long pods may take to serve, images included.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a log may take to show what was said before it was asked for.
+const LOG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A pod that serves.
 #[derive(Clone, Debug)]
@@ -49,17 +57,13 @@ pub(crate) struct LivePod {
     pub(crate) addresses: Vec<IpAddr>,
 }
 
-/// What every pod of a run is made with.
+/// Makes the pods of a run.
 #[derive(Clone)]
 pub(crate) struct PodMaker {
     /// The cluster.
     pub(crate) client: Client,
-    /// The run.
-    pub(crate) run: String,
-    /// The image.
-    pub(crate) image: String,
-    /// The agent that is carried in.
-    pub(crate) agent: &'static [u8],
+    /// What every pod is made with.
+    pub(crate) recipe: Recipe,
     /// The hostname label of each node.
     pub(crate) hostnames: BTreeMap<NodeName, String>,
 }
@@ -90,11 +94,11 @@ impl PodMaker {
         let hostname = self.hostnames.get(&spec.node).map(String::as_str).unwrap_or_default();
         let applied = match spec.owner {
             None => {
-                let body = pod(spec, namespace, &self.run, hostname, &self.image);
+                let body = pod(spec, namespace, hostname, &self.recipe);
                 apply(&self.pods(namespace), &body).await.map(drop)
             }
             Some(Owner::Deployment) => {
-                let body = deployment(spec, namespace, &self.run, hostname, &self.image);
+                let body = deployment(spec, namespace, hostname, &self.recipe);
                 apply(&self.deployments(namespace), &body).await.map(drop)
             }
         };
@@ -145,13 +149,13 @@ impl PodMaker {
             .map_err(|error| LabError::from(anyhow::Error::new(error).context("waiting for a service account")))
     }
 
-    /// Carries the agent into each pod as soon as its container runs.
+    /// Sees to it that each pod serves, as soon as its container runs.
     async fn serving(
         &self,
         wanted: &[(String, PodSpec)],
         waiting: &mut BTreeMap<(String, String), String>,
     ) -> Result<Vec<LivePod>, LabError> {
-        let selector = watcher::Config::default().labels(&format!("{RUN_LABEL}={}", self.run));
+        let selector = watcher::Config::default().labels(&format!("{RUN_LABEL}={}", self.recipe.run));
         let mut changes = pin!(watcher(Api::<Pod>::all(self.client.clone()), selector.clone()).applied_objects());
         let failures = watcher::Config::default().fields("reason=FailedCreatePodSandBox");
         let failures = watcher(Api::<Event>::all(self.client.clone()), failures).default_backoff();
@@ -185,7 +189,7 @@ impl PodMaker {
                         Progress::Hopeless(why) => return Err(hopeless(&key, &why)),
                         Progress::Running { addresses, .. } => {
                             if handled.insert(uid.clone()) {
-                                waiting.insert(key.clone(), "the agent does not listen".to_owned());
+                                waiting.insert(key.clone(), "its server does not listen".to_owned());
                                 let template = spec.labels.clone();
                                 let live = LivePod { spec: spec.clone(), namespace: key.0, name, template, uid, addresses };
                                 carrying.push(self.carry(live));
@@ -217,7 +221,7 @@ impl PodMaker {
                         Err(why) => {
                             let spec = wanted.iter().find(|(space, spec)| (space, &spec.name) == (&key.0, &key.1));
                             replacing.extend(spec.map(|(space, spec)| self.replace(space.clone(), pod.name, spec)));
-                            waiting.insert(key, format!("cannot carry the agent in: {why}"));
+                            waiting.insert(key, format!("its server does not start: {why}"));
                         }
                     }
                 }
@@ -232,8 +236,53 @@ impl PodMaker {
     }
 
     async fn carry(&self, pod: LivePod) -> (LivePod, Result<(), String>) {
-        let said = exec(&self.pods(&pod.namespace), &pod.name, &["sh", "-c", CARRY_IN], self.agent).await;
-        (pod, said.map(drop))
+        let started = match self.recipe.server {
+            Server::Agent(agent) => {
+                let pods = self.pods(&pod.namespace);
+                exec(&pods, &pod.name, &["sh", "-c", CARRY_IN], agent).await.map(drop)
+            }
+            Server::Netexec => self.listening(&pod).await,
+        };
+        (pod, started)
+    }
+
+    /// Waits until the server of a container that has what it needs listens.
+    async fn listening(&self, pod: &LivePod) -> Result<(), String> {
+        let ports: Vec<_> = tcp_ports(&pod.spec).map(|port| port.to_string()).collect();
+        let mut command = match self.recipe.server {
+            Server::Agent(_) => vec!["sh", "-c", AWAIT_AGENT],
+            Server::Netexec => vec!["sh", "-c", AWAIT_NETEXEC, "sh"],
+        };
+        if self.recipe.server == Server::Netexec {
+            command.extend(ports.iter().map(String::as_str));
+        }
+        exec(&self.pods(&pod.namespace), &pod.name, &command, b"").await.map(drop)
+    }
+
+    /// The nonces of the requests that a pod's `netexec` has got, by its container's log. A request from the pod itself
+    /// marks the log's end: whatever arrived before it stands before it.
+    pub(crate) async fn logged(&self, pod: &LivePod) -> Result<BTreeSet<String>, LabError> {
+        let Some(port) = tcp_ports(&pod.spec).next() else { return Ok(BTreeSet::new()) };
+        let (pods, what) =
+            (self.pods(&pod.namespace), format!("cannot read the log of `{}/{}`", pod.namespace, pod.name));
+        let reading = async {
+            let mark = format!("mark-{:016x}", RandomState::new().hash_one(&pod.uid));
+            let url = format!("http://127.0.0.1:{port}{}", netexec::path(Some(&mark)));
+            let ask = ["curl", "-q", "-s", "-S", "-f", "--noproxy", "*", "-o", "/dev/null", &url];
+            exec(&pods, &pod.name, &ask, b"").await.map_err(|error| anyhow::anyhow!("{what}: {error}"))?;
+            let log = LogParams { container: Some(CONTAINER.to_owned()), follow: true, ..LogParams::default() };
+            let log = pods.log_stream(&pod.name, &log).await.map_err(|error| broken(&what, &error))?;
+            let (mut lines, mut nonces) = (pin!(log.lines()), BTreeSet::new());
+            while let Some(line) = lines.try_next().await.map_err(|error| anyhow::anyhow!("{what}: {error}"))? {
+                match netexec::nonce(&line) {
+                    Some(nonce) if nonce == mark => return Ok(nonces),
+                    nonce => nonces.extend(nonce.map(str::to_owned)),
+                }
+            }
+            Err(anyhow::anyhow!("{what}: it ended before its end").into())
+        };
+        let late = || Err(anyhow::anyhow!("{what}: its end did not come within {} s", LOG_PATIENCE.as_secs()).into());
+        tokio::time::timeout(LOG_PATIENCE, reading).await.unwrap_or_else(|_| late())
     }
 
     /// A new pod in place of one whose network could not be made, as happens on nodes that are Ready a moment before
@@ -303,9 +352,7 @@ impl PodMaker {
             };
             let waited = wait::await_condition(pods.clone(), name, again).await;
             waited.map_err(|error| LabError::from(anyhow::Error::new(error).context(what.clone())))?;
-            exec(&pods, name, &["sh", "-c", AWAIT_AGENT], b"")
-                .await
-                .map_err(|error| anyhow::anyhow!("{what}: {error}"))?;
+            self.listening(pod).await.map_err(|error| anyhow::anyhow!("{what}: {error}"))?;
             Ok(())
         };
         tokio::time::timeout(PATIENCE, restarting)

@@ -21,7 +21,7 @@ use super::{
     exec::PodPlace,
     facts::dns_pods,
     lab::Shared,
-    objects::{CONTROL_PORT, identity},
+    objects::{CONTROL_PORT, Server, identity},
     pods::{LivePod, Progress, progress},
     shell::{Place, Shell},
     space::Lease,
@@ -105,7 +105,7 @@ impl ClusterStage {
     /// Which of the pods that were made still run as the same pods.
     async fn running(&self) -> Result<BTreeSet<String>, LabError> {
         let pods = Api::<Pod>::all(self.shared.access.client.clone());
-        let ours = ListParams::default().labels(&format!("{RUN_LABEL}={}", self.shared.maker.run));
+        let ours = ListParams::default().labels(&format!("{RUN_LABEL}={}", self.shared.maker.recipe.run));
         let found = pods.list(&ours).await.map_err(|error| broken("cannot list the lab's pods", &error))?;
         let running = found.items.iter().filter(|pod| matches!(progress(pod), Progress::Running { .. }));
         Ok(running.filter_map(ResourceExt::uid).collect())
@@ -178,6 +178,7 @@ impl ClusterStage {
             identity: identity(&live.spec),
             spec: live.spec.clone(),
             addresses: live.addresses.clone(),
+            proof: self.shared.maker.recipe.server.proof(),
         });
         let world = World {
             namespaces,
@@ -356,6 +357,10 @@ impl Stage for ClusterStage {
     }
 
     async fn seen(&self, server: &ServerId) -> Result<BTreeSet<String>, LabError> {
+        if let (ServerId::Pod(namespace, pod), Server::Netexec) = (server, self.shared.maker.recipe.server) {
+            let live = Self::live(&mut *self.leases.lock().await, namespace, pod)?.clone();
+            return self.shared.maker.logged(&live).await;
+        }
         let (place, url) = match server {
             ServerId::Pod(namespace, pod) => {
                 (self.place(namespace, pod).await?, format!("http://127.0.0.1:{CONTROL_PORT}"))

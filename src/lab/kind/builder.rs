@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::Ipv4Addr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -162,7 +163,7 @@ impl Build {
     }
 
     /// Makes the cluster and, beside it, the emulator.
-    async fn create(&self, name: &str, agent: &'static [u8]) -> Result<(), LabError> {
+    async fn create(&self, name: &str, agent: Option<&'static [u8]>) -> Result<(), LabError> {
         cluster::check_free(name).await?;
         let network = network();
         let shared = network_exists(&network).await?;
@@ -174,6 +175,7 @@ impl Build {
         self.events.phase(format!("making the cluster {name}"));
         let image = self.options.node_image.as_deref();
         let emulator = async {
+            let Some(agent) = agent else { return Ok(None) };
             let image = emulator::image(self.state.run(), agent).await?;
             if !shared {
                 return Ok(Some(image));
@@ -190,27 +192,34 @@ impl Build {
     }
 
     /// Starts an emulator beside a kept cluster.
-    async fn adopt(&self, kept: &RunState, access: &Access, agent: &'static [u8]) -> Result<(), LabError> {
+    async fn adopt(&self, kept: &RunState, access: &Access, agent: Option<&'static [u8]>) -> Result<(), LabError> {
         self.state.update(|record| record.docker = true)?;
         remove::labelled(kept.run()).await?;
-        let image = emulator::image(self.state.run(), agent).await?;
-        let network = network();
-        tokio::try_join!(self.start_emulator(image, &network), async {
+        let emulator = async {
+            let Some(agent) = agent else { return Ok(()) };
+            let image = emulator::image(self.state.run(), agent).await?;
+            self.start_emulator(image, &network()).await
+        };
+        tokio::try_join!(emulator, async {
             sweep(access).await.map_err(|error| LabError::from(error.context("cannot clean the kept cluster")))
         },)?;
         Ok(())
     }
 
-    /// Safe routes on a node.
-    async fn secure(&self, node: &str, emulator: std::net::Ipv4Addr) -> Result<(), LabError> {
+    /// Safe routes on a node; none of them leads anywhere where there is no emulator.
+    async fn secure(&self, node: &str, emulator: Option<Ipv4Addr>) -> Result<(), LabError> {
         let mut shell = Shell::new(Arc::new(NodePlace { container: node.to_owned() }));
         routes::close(node, &mut shell).await?;
+        let Some(emulator) = emulator else { return routes::forget(node, &mut shell).await };
         let name = Cloud::Gcp.definition().hosts.first().copied().unwrap_or_default();
         routes::open(node, &mut shell, emulator, &self.identity(), name).await
     }
 
     async fn make(&self) -> Result<ClusterLab, LabError> {
-        let agent = agent_for(&[])?;
+        // The nodes are not there yet to be asked for their architecture. The emulator runs on Docker's machine, as they do.
+        let agent = agent_for(&[]);
+        let why_not = agent.as_ref().err().map(ToString::to_string);
+        let agent = agent.ok();
         let kept = self.options.cluster.as_deref().map(kept).transpose()?;
         let name = self.options.cluster.clone().unwrap_or_else(|| format!("pp-{}", self.state.run()));
         let access = if let Some(kept) = &kept {
@@ -223,11 +232,11 @@ impl Build {
         };
         let containers = cluster::nodes(&name).await?;
         let control_plane = containers.iter().find(|node| node.ends_with("control-plane")).cloned().unwrap_or_default();
-        let (address, control) = {
+        let emulator = {
             let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner);
-            let emulator = emulator.as_ref().ok_or_else(|| anyhow::anyhow!("the emulator is gone"))?;
-            (emulator.address, KindGround::control(emulator))
+            emulator.as_ref().map(|emulator| (emulator.address, KindGround::control(emulator)))
         };
+        let address = emulator.as_ref().map(|(address, _)| *address);
         let cni = async {
             match &self.options.cni {
                 Cni::File(manifest) if kept.is_none() => {
@@ -271,12 +280,18 @@ impl Build {
             facts.nodes.iter().map(|node| (node.name, node.literal.clone())).collect();
         let world =
             WorldMetadata { cloud: Cloud::Gcp, addresses: vec![LINK_LOCAL], identity: self.identity(), node: None };
+        let metadata = emulator.map(|(_, control)| (world, control));
+        let mut capabilities = Capabilities { has: [Need::NodeSource].into(), ..Capabilities::default() };
+        match why_not {
+            None => _ = capabilities.has.insert(Need::Metadata),
+            Some(why) => _ = capabilities.why_not.insert(Need::Metadata, format!("nothing can serve it: {why}")),
+        }
         let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner).take();
         let ground = KindGround {
             cluster: name,
             nodes,
             emulator: Mutex::new(emulator),
-            metadata: (world, control),
+            metadata,
             state: Arc::clone(&self.state),
             kept,
             keep: self.options.keep,
@@ -290,7 +305,7 @@ impl Build {
             image: self.options.probe_image.clone().unwrap_or_else(|| PROBE_IMAGE.to_owned()),
             state: Arc::clone(&self.state),
             events: self.events.clone(),
-            capabilities: Capabilities { has: [Need::Metadata, Need::NodeSource].into(), ..Capabilities::default() },
+            capabilities,
         })
     }
 }

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     lab::{LabError, WorldMetadata, WorldOutside, WorldPod, embedded::enforcer},
+    probe::Proof,
     scenario::{Cloud, Labels, OutsideSpec, PodSpec, PortSpec, Protocol},
 };
 
@@ -73,7 +74,12 @@ impl LivePod {
     }
 
     pub(super) fn world(&self) -> WorldPod {
-        WorldPod { spec: self.spec.clone(), addresses: vec![self.address.into()], identity: self.identity() }
+        WorldPod {
+            spec: self.spec.clone(),
+            addresses: vec![self.address.into()],
+            identity: self.identity(),
+            proof: Proof::default(),
+        }
     }
 
     /// As the enforcer sees it.
