@@ -72,7 +72,7 @@ impl ClusterBuilder {
             }
         };
         let (ground, events) = (Box::new(Borrowed { nodes }), events.clone());
-        ClusterLab::new(Parts { access, naming, ground, facts, image, state, events, capabilities })
+        Ok(ClusterLab::new(Parts { access, naming, ground, facts, image, state, events, capabilities }))
     }
 }
 

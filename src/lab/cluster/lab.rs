@@ -97,7 +97,7 @@ pub(crate) fn agent_for(architectures: &[String]) -> Result<&'static [u8], LabEr
 
 impl ClusterLab {
     /// A lab on a cluster that is up.
-    pub(crate) fn new(parts: Parts) -> Result<Self, LabError> {
+    pub(crate) fn new(parts: Parts) -> Self {
         let Parts { access, naming, ground, facts, image, state, events, mut capabilities } = parts;
         let (server, name) = match agent_for(&facts.architectures) {
             Ok(agent) => (Server::Agent(agent), "policyprobe-agent"),
@@ -129,7 +129,7 @@ impl ClusterLab {
             state,
             events,
         };
-        Ok(Self { shared: Arc::new(shared), capabilities, torn_down: AtomicBool::new(false) })
+        Self { shared: Arc::new(shared), capabilities, torn_down: AtomicBool::new(false) }
     }
 }
 

@@ -297,7 +297,7 @@ impl Build {
             keep: self.options.keep,
             events: self.events.clone(),
         };
-        ClusterLab::new(Parts {
+        Ok(ClusterLab::new(Parts {
             access,
             naming: Naming::Literal,
             ground: Box::new(ground),
@@ -306,7 +306,7 @@ impl Build {
             state: Arc::clone(&self.state),
             events: self.events.clone(),
             capabilities,
-        })
+        }))
     }
 }
 
