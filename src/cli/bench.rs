@@ -47,15 +47,15 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
         }
         shown.event(&Event::Phase(format!("run {number} of {}", args.runs)));
         let (result, spans) = once(builder, &scenarios, &cancel).await;
-        if let Some(failure) = &result.error {
-            output::complain(&failure.message, failure.hint.as_deref());
-        }
         if result.exit_code != engine::OK {
             shown.clear();
-            output::complain(
-                "a run was not as expected, so its times mean nothing",
-                Some("`policyprobe run` shows why"),
-            );
+            match &result.error {
+                Some(failure) => output::complain(&failure.message, failure.hint.as_deref()),
+                None => output::complain(
+                    "a run was not as expected, so its times mean nothing",
+                    Some("`policyprobe run` shows why"),
+                ),
+            }
             return Ok(result.exit_code);
         }
         timeline.add(&result, spans);

@@ -141,7 +141,7 @@ async fn lab() -> Check {
     let (events, _) = Events::channel();
     let made = async {
         let lab =
-            backend::builder(&BackendArgs::default())?.build("doctor", &events, &CancellationToken::new()).await?;
+            backend::builder(&BackendArgs::default())?.build("doctor", &[], &events, &CancellationToken::new()).await?;
         anyhow::Ok(lab.teardown().await)
     };
     let name = "a lab".to_owned();

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     lab::LabError,
     probe::Outcome,
-    scenario::{LoadedScenario, Manifest},
+    scenario::{LabSpec, LoadedScenario, Manifest},
 };
 
 /// How long a canary deny may take, whatever the lab allows: a lab that enforces nothing is found out soon.
@@ -48,6 +48,11 @@ pub(super) async fn run(company: &Company<'_>) -> Result<Canary, LabError> {
     }
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(Canary { verdict, detail, took_ms })
+}
+
+/// What the canary's stage asks for.
+pub(super) fn lab() -> Option<LabSpec> {
+    loaded().ok().map(|loaded| loaded.scenario.lab)
 }
 
 /// The canary's scenario. Two pods on each node: those labelled `in` are isolated for ingress and take only `out`, those

@@ -46,8 +46,8 @@ impl PathKey {
 /// A path that was open.
 #[derive(Clone, Copy, Debug, Default)]
 struct Open {
-    /// The slowest connect, retransmissions taken off.
-    slowest: Duration,
+    /// The slowest connect of a volley, retransmissions taken off.
+    slowest: Option<Duration>,
     /// The slowest resolution of its name.
     resolve: Option<Duration>,
     /// Whether this is from the baseline, and so is not to be blurred by later steps.
@@ -79,6 +79,7 @@ impl History {
         let is_open = attempts.iter().any(|attempt| reached(&attempt));
         let from = self.from.entry(cell.from.clone()).or_default();
         let to = self.to.entry(cell.server.clone()).or_default();
+        let mut slowest = None;
         for attempt in attempts.iter().filter(reached) {
             let connect = attempt.observation.connect.unwrap_or_default();
             let (path, lost) = calibrate::read_connect(connect);
@@ -93,9 +94,16 @@ impl History {
                 open.baseline |= baseline;
                 // Where a resolution's own time is not known, the whole time is.
                 let path = if attempt.observation.connect.is_none() { took } else { path };
-                open.slowest = open.slowest.max(path);
+                slowest = slowest.max(Some(path));
                 open.resolve = open.resolve.max(attempt.observation.resolve);
             }
+        }
+        if let (Some(open), Some(slowest)) = (self.open.get_mut(&key), slowest) {
+            // A path is as fast as it was in its best volley: another one may have met a machine that was still busy.
+            open.slowest = match open.slowest {
+                Some(before) if baseline => Some(before.min(slowest)),
+                before => before.max(Some(slowest)),
+            };
         }
         if is_open && !cell.is_about_dns() {
             for _ in attempts.iter().filter(|attempt| attempt.observation.outcome == Outcome::TimedOut) {
@@ -111,7 +119,7 @@ impl History {
     /// The slowest connect of a cell's own path.
     #[must_use]
     pub(super) fn slowest(&self, cell: &PlannedCell) -> Option<Duration> {
-        self.open.get(&PathKey::of(cell)).map(|open| open.slowest)
+        self.open.get(&PathKey::of(cell))?.slowest
     }
 
     /// The slowest resolution of a cell's name.

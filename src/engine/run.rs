@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     lab::{Lab, LabBuilder, LabError},
-    scenario::LoadedScenario,
+    scenario::{LabSpec, LoadedScenario},
 };
 
 /// The version of the record's format.
@@ -98,8 +98,10 @@ async fn in_lab(
 ) -> Ending {
     events.phase("building the lab");
     let run = result.run.clone();
+    let first: Vec<LabSpec> =
+        scenarios.first().map(|loaded| loaded.scenario.lab.clone()).into_iter().chain(canary::lab()).collect();
     // A builder clears up after itself when it is cancelled, so it is awaited and not dropped.
-    let built = AssertUnwindSafe(events.timed("lab", builder.build(&run, events, cancel))).catch_unwind().await;
+    let built = AssertUnwindSafe(events.timed("lab", builder.build(&run, &first, events, cancel))).catch_unwind().await;
     let lab = match built.unwrap_or_else(|panic| Err(panicked(&*panic))) {
         Ok(lab) => lab,
         Err(error) => return ending(Err(error)),

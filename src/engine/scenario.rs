@@ -44,7 +44,7 @@ pub(super) struct Company<'a> {
 pub(super) async fn play(company: &Company<'_>, loaded: &LoadedScenario) -> Result<ScenarioResult, LabError> {
     let result = match missing(&plan::scenario_needs(loaded), company.lab.capabilities()) {
         Some(reason) => unplayed(loaded, Verdict::Skipped, &reason),
-        None => staged(company, loaded).await?,
+        None => Box::pin(staged(company, loaded)).await?,
     };
     company.events.send(Event::ScenarioFinished(result.clone()));
     Ok(result)

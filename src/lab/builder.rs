@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::{Lab, LabError};
-use crate::engine::Events;
+use crate::{engine::Events, scenario::LabSpec};
 
 /// A backend that is configured and not yet up.
 #[async_trait]
@@ -19,10 +19,12 @@ pub trait LabBuilder: Send {
         false
     }
 
-    /// Makes the lab. Whatever a failure or a cancellation leaves half-made is removed before it returns.
+    /// Makes the lab. `first` is what its first stages will ask for: a backend whose cluster takes long to come up may
+    /// prepare them meanwhile. Whatever a failure or a cancellation leaves half-made is removed before it returns.
     async fn build(
         self: Box<Self>,
         run: &str,
+        first: &[LabSpec],
         events: &Events,
         cancel: &CancellationToken,
     ) -> Result<Arc<dyn Lab>, LabError>;

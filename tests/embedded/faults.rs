@@ -143,7 +143,13 @@ impl LabBuilder for Faulty {
         "faulty"
     }
 
-    async fn build(self: Box<Self>, _: &str, _: &Events, _: &CancellationToken) -> Result<Arc<dyn Lab>, LabError> {
+    async fn build(
+        self: Box<Self>,
+        _: &str,
+        _: &[LabSpec],
+        _: &Events,
+        _: &CancellationToken,
+    ) -> Result<Arc<dyn Lab>, LabError> {
         Ok(Arc::new(*self))
     }
 }

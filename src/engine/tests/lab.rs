@@ -79,6 +79,7 @@ impl LabBuilder for Builder {
     async fn build(
         self: Box<Self>,
         _run: &str,
+        _first: &[LabSpec],
         _events: &Events,
         _cancel: &CancellationToken,
     ) -> Result<Arc<dyn Lab>, LabError> {

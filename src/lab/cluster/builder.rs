@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::{Access, ClusterLab, Facts, Ground, Naming, PROBE_IMAGE, Parts, Place, node_pods, remove_namespace};
+use super::{Access, Age, ClusterLab, Facts, Ground, Naming, PROBE_IMAGE, Parts, Place, node_pods, remove_namespace};
 use crate::{
     engine::Events,
     lab::{Capabilities, Lab, LabBuilder, LabError, WorldMetadata, state::RunState},
-    scenario::{Need, NodeName},
+    scenario::{LabSpec, Need, NodeName},
 };
 
 /// A lab in scratch namespaces of an existing cluster.
@@ -53,7 +53,7 @@ impl Ground for Borrowed {
 
 impl ClusterBuilder {
     async fn make(&self, access: Access, state: Arc<RunState>, events: &Events) -> Result<ClusterLab, LabError> {
-        let facts = Facts::read(&access).await?;
+        let facts = Facts::read(&access, Age::Grown).await?;
         let naming = Naming::prefixed(state.run());
         let image = self.probe_image.clone().unwrap_or_else(|| PROBE_IMAGE.to_owned());
         let mut capabilities = Capabilities::default();
@@ -85,6 +85,7 @@ impl LabBuilder for ClusterBuilder {
     async fn build(
         self: Box<Self>,
         run: &str,
+        _first: &[LabSpec],
         events: &Events,
         cancel: &CancellationToken,
     ) -> Result<Arc<dyn Lab>, LabError> {

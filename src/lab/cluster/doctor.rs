@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Access, Facts, agent_for};
+use super::{Access, Age, Facts, agent_for};
 use crate::lab::Check;
 
 /// Looks at the cluster of this context, and makes nothing in it.
@@ -13,7 +13,7 @@ pub async fn doctor(context: Option<&str>, kubeconfig: Option<&Path>) -> Vec<Che
         Err(error) => return vec![Check::bad(name, error.to_string(), error.hint().unwrap_or_default())],
     };
     let mut checks = vec![Check::good(name, format!("the context `{}` answers", access.context))];
-    match Facts::read(&access).await {
+    match Facts::read(&access, Age::Grown).await {
         Ok(facts) => {
             let texts: Vec<_> = facts.texts.iter().map(|(key, value)| format!("{key}: {value}")).collect();
             checks.push(Check::good("nodes", texts.join(", ")));

@@ -55,9 +55,18 @@ pub(crate) struct Facts {
     pub(crate) kube_system: WorldNamespace,
 }
 
+/// How long a cluster has been there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// It is being made by this run.
+    Young,
+    /// It is up.
+    Grown,
+}
+
 impl Facts {
-    /// Reads them.
-    pub(crate) async fn read(access: &Access) -> Result<Self, LabError> {
+    /// Reads them. The nodes of a young cluster count also before they are Ready.
+    pub(crate) async fn read(access: &Access, age: Age) -> Result<Self, LabError> {
         let client = &access.client;
         let (everything, all) = (ListParams::default(), broken_reading);
         let (nodes, services, namespaces) = (
@@ -74,7 +83,7 @@ impl Facts {
             client.apiserver_version(),
         )
         .map_err(|error| all(&error))?;
-        let (master, worker) = choose(&nodes.items)?;
+        let (master, worker) = choose(&nodes.items, age)?;
         let mut texts = BTreeMap::from([
             ("kubernetes".to_owned(), version.git_version),
             ("context".to_owned(), access.context.clone()),
@@ -140,9 +149,9 @@ fn dns_pod(pod: &Pod, nodes: &[WorldNode]) -> WorldPod {
 }
 
 /// A control plane's node and another one; two others where the control plane is hidden; one for both where there is one.
-fn choose(nodes: &[Node]) -> Result<(&Node, &Node), LabError> {
+fn choose(nodes: &[Node], age: Age) -> Result<(&Node, &Node), LabError> {
     let is_master = |node: &&Node| node.labels().contains_key("node-role.kubernetes.io/control-plane");
-    let ready: Vec<&Node> = nodes.iter().filter(|node| is_ready(node)).collect();
+    let ready: Vec<&Node> = nodes.iter().filter(|node| age == Age::Young || is_ready(node)).collect();
     let mut workers = ready.iter().copied().filter(|node| !is_master(node) && !is_cordoned(node));
     let master = ready.iter().copied().find(is_master);
     match (master, workers.next()) {
@@ -205,12 +214,12 @@ mod tests {
     #[test]
     fn a_ready_worker_is_chosen_beside_the_control_plane() {
         let nodes = [node("w0", false, "False"), node("m", true, "True"), node("w1", false, "True")];
-        let (master, worker) = choose(&nodes).unwrap();
+        let (master, worker) = choose(&nodes, Age::Grown).unwrap();
         assert_eq!((master.name_any(), worker.name_any()), ("m".to_owned(), "w1".to_owned()));
         let managed = [node("a", false, "True"), node("b", false, "True")];
-        let (master, worker) = choose(&managed).unwrap();
+        let (master, worker) = choose(&managed, Age::Grown).unwrap();
         assert_ne!(master.name_any(), worker.name_any());
-        assert!(choose(&nodes[..1]).is_err());
+        assert!(choose(&nodes[..1], Age::Grown).is_err());
     }
 
     #[test]

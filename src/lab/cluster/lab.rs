@@ -4,7 +4,7 @@ use std::{
     fmt::Write,
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -37,7 +37,7 @@ use crate::{
         Capabilities, Lab, LabError, Stage, WorldNamespace, WorldNode, agent,
         state::{NamespaceRecord, RunState},
     },
-    scenario::{LabSpec, Labels, Need},
+    scenario::{LabSpec, Labels, Need, NodeName},
 };
 
 /// How long a policy may take to have its effect: three times the slowest resynchronisation that CNIs document.
@@ -49,7 +49,7 @@ pub(crate) struct Shared {
     pub(crate) naming: Naming,
     pub(crate) maker: PodMaker,
     pub(crate) ground: Box<dyn Ground>,
-    pub(crate) nodes: Vec<WorldNode>,
+    nodes: Mutex<Vec<WorldNode>>,
     pub(crate) apiserver: Option<(IpAddr, u16)>,
     pub(crate) kube_system: WorldNamespace,
     pub(crate) spaces: Spaces,
@@ -122,7 +122,7 @@ impl ClusterLab {
             naming,
             maker,
             ground,
-            nodes: facts.nodes,
+            nodes: Mutex::new(facts.nodes),
             apiserver: facts.apiserver,
             kube_system: facts.kube_system,
             spaces: Spaces::default(),
@@ -131,9 +131,37 @@ impl ClusterLab {
         };
         Self { shared: Arc::new(shared), capabilities, torn_down: AtomicBool::new(false) }
     }
+
+    /// Creates the pods of the first stages that are on this node, and does not wait for them: the stages do, and what
+    /// fails here is told there.
+    pub(crate) async fn prepare(&self, first: &[LabSpec], node: NodeName) {
+        let shared = &self.shared;
+        join_all(first.iter().flat_map(|spec| spec.pods.iter().map(move |pod| (spec, pod))).map(
+            |(spec, pod)| async move {
+                if pod.node == node {
+                    let labels = spec.namespaces.get(&pod.namespace).map(|namespace| namespace.labels.clone());
+                    shared.namespace(&pod.namespace, &labels.unwrap_or_default()).await?;
+                    shared.maker.create(&shared.naming.literal(&pod.namespace), pod).await?;
+                }
+                Ok::<_, LabError>(())
+            },
+        ))
+        .await;
+    }
+
+    /// Takes over what a cluster is like now that it is up.
+    pub(crate) fn refresh(&mut self, facts: Facts) {
+        *self.shared.nodes.lock().unwrap_or_else(PoisonError::into_inner) = facts.nodes;
+        self.capabilities.facts.extend(facts.texts);
+    }
 }
 
 impl Shared {
+    /// The nodes, as they were last read.
+    pub(crate) fn nodes(&self) -> Vec<WorldNode> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Makes a namespace where the run makes it, and gives it these labels; all the labels that it has then.
     pub(crate) async fn namespace(&self, logical: &str, labels: &Labels) -> Result<Labels, LabError> {
         let name = self.naming.literal(logical);

@@ -22,7 +22,7 @@ pub use doctor::doctor;
 
 pub(crate) use access::Access;
 pub(crate) use deployments::remove as remove_deployment;
-pub(crate) use facts::{Facts, is_ready};
+pub(crate) use facts::{Age, Facts, is_ready};
 pub(crate) use ground::Ground;
 pub(crate) use lab::{ClusterLab, Parts, agent_for, remove_namespace};
 pub(crate) use names::Naming;

@@ -114,6 +114,12 @@ impl PodMaker {
         Ok(())
     }
 
+    /// Creates a pod without waiting for it, in a namespace that may be new.
+    pub(crate) async fn create(&self, namespace: &str, spec: &PodSpec) -> Result<(), LabError> {
+        self.service_account(namespace).await?;
+        self.apply(namespace, spec).await
+    }
+
     /// Creates pods (by literal namespace) and waits until each of them serves.
     pub(crate) async fn make(&self, wanted: &[(String, PodSpec)]) -> Result<Vec<LivePod>, LabError> {
         if wanted.is_empty() {

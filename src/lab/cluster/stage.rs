@@ -183,11 +183,11 @@ impl ClusterStage {
         let world = World {
             namespaces,
             pods: pods.collect(),
-            nodes: self.shared.nodes.clone(),
+            nodes: self.shared.nodes(),
             outside: Vec::new(),
             metadata: self.shared.ground.metadata().map(|(world, _)| world).filter(|_| self.spec.metadata.is_some()),
             apiserver: self.shared.apiserver,
-            others: dns_pods(&self.shared.access, &self.shared.nodes).await?,
+            others: dns_pods(&self.shared.access, &self.shared.nodes()).await?,
         };
         *self.world.lock().unwrap_or_else(PoisonError::into_inner) = world;
         Ok(())

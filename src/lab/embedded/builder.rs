@@ -9,6 +9,7 @@ use super::DenyBy;
 use crate::{
     engine::Events,
     lab::{Lab, LabBuilder, LabError},
+    scenario::LabSpec,
 };
 
 /// The embedded backend, configured.
@@ -43,6 +44,7 @@ impl LabBuilder for EmbeddedBuilder {
     async fn build(
         self: Box<Self>,
         run: &str,
+        _first: &[LabSpec],
         _: &Events,
         cancel: &CancellationToken,
     ) -> Result<Arc<dyn Lab>, LabError> {

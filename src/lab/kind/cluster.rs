@@ -5,11 +5,14 @@ use std::{collections::BTreeSet, io::Write, path::Path, pin::pin, time::Duration
 use anyhow::Context;
 use futures::TryStreamExt;
 use include_dir::{Dir, include_dir};
-use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Node};
+use k8s_openapi::api::{
+    apps::v1::DaemonSet,
+    core::v1::{Node, Pod},
+};
 use kube::{
     Api, ResourceExt,
     api::ListParams,
-    runtime::{WatchStreamExt, watcher},
+    runtime::{WatchStreamExt, wait, watcher},
 };
 use serde_json::{Value, json};
 
@@ -153,6 +156,24 @@ pub(crate) async fn agents_ready(access: &Access) -> Result<(), LabError> {
         format!("not ready on every node after {} s: {}", PATIENCE.as_secs(), names.join(", ")),
         "a CNI that does not start is the usual reason; its pods' logs say more",
     ))
+}
+
+/// Waits until a node is Ready and every DaemonSet has a Ready pod on it.
+pub(crate) async fn agents_ready_on(access: &Access, node: &str) -> anyhow::Result<()> {
+    let is_up = |node: Option<&Node>| node.is_some_and(is_ready);
+    wait::await_condition(Api::<Node>::all(access.client.clone()), node, is_up).await?;
+    let sets = Api::<DaemonSet>::all(access.client.clone()).list_metadata(&ListParams::default()).await?;
+    let mut waiting: BTreeSet<String> = sets.items.iter().filter_map(ResourceExt::uid).collect();
+    let on_node = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
+    let mut changes = pin!(watcher(Api::<Pod>::all(access.client.clone()), on_node).applied_objects());
+    while !waiting.is_empty() {
+        let pod = changes.try_next().await?.context("the watch of pods ended")?;
+        let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        if conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+            waiting.retain(|set| pod.owner_references().iter().all(|owner| owner.uid != *set));
+        }
+    }
+    Ok(())
 }
 
 fn is_rolled_out(set: &DaemonSet) -> bool {

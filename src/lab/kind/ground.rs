@@ -32,7 +32,7 @@ pub(crate) struct KindGround {
     /// The nodes' containers.
     pub(crate) nodes: BTreeMap<NodeName, String>,
     /// The emulator, until it is removed.
-    pub(crate) emulator: Mutex<Option<Emulator>>,
+    pub(crate) emulator: Arc<Mutex<Option<Emulator>>>,
     /// The emulator, as stages see it, and its control endpoint; none where no agent could be it.
     pub(crate) metadata: Option<(WorldMetadata, String)>,
     /// This run's record.

@@ -2,6 +2,7 @@
 //!
 //! The pods, policies and probes are those of [`super::cluster`].
 
+mod build;
 mod builder;
 mod cluster;
 pub(crate) mod command;

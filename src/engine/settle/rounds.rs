@@ -1,5 +1,5 @@
-//! The converge loop of one step: rounds until the whole table is as expected, then the hold. It decides what each round
-//! asks; what the outcome means is `judge`'s business.
+//! The converge loop of one step: rounds until the whole table is as expected, then the hold. What each round asks is
+//! decided in `ask`; what the outcome means is `judge`'s business.
 //!
 //! A round is one volley of all sources. Volleys that look good follow each other, while the witnesses go on;
 //! whether they count is found out after the last of them, when the witnesses have been answered once more.
@@ -14,106 +14,35 @@ use futures::{StreamExt, stream::FuturesOrdered};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Event, Events, Expectation, Witness, WitnessKind,
-    calibrate::{self, ALLOW_LIMIT, PAST_RETRANSMISSION},
-    history::History,
-    plan::PlannedCell,
-    round::{Ask, CellSeen, Nonces, volley},
-    sessions::Sessions,
-    track::{CellRound, Hold, Track, looks_good},
-    watch::{Question, Watches, Watching},
-    witness::{Candidate, Cover, ServerKey, candidates, cover},
+    super::{
+        Event, Expectation, Witness, WitnessKind,
+        calibrate::{self, PAST_RETRANSMISSION},
+        history::History,
+        plan::PlannedCell,
+        round::{CellSeen, volley},
+        track::{CellRound, Hold, Track, looks_good},
+        watch::Watches,
+        witness::{Candidate, Cover, ServerKey, candidates, cover},
+    },
+    ask::Plan,
+    table::{Occasion, Setting, Settled, Table},
 };
 use crate::{
-    lab::{LabError, Source, World},
-    probe::{Outcome, Request},
+    lab::{LabError, Source},
+    probe::Outcome,
 };
 
-/// Parallel connects of each cell in the baseline, from which its window and the path's loss are calibrated. More of them
-/// would save a few attempts of the denied cells, and slow each other down, which makes for longer windows.
-const BASELINE_CONNECTS: u32 = 4;
-/// A witness is asked this often at least, however long the window: a round lasts as long as its witness's process.
-const LONGEST_PERIOD: Duration = Duration::from_millis(150);
-/// What the resolution of a name may take where nothing is known of it, and at least.
-const UNKNOWN_RESOLVE: Duration = Duration::from_millis(500);
-const SHORTEST_RESOLVE: Duration = Duration::from_millis(10);
 /// Rounds of an allow-only hold begin this far apart: three of them span the 300 ms.
 const HOLD_PACE: Duration = Duration::from_millis(150);
 /// Once a table is good at the deadline, its hold may be brought to its end in so many rounds.
 const ROUNDS_OF_GRACE: u32 = 5;
-
 /// A process of a witness is meant to last for all volleys of a round, and for this long around them.
 const AROUND_VOLLEYS: Duration = Duration::from_millis(150);
-
 /// Volleys under way at the same time.
 const FLYING: usize = 2;
 
-/// What a table is probed for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Occasion {
-    /// Before any policy: windows and loss are calibrated.
-    Baseline,
-    /// After a step's actions.
-    Change,
-    /// The baseline again, once everything was taken back.
-    Restored,
-}
-
-/// What stays the same over the steps of a scenario.
-#[derive(Clone, Copy)]
-pub(super) struct Setting<'a> {
-    /// The stage's sessions.
-    pub(super) sessions: &'a Arc<Sessions>,
-    /// The run's nonces.
-    pub(super) nonces: &'a Arc<Nonces>,
-    /// Held while connects are timed, so that those of another scenario do not slow them down.
-    pub(super) quiet: &'a tokio::sync::Mutex<()>,
-    /// Where rounds are told of.
-    pub(super) events: &'a Events,
-    /// The scenario's id.
-    pub(super) scenario: &'a str,
-    /// Whether probes can start in nodes.
-    pub(super) from_nodes: bool,
-    /// Whole seconds instead of calibrated windows.
-    pub(super) strict: bool,
-    /// What a table has to hold after a change.
-    pub(super) hold: Hold,
-    /// How many cells the scenario denies, over all steps.
-    pub(super) denies: usize,
-}
-
-/// One step's table.
-pub(super) struct Table<'a> {
-    /// The step's name.
-    pub(super) step: &'a str,
-    /// What it is probed for.
-    pub(super) occasion: Occasion,
-    /// The cells to probe.
-    pub(super) cells: &'a [PlannedCell],
-    /// Further cells, probed in the baseline only to calibrate what later steps deny.
-    pub(super) calibration: &'a [PlannedCell],
-    /// The names and addresses.
-    pub(super) world: &'a World,
-    /// When the last action ended.
-    pub(super) since: Instant,
-    /// When it must have settled.
-    pub(super) deadline: Instant,
-}
-
-/// How a table ended.
-pub(super) struct Settled {
-    /// The cells, in the table's order.
-    pub(super) tracks: Vec<Track>,
-    /// From the end of the last action to the start of the hold; none where the table never settled.
-    pub(super) after: Option<Duration>,
-    /// Rounds, void ones included.
-    pub(super) rounds: u32,
-    /// What each cell had to hold.
-    pub(super) hold: Hold,
-}
-
 /// Probes a table until it holds, or until its deadline.
-pub(super) async fn settle(
+pub(in crate::engine) async fn settle(
     setting: &Setting<'_>,
     table: &Table<'_>,
     history: &mut History,
@@ -121,47 +50,23 @@ pub(super) async fn settle(
     Settling::new(setting, table).run(history).await
 }
 
-struct Settling<'a> {
-    setting: &'a Setting<'a>,
-    table: &'a Table<'a>,
-    cells: Vec<&'a PlannedCell>,
-    keys: Vec<ServerKey>,
-    candidates: Vec<Vec<Candidate>>,
-    tracks: Vec<Track>,
+pub(super) struct Settling<'a> {
+    pub(super) setting: &'a Setting<'a>,
+    pub(super) table: &'a Table<'a>,
+    pub(super) cells: Vec<&'a PlannedCell>,
+    pub(super) keys: Vec<ServerKey>,
+    pub(super) candidates: Vec<Vec<Candidate>>,
+    pub(super) tracks: Vec<Track>,
     /// The witness of each cell in the current round.
-    chosen: Vec<Option<Candidate>>,
+    pub(super) chosen: Vec<Option<Candidate>>,
     /// Who did not reach which server when last asked.
-    silent: BTreeSet<(Source, ServerKey)>,
+    pub(super) silent: BTreeSet<(Source, ServerKey)>,
     /// Who reached which server with gaps in between, as over a lossy link: another witness is better.
-    gappy: BTreeSet<(Source, ServerKey)>,
-    watches: Watches,
-    hold: Hold,
+    pub(super) gappy: BTreeSet<(Source, ServerKey)>,
+    pub(super) watches: Watches,
+    pub(super) hold: Hold,
     /// Set for the last round: nothing is given up before a retransmission could be answered.
-    last_chance: bool,
-}
-
-/// What every volley of a round asks.
-#[derive(Default)]
-struct Plan {
-    /// The cells' requests; each volley has nonces of its own.
-    batches: BTreeMap<Source, Vec<Ask>>,
-    /// The witnesses.
-    watches: BTreeMap<Source, Watching>,
-}
-
-impl Plan {
-    /// What the next volley asks.
-    fn batches(&self, nonces: &Nonces) -> BTreeMap<Source, Vec<Ask>> {
-        let mut batches = self.batches.clone();
-        batches.values_mut().flatten().for_each(|ask| ask.request.nonce = nonces.next());
-        batches
-    }
-
-    /// How long the witnesses have to speak for one volley.
-    fn window(&self) -> Duration {
-        let questions = self.watches.values().flat_map(|watching| watching.questions.values());
-        questions.map(|question| question.limit).max().unwrap_or_default()
-    }
+    pub(super) last_chance: bool,
 }
 
 impl<'a> Settling<'a> {
@@ -225,6 +130,9 @@ impl<'a> Settling<'a> {
             }
             self.pace(began, good == judged).await;
         }
+        if self.table.occasion == Occasion::Baseline {
+            self.calibrate_again(history).await?;
+        }
         self.tracks.truncate(judged);
         let settled = self.tracks.iter().all(|track| track.held(self.hold));
         let start = self.tracks.iter().filter_map(|track| track.good_since).max();
@@ -255,7 +163,7 @@ impl<'a> Settling<'a> {
 
     /// Volleys, for as long as they are as expected. In a table with denials one begins when the one before is half over,
     /// because most of a volley is waiting.
-    async fn fire(&self, plan: &Plan, most: u32) -> Result<Vec<BTreeMap<usize, CellSeen>>, LabError> {
+    pub(super) async fn fire(&self, plan: &Plan, most: u32) -> Result<Vec<BTreeMap<usize, CellSeen>>, LabError> {
         let one = || async {
             let calibrating = self.table.occasion == Occasion::Baseline;
             let _quiet = if calibrating { Some(self.setting.quiet.lock().await) } else { None };
@@ -316,134 +224,6 @@ impl<'a> Settling<'a> {
             .iter()
             .zip(&self.cells)
             .any(|(track, cell)| cell.expects_answer() && track.failed_tries > 0 && track.window < PAST_RETRANSMISSION)
-    }
-
-    /// Decides what the next round asks.
-    fn plan(&mut self, history: &History) -> Plan {
-        let mut plan = Plan::default();
-        for index in 0..self.cells.len() {
-            let cell = self.cells[index];
-            self.chosen[index] = None;
-            if self.hold.rounds == 1 && self.tracks[index].held(self.hold) {
-                continue;
-            }
-            let Some(target) = cell.target.clone() else { continue };
-            let (limit, attempts) = self.limit(index, history);
-            let resolve_limit = self.resolve_limit(index, history);
-            self.tracks[index].window = limit;
-            let asks = plan.batches.entry(cell.from.clone()).or_default();
-            asks.extend((0..attempts).map(|_| Ask {
-                cell: index,
-                request: Request {
-                    target: target.clone(),
-                    nonce: String::new(),
-                    server: cell.identity.clone(),
-                    connect_limit: limit,
-                    resolve_limit,
-                },
-            }));
-            let needs_witness = cell.expectation == Expectation::Blocked
-                || (cell.expects_answer() && self.tracks[index].failed_tries > 0);
-            if needs_witness {
-                self.watch(index, limit, history, &mut plan.watches);
-            }
-        }
-        plan
-    }
-
-    /// The limit of a cell's attempts, and how many there are in a round.
-    fn limit(&mut self, index: usize, history: &History) -> (Duration, u32) {
-        let cell = self.cells[index];
-        let window = self.window(index, history);
-        let track = &mut self.tracks[index];
-        match cell.expectation {
-            Expectation::Blocked => {
-                track.needed = calibrate::attempts(self.setting.denies, history.loss(cell), window, self.hold.rounds);
-                let needed = track.needed.unwrap_or(calibrate::MOST_ATTEMPTS);
-                (window, needed.div_ceil(self.hold.rounds))
-            }
-            Expectation::Reachable | Expectation::Status { .. } => {
-                track.needed = Some(1);
-                match self.table.occasion {
-                    Occasion::Baseline => (ALLOW_LIMIT, BASELINE_CONNECTS),
-                    Occasion::Restored => (ALLOW_LIMIT, 1),
-                    Occasion::Change => {
-                        let open =
-                            if track.last.is_some() { track.failed_tries == 0 } else { history.was_reached(cell) };
-                        let patient = open || self.last_chance;
-                        (if patient { ALLOW_LIMIT } else { calibrate::opening_limit(window, track.failed_tries) }, 1)
-                    }
-                }
-            }
-            Expectation::Recorded | Expectation::Rejected { .. } => {
-                track.needed = Some(1);
-                let calibrating = index >= self.table.cells.len();
-                (window.min(PAST_RETRANSMISSION), if calibrating { BASELINE_CONNECTS } else { 1 })
-            }
-        }
-    }
-
-    /// The window of a denied attempt.
-    fn window(&self, index: usize, history: &History) -> Duration {
-        let (cell, track) = (self.cells[index], &self.tracks[index]);
-        let window = calibrate::window(history.slowest(cell), self.witness_now(index), self.setting.strict);
-        window.max(track.at_least)
-    }
-
-    /// What the resolution of a name may take besides: it is no part of the window.
-    fn resolve_limit(&self, index: usize, history: &History) -> Duration {
-        let (cell, track) = (self.cells[index], &self.tracks[index]);
-        match cell.expectation {
-            _ if !cell.by_name => Duration::ZERO,
-            Expectation::Blocked => {
-                let usual = history.resolve(cell).map_or(UNKNOWN_RESOLVE, |usual| (usual * 2).max(SHORTEST_RESOLVE));
-                usual * 2_u32.pow(track.unresolved.min(5))
-            }
-            _ => ALLOW_LIMIT,
-        }
-    }
-
-    /// The slowest connect of the witnesses of a cell's server, in their latest samples.
-    fn witness_now(&self, index: usize) -> Option<Duration> {
-        let samples = self.watches.samples();
-        let of_server = samples.iter().filter(|((_, key), _)| *key == self.keys[index]);
-        of_server
-            .flat_map(|(_, samples)| samples.iter().rev().take(5))
-            .filter(|sample| sample.answered())
-            .filter_map(|sample| sample.connect)
-            .map(|connect| calibrate::read_connect(connect).0)
-            .max()
-    }
-
-    /// Chooses the witness of a cell, and has it ask.
-    fn watch(&mut self, index: usize, window: Duration, history: &History, watches: &mut BTreeMap<Source, Watching>) {
-        let (key, candidates) = (&self.keys[index], &self.candidates[index]);
-        let speaks = |candidate: &&Candidate| !self.silent.contains(&(candidate.source.clone(), key.clone()));
-        let steady = candidates.iter().find(|candidate| speaks(candidate) && self.is_steady(candidate, key));
-        let chosen = steady.or_else(|| candidates.iter().find(speaks)).or_else(|| candidates.first());
-        let Some(candidate) = chosen else { return };
-        if !candidates.iter().any(|candidate| speaks(&candidate)) {
-            // Nobody answers: each gets another chance, in turn.
-            for candidate in candidates {
-                self.silent.remove(&(candidate.source.clone(), key.clone()));
-            }
-        }
-        let period = (window / 3).min(LONGEST_PERIOD);
-        let slowest = self.witness_now(index).or_else(|| history.slowest(self.cells[index])).unwrap_or_default();
-        let watching =
-            watches.entry(candidate.source.clone()).or_insert_with(|| Watching { questions: BTreeMap::new(), period });
-        watching.period = watching.period.min(period);
-        watching.questions.entry(key.clone()).or_insert_with(|| Question {
-            target: candidate.target.clone(),
-            identity: self.cells[index].identity.clone(),
-            limit: window.max(slowest * 4),
-        });
-        self.chosen[index] = Some(candidate.clone());
-    }
-
-    /// Whether a witness has been answered without gaps. A server that reaches itself proves less than a gap costs.
-    fn is_steady(&self, candidate: &Candidate, key: &ServerKey) -> bool {
-        candidate.kind != WitnessKind::Itself && !self.gappy.contains(&(candidate.source.clone(), key.clone()))
     }
 
     /// Takes a round's observations in.

@@ -1,0 +1,209 @@
+//! What a round asks: of each cell with which limit and how often, and of whom as a witness. Also the calibration of paths
+//! that were slow.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    super::{
+        Expectation, WitnessKind,
+        calibrate::{self, ALLOW_LIMIT, PAST_RETRANSMISSION},
+        history::History,
+        round::{Ask, Nonces},
+        watch::{Question, Watching},
+        witness::{Candidate, ServerKey},
+    },
+    rounds::Settling,
+    table::Occasion,
+};
+use crate::{
+    lab::{LabError, Source},
+    probe::Request,
+};
+
+/// Parallel connects of each cell in the baseline, from which its window and the path's loss are calibrated. More of them
+/// would save a few attempts of the denied cells, and slow each other down, which makes for longer windows.
+const BASELINE_CONNECTS: u32 = 4;
+/// A witness is asked this often at least, however long the window: a round lasts as long as its witness's process.
+const LONGEST_PERIOD: Duration = Duration::from_millis(150);
+/// What the resolution of a name may take where nothing is known of it, and at least.
+const UNKNOWN_RESOLVE: Duration = Duration::from_millis(500);
+const SHORTEST_RESOLVE: Duration = Duration::from_millis(10);
+/// Windows up to this are short enough not to be calibrated again, which is done so often at most.
+const CALM_WINDOW: Duration = Duration::from_millis(300);
+const CALIBRATIONS: u32 = 3;
+
+/// What every volley of a round asks.
+#[derive(Default)]
+pub(super) struct Plan {
+    /// The cells' requests; each volley has nonces of its own.
+    pub(super) batches: BTreeMap<Source, Vec<Ask>>,
+    /// The witnesses.
+    pub(super) watches: BTreeMap<Source, Watching>,
+}
+
+impl Plan {
+    /// What the next volley asks.
+    pub(super) fn batches(&self, nonces: &Nonces) -> BTreeMap<Source, Vec<Ask>> {
+        let mut batches = self.batches.clone();
+        batches.values_mut().flatten().for_each(|ask| ask.request.nonce = nonces.next());
+        batches
+    }
+
+    /// How long the witnesses have to speak for one volley.
+    pub(super) fn window(&self) -> Duration {
+        let questions = self.watches.values().flat_map(|watching| watching.questions.values());
+        questions.map(|question| question.limit).max().unwrap_or_default()
+    }
+}
+
+impl Settling<'_> {
+    /// Decides what the next round asks.
+    pub(super) fn plan(&mut self, history: &History) -> Plan {
+        let mut plan = Plan::default();
+        for index in 0..self.cells.len() {
+            let cell = self.cells[index];
+            self.chosen[index] = None;
+            if self.hold.rounds == 1 && self.tracks[index].held(self.hold) {
+                continue;
+            }
+            let Some(limit) = self.ask(index, history, &mut plan) else { continue };
+            let needs_witness = cell.expectation == Expectation::Blocked
+                || (cell.expects_answer() && self.tracks[index].failed_tries > 0);
+            if needs_witness {
+                self.watch(index, limit, history, &mut plan.watches);
+            }
+        }
+        plan
+    }
+
+    /// Plans a cell's attempts; the limit of each.
+    fn ask(&mut self, index: usize, history: &History, plan: &mut Plan) -> Option<Duration> {
+        let cell = self.cells[index];
+        let target = cell.target.clone()?;
+        let (connect_limit, attempts) = self.limit(index, history);
+        let resolve_limit = self.resolve_limit(index, history);
+        self.tracks[index].window = connect_limit;
+        let (nonce, server) = (String::new(), cell.identity.clone());
+        let request = Request { target, nonce, server, connect_limit, resolve_limit };
+        let asks = plan.batches.entry(cell.from.clone()).or_default();
+        asks.extend((0..attempts).map(|_| Ask { cell: index, request: request.clone() }));
+        Some(connect_limit)
+    }
+
+    /// The limit of a cell's attempts, and how many there are in a round.
+    fn limit(&mut self, index: usize, history: &History) -> (Duration, u32) {
+        let cell = self.cells[index];
+        let window = self.window(index, history);
+        let track = &mut self.tracks[index];
+        match cell.expectation {
+            Expectation::Blocked => {
+                track.needed = calibrate::attempts(self.setting.denies, history.loss(cell), window, self.hold.rounds);
+                let needed = track.needed.unwrap_or(calibrate::MOST_ATTEMPTS);
+                (window, needed.div_ceil(self.hold.rounds))
+            }
+            Expectation::Reachable | Expectation::Status { .. } => {
+                track.needed = Some(1);
+                match self.table.occasion {
+                    Occasion::Baseline => (ALLOW_LIMIT, BASELINE_CONNECTS),
+                    Occasion::Restored => (ALLOW_LIMIT, 1),
+                    Occasion::Change => {
+                        let open =
+                            if track.last.is_some() { track.failed_tries == 0 } else { history.was_reached(cell) };
+                        let patient = open || self.last_chance;
+                        (if patient { ALLOW_LIMIT } else { calibrate::opening_limit(window, track.failed_tries) }, 1)
+                    }
+                }
+            }
+            Expectation::Recorded | Expectation::Rejected { .. } => {
+                track.needed = Some(1);
+                let calibrating = index >= self.table.cells.len();
+                (window.min(PAST_RETRANSMISSION), if calibrating { BASELINE_CONNECTS } else { 1 })
+            }
+        }
+    }
+
+    /// The window of a denied attempt.
+    fn window(&self, index: usize, history: &History) -> Duration {
+        let (cell, track) = (self.cells[index], &self.tracks[index]);
+        let window = calibrate::window(history.slowest(cell), self.witness_now(index), self.setting.strict);
+        window.max(track.at_least)
+    }
+
+    /// What the resolution of a name may take besides: it is no part of the window.
+    fn resolve_limit(&self, index: usize, history: &History) -> Duration {
+        let (cell, track) = (self.cells[index], &self.tracks[index]);
+        match cell.expectation {
+            _ if !cell.by_name => Duration::ZERO,
+            Expectation::Blocked => {
+                let usual = history.resolve(cell).map_or(UNKNOWN_RESOLVE, |usual| (usual * 2).max(SHORTEST_RESOLVE));
+                usual * 2_u32.pow(track.unresolved.min(5))
+            }
+            _ => ALLOW_LIMIT,
+        }
+    }
+
+    /// The slowest connect of the witnesses of a cell's server, in their latest samples.
+    fn witness_now(&self, index: usize) -> Option<Duration> {
+        let samples = self.watches.samples();
+        let of_server = samples.iter().filter(|((_, key), _)| *key == self.keys[index]);
+        of_server
+            .flat_map(|(_, samples)| samples.iter().rev().take(5))
+            .filter(|sample| sample.answered())
+            .filter_map(|sample| sample.connect)
+            .map(|connect| calibrate::read_connect(connect).0)
+            .max()
+    }
+
+    /// Chooses the witness of a cell, and has it ask.
+    fn watch(&mut self, index: usize, window: Duration, history: &History, watches: &mut BTreeMap<Source, Watching>) {
+        let (key, candidates) = (&self.keys[index], &self.candidates[index]);
+        let speaks = |candidate: &&Candidate| !self.silent.contains(&(candidate.source.clone(), key.clone()));
+        let steady = candidates.iter().find(|candidate| speaks(candidate) && self.is_steady(candidate, key));
+        let chosen = steady.or_else(|| candidates.iter().find(speaks)).or_else(|| candidates.first());
+        let Some(candidate) = chosen else { return };
+        if !candidates.iter().any(|candidate| speaks(&candidate)) {
+            // Nobody answers: each gets another chance, in turn.
+            for candidate in candidates {
+                self.silent.remove(&(candidate.source.clone(), key.clone()));
+            }
+        }
+        let period = (window / 3).min(LONGEST_PERIOD);
+        let slowest = self.witness_now(index).or_else(|| history.slowest(self.cells[index])).unwrap_or_default();
+        let watching =
+            watches.entry(candidate.source.clone()).or_insert_with(|| Watching { questions: BTreeMap::new(), period });
+        watching.period = watching.period.min(period);
+        watching.questions.entry(key.clone()).or_insert_with(|| Question {
+            target: candidate.target.clone(),
+            identity: self.cells[index].identity.clone(),
+            limit: window.max(slowest * 4),
+        });
+        self.chosen[index] = Some(candidate.clone());
+    }
+
+    /// Whether a witness has been answered without gaps. A server that reaches itself proves less than a gap costs.
+    pub(super) fn is_steady(&self, candidate: &Candidate, key: &ServerKey) -> bool {
+        candidate.kind != WitnessKind::Itself && !self.gappy.contains(&(candidate.source.clone(), key.clone()))
+    }
+
+    /// Times the connects of slow paths again: what is slow because a machine is still busy with starting up makes for
+    /// windows of seconds.
+    pub(super) async fn calibrate_again(&mut self, history: &mut History) -> Result<(), LabError> {
+        for _ in 0..CALIBRATIONS {
+            let slow: Vec<usize> = (0..self.cells.len())
+                .filter(|index| history.slowest(self.cells[*index]).is_some())
+                .filter(|index| self.window(*index, history) > CALM_WINDOW)
+                .collect();
+            if slow.is_empty() || self.setting.strict {
+                break;
+            }
+            let mut plan = Plan::default();
+            for index in slow {
+                self.ask(index, history, &mut plan);
+            }
+            for (index, seen) in self.fire(&plan, 1).await?.into_iter().flatten() {
+                history.learn(self.cells[index], seen.started, self.tracks[index].window, &seen.attempts, true);
+            }
+        }
+        Ok(())
+    }
+}

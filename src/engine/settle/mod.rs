@@ -1,0 +1,8 @@
+//! The converge loop of one step.
+
+mod ask;
+mod rounds;
+mod table;
+
+pub(super) use rounds::settle;
+pub(super) use table::{Occasion, Setting, Settled, Table};

@@ -1,0 +1,315 @@
+//! A kind lab in the making: cluster and emulator side by side, then routes, names, nodes and the first pods.
+
+use std::{
+    net::Ipv4Addr,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::future::try_join_all;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod, networking::v1::NetworkPolicy};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams},
+};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    builder::{Cni, KindBuilder},
+    cluster,
+    command::run,
+    dns,
+    emulator::{self, Emulator},
+    ground::KindGround,
+    node::NodePlace,
+    remove, routes,
+};
+use crate::{
+    engine::{Events, NODES_READY},
+    lab::{
+        Capabilities, LabError, WorldMetadata, WorldNode, agent,
+        cluster::{Access, Age, ClusterLab, Facts, Naming, PROBE_IMAGE, Parts, Shell, remove_deployment},
+        state::{self, RUN_LABEL, RunState},
+    },
+    metadata::{Cloud, LINK_LOCAL},
+    scenario::{LabSpec, Need, NodeName},
+};
+
+/// The Docker network that kind puts its nodes on.
+fn network() -> String {
+    std::env::var("KIND_EXPERIMENTAL_DOCKER_NETWORK")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "kind".to_owned())
+}
+
+async fn network_exists(name: &str) -> Result<bool, LabError> {
+    let names = run("docker", &["network", "ls", "--format", "{{.Name}}"], None).await?;
+    Ok(names.lines().any(|known| known == name))
+}
+
+/// A cluster that an earlier run kept, and that run's record.
+fn kept(name: &str) -> Result<RunState, LabError> {
+    for run in state::runs()? {
+        // A record that cannot be read is `cleanup`'s business.
+        if let Ok(Some(state)) = RunState::claim(&run) {
+            let record = state.record();
+            if record.kept && record.cluster.as_deref() == Some(name) {
+                return Ok(state);
+            }
+        }
+    }
+    Err(LabError::with_hint(
+        format!("there is no kept cluster `{name}`, or another run uses it"),
+        "`--cluster` takes the name of a cluster that a run with `--keep` left",
+    ))
+}
+
+/// Removes the Deployments, pods and policies that an earlier run left in a kept cluster.
+async fn sweep(access: &Access) -> anyhow::Result<()> {
+    let ours = ListParams::default().labels(RUN_LABEL);
+    // Before the pods, or they would be made again.
+    let owners = Api::<Deployment>::all(access.client.clone()).list(&ours).await?;
+    try_join_all(owners.iter().map(|owner| async {
+        let owners = Api::namespaced(access.client.clone(), &owner.namespace().unwrap_or_default());
+        remove_deployment(&owners, &owner.name_any()).await
+    }))
+    .await?;
+    let pods = Api::<Pod>::all(access.client.clone()).list(&ours).await?;
+    let now = DeleteParams::default().grace_period(0);
+    for pod in pods {
+        let namespace = pod.namespace().unwrap_or_default();
+        Api::<Pod>::namespaced(access.client.clone(), &namespace).delete(&pod.name_any(), &now).await?;
+        let gone = |pod: Option<&Pod>| pod.is_none();
+        let pods = Api::<Pod>::namespaced(access.client.clone(), &namespace);
+        kube::runtime::wait::await_condition(pods, &pod.name_any(), gone).await?;
+    }
+    for policy in Api::<NetworkPolicy>::all(access.client.clone()).list(&ListParams::default()).await? {
+        if policy.managed_fields().iter().any(|fields| fields.manager.as_deref() == Some("policyprobe")) {
+            let api = Api::<NetworkPolicy>::namespaced(access.client.clone(), &policy.namespace().unwrap_or_default());
+            api.delete(&policy.name_any(), &now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A build under way. Whatever has a handle is here, so that a cancelled build can remove it.
+pub(super) struct Build {
+    pub(super) options: KindBuilder,
+    pub(super) state: Arc<RunState>,
+    pub(super) events: Events,
+    pub(super) emulator: Arc<Mutex<Option<Emulator>>>,
+    pub(super) tasks: TaskTracker,
+    pub(super) begun: Instant,
+}
+
+impl Build {
+    fn identity(&self) -> String {
+        format!("metadata/gcp/{}", self.state.run())
+    }
+
+    /// Starts the emulator, in a task of its own: the daemon would finish what is given up half-way, unnoticed.
+    async fn start_emulator(&self, image: testcontainers::GenericImage, network: &str) -> Result<(), LabError> {
+        let (state, slot) = (Arc::clone(&self.state), Arc::clone(&self.emulator));
+        let (identity, network) = (self.identity(), network.to_owned());
+        let starting = self.tasks.spawn(async move {
+            let started = emulator::start(image, state.run(), &identity, &network).await?;
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
+            Ok(())
+        });
+        starting.await.map_err(|error| LabError::from(anyhow::Error::new(error)))?
+    }
+
+    /// Makes the cluster and, beside it, the emulator.
+    async fn create(&self, name: &str, agent: Option<&'static [u8]>) -> Result<(), LabError> {
+        cluster::check_free(name).await?;
+        let network = network();
+        let shared = network_exists(&network).await?;
+        self.state.update(|record| {
+            record.cluster = Some(name.to_owned());
+            record.docker = true;
+            record.network = (!shared).then(|| network.clone());
+        })?;
+        self.events.phase(format!("making the cluster {name}"));
+        let image = self.options.node_image.as_deref();
+        let emulator = async {
+            let Some(agent) = agent else { return Ok(None) };
+            let image = emulator::image(self.state.run(), agent).await?;
+            if !shared {
+                return Ok(Some(image));
+            }
+            self.start_emulator(image, &network).await?;
+            Ok::<_, LabError>(None)
+        };
+        let (waiting, ()) = tokio::try_join!(emulator, cluster::create(&self.state, name, image, &self.options.cni))?;
+        // The network is kind's to make: on its own terms it has IPv6 and an MTU.
+        match waiting {
+            Some(image) => self.start_emulator(image, &network).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Starts an emulator beside a kept cluster.
+    async fn adopt(&self, kept: &RunState, access: &Access, agent: Option<&'static [u8]>) -> Result<(), LabError> {
+        self.state.update(|record| record.docker = true)?;
+        remove::labelled(kept.run()).await?;
+        let emulator = async {
+            let Some(agent) = agent else { return Ok(()) };
+            let image = emulator::image(self.state.run(), agent).await?;
+            self.start_emulator(image, &network()).await
+        };
+        tokio::try_join!(emulator, async {
+            sweep(access).await.map_err(|error| LabError::from(error.context("cannot clean the kept cluster")))
+        },)?;
+        Ok(())
+    }
+
+    /// Safe routes on a node; none of them leads anywhere where there is no emulator.
+    async fn secure(&self, node: &str, emulator: Option<Ipv4Addr>) -> Result<(), LabError> {
+        let mut shell = Shell::new(Arc::new(NodePlace { container: node.to_owned() }));
+        routes::close(node, &mut shell).await?;
+        let Some(emulator) = emulator else { return routes::forget(node, &mut shell).await };
+        let name = Cloud::Gcp.definition().hosts.first().copied().unwrap_or_default();
+        routes::open(node, &mut shell, emulator, &self.identity(), name).await
+    }
+
+    /// A cluster of the run's own, or a kept one; and its record, where it is one.
+    async fn cluster(&self, name: &str, agent: Option<&'static [u8]>) -> Result<(Access, Option<RunState>), LabError> {
+        let Some(kept) = self.options.cluster.as_deref().map(kept).transpose()? else {
+            self.events.timed("lab › cluster", self.create(name, agent)).await?;
+            return Ok((Access::private(&self.state.kubeconfig()).await?, None));
+        };
+        let access = Access::private(&kept.kubeconfig()).await?;
+        self.adopt(&kept, &access, agent).await?;
+        Ok((access, Some(kept)))
+    }
+
+    /// Waits for the nodes and for the CNI's own pods on them; how long after the start each of both came.
+    async fn ready(
+        &self,
+        access: &Access,
+        control_plane: &str,
+        count: usize,
+        kept: bool,
+    ) -> Result<[Duration; 2], LabError> {
+        match &self.options.cni {
+            Cni::File(manifest) if !kept => {
+                self.events.phase("installing the CNI");
+                cluster::install(control_plane, manifest).await?;
+            }
+            Cni::None => {
+                let how = access.kubectl();
+                self.events.note(format!("the nodes wait for a CNI: `{how} apply --server-side -f FILE`"));
+            }
+            _ => {}
+        }
+        self.events.phase("waiting for the nodes");
+        self.events.timed(NODES_READY, cluster::ready(access, count, &self.options.cni)).await?;
+        let ready = self.begun.elapsed();
+        self.events.phase("waiting for the CNI on every node");
+        self.events.timed("lab › CNI", cluster::agents_ready(access)).await?;
+        Ok([ready, self.begun.elapsed()])
+    }
+
+    /// The emulator, as stages see it, and its control endpoint.
+    fn metadata(&self) -> Option<(WorldMetadata, String)> {
+        let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner);
+        let control = KindGround::control(emulator.as_ref()?);
+        let world =
+            WorldMetadata { cloud: Cloud::Gcp, addresses: vec![LINK_LOCAL], identity: self.identity(), node: None };
+        Some((world, control))
+    }
+
+    /// The lab, on nodes that may still be starting.
+    fn lab(&self, name: &str, access: &Access, kept: Option<RunState>, facts: Facts) -> ClusterLab {
+        let metadata = self.metadata();
+        let mut capabilities = Capabilities { has: [Need::NodeSource].into(), ..Capabilities::default() };
+        if metadata.is_some() {
+            capabilities.has.insert(Need::Metadata);
+        } else {
+            let why = agent::missing().unwrap_or("there is no agent");
+            capabilities.why_not.insert(Need::Metadata, format!("the metadata server is the static agent: {why}"));
+        }
+        let ground = KindGround {
+            cluster: name.to_owned(),
+            nodes: facts.nodes.iter().map(|node| (node.name, node.literal.clone())).collect(),
+            emulator: Arc::clone(&self.emulator),
+            metadata,
+            state: Arc::clone(&self.state),
+            kept,
+            keep: self.options.keep,
+            events: self.events.clone(),
+        };
+        ClusterLab::new(Parts {
+            access: access.clone(),
+            naming: Naming::Literal,
+            ground: Box::new(ground),
+            facts,
+            image: self.options.probe_image.clone().unwrap_or_else(|| PROBE_IMAGE.to_owned()),
+            state: Arc::clone(&self.state),
+            events: self.events.clone(),
+            capabilities,
+        })
+    }
+
+    /// Everything, from nothing.
+    pub(super) async fn make(&self, first: &[LabSpec]) -> Result<ClusterLab, LabError> {
+        let agent = agent::binary();
+        let name = self.options.cluster.clone().unwrap_or_else(|| format!("pp-{}", self.state.run()));
+        let (access, kept) = self.cluster(&name, agent).await?;
+        let containers = cluster::nodes(&name).await?;
+        let control_plane = containers.iter().find(|node| node.ends_with("control-plane")).cloned().unwrap_or_default();
+        let address = {
+            let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner);
+            emulator.as_ref().map(|emulator| emulator.address)
+        };
+        let host = Cloud::Gcp.definition().hosts.first().copied().unwrap_or_default();
+        let is_kept = kept.is_some();
+        let mut lab = self.lab(&name, &access, kept, Facts::read(&access, Age::Young).await?);
+
+        let secured = try_join_all(containers.iter().map(|node| self.secure(node, address)));
+        let secured = self.events.timed("lab › safe routes", secured);
+        let named = self.events.timed("lab › names", dns::name(&access, host));
+        let ready = self.ready(&access, &control_plane, containers.len(), is_kept);
+        let mut up = pin!(async { tokio::try_join!(secured, named, ready) });
+        // The control plane's node is up before the other one, and its pods may start meanwhile. Pods that are made before
+        // their node has its network fail, and cost more than the wait.
+        let (_, (), [ready, cni_ready]) = tokio::select! {
+            up = &mut up => up?,
+            Ok(()) = cluster::agents_ready_on(&access, &control_plane) => {
+                let early = async {
+                    let preparing = lab.prepare(first, NodeName::Master);
+                    self.events.timed("lab › pods on the first node", preparing).await;
+                    Ok(())
+                };
+                tokio::try_join!(up, early)?.0
+            }
+        };
+
+        let facts = async {
+            let mut facts = Facts::read(&access, Age::Grown).await?;
+            try_join_all(facts.nodes.iter_mut().map(all_addresses)).await?;
+            Ok::<_, LabError>(facts)
+        };
+        let mut facts = self.events.timed("lab › facts", Box::pin(facts)).await?;
+        facts.texts.insert("nodes ready".to_owned(), format!("{} ms after the start", ready.as_millis()));
+        facts.texts.insert("CNI ready".to_owned(), format!("{} ms after the start", cni_ready.as_millis()));
+        if let Some(image) = &self.options.node_image {
+            facts.texts.insert("node image".to_owned(), image.clone());
+        }
+        lab.refresh(facts);
+        Ok(lab)
+    }
+}
+
+/// Adds to a node's addresses those on its bridges and tunnels.
+async fn all_addresses(node: &mut WorldNode) -> Result<(), LabError> {
+    let mut shell = Shell::new(Arc::new(NodePlace { container: node.literal.clone() }));
+    for address in routes::addresses(&node.literal, &mut shell).await? {
+        if !node.addresses.contains(&address) {
+            node.addresses.push(address);
+        }
+    }
+    Ok(())
+}
