@@ -59,7 +59,11 @@ pub(super) fn lab() -> Option<LabSpec> {
 /// labelled `out` are isolated for egress and reach only `in`. So each deny has one cause, and its witness is a source
 /// that the same policies let through.
 fn loaded() -> Result<LoadedScenario, serde_json::Error> {
-    let pod = |role: &str, node: &str| json!({"name": format!("{role}-{node}"), "namespace": NAMESPACE, "labels": {LABEL: role}, "node": node});
+    // Some CNIs enforce nothing on pods that nobody owns, and the pods that people care about are owned.
+    let pod = |role: &str, node: &str| {
+        let name = format!("{role}-{node}");
+        json!({"name": name, "namespace": NAMESPACE, "labels": {LABEL: role}, "node": node, "owner": "deployment"})
+    };
     let to = |role: &str, node: &str| json!({"pod": format!("{NAMESPACE}/{role}-{node}"), "port": 80});
     let from = |role: &str, node: &str| format!("{NAMESPACE}/{role}-{node}");
     let nodes = [("master", "worker"), ("worker", "master")];

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::LabError;
 use crate::{
-    probe::Session,
+    probe::{Proof, Session},
     scenario::{Cloud, LabSpec, LabelAction, Labels, Manifest, Need, NodeName, PodSpec},
 };
 
@@ -153,6 +153,9 @@ pub struct WorldPod {
     pub addresses: Vec<IpAddr>,
     /// The identity that its server answers with.
     pub identity: String,
+    /// How its server proves that identity.
+    #[serde(default)]
+    pub proof: Proof,
 }
 
 /// A node.

@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, fmt::Write as _, net::IpAddr, time::Duration};
 
-use super::{Observation, Outcome, Request, Target};
+use super::{Observation, Outcome, Proof, Request, Target, netexec};
 use crate::{http, scenario::Family};
 
 /// `--parallel-max` of curl 7 is capped at 300; a longer batch is split.
@@ -31,7 +31,7 @@ pub fn config(batch: &[Request], first: usize) -> String {
         if index > first {
             text.push_str("next\n");
         }
-        option(&mut text, "output", "/dev/null");
+        output(&mut text, request);
         // Only the messages tell a refusal from an unreachable host; they go where the lines go.
         text.push_str("verbose\n");
         option(&mut text, "stderr", "-");
@@ -49,7 +49,7 @@ pub fn watch_config(batch: &[Request], every: Duration) -> String {
         if index > 0 {
             text.push_str("next\n");
         }
-        option(&mut text, "output", "/dev/null");
+        output(&mut text, request);
         // A connection that is used again would prove nothing about new ones.
         option(&mut text, "header", "Connection: close");
         text.push_str("http1.1\n");
@@ -83,7 +83,7 @@ pub fn command(request: &Request) -> String {
             for (name, value) in headers {
                 let _ = write!(text, " -H {}", quoted(&format!("{name}: {value}")));
             }
-            let _ = write!(text, " {}", quoted(&url(&request.target)));
+            let _ = write!(text, " {}", quoted(&url(&request.target, None)));
             text
         }
         Target::Resolve { name, .. } => {
@@ -97,22 +97,36 @@ fn quoted(text: &str) -> String {
     if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
+/// Where the body goes: nowhere, or to where it is read for its proof, as soon as it is there.
+fn output(text: &mut String, request: &Request) {
+    if matches!(&request.target, Target::Http { proof: Proof::Netexec, .. }) {
+        text.push_str("no-buffer\nmax-filesize = 65536\n");
+        option(text, "output", "-");
+    } else {
+        option(text, "output", "/dev/null");
+    }
+}
+
 /// One request's options; `to` says where its line goes, if not to the output.
 fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
-    option(text, "url", &url(&request.target));
+    option(text, "url", &url(&request.target, Some(&request.nonce)));
     option(text, "noproxy", "*");
     option(text, "connect-timeout", &seconds(connect_timeout(request)));
     option(text, "max-time", &seconds(connect_timeout(request) + ANSWER_LIMIT));
     let (family, nonce_header) = match &request.target {
-        Target::Http { tls, headers, family, nonce_header, .. } => {
+        Target::Http { tls, headers, family, proof, .. } => {
             if *tls {
                 text.push_str("insecure\n");
             }
             for (name, value) in headers {
                 option(text, "header", &format!("{name}: {value}"));
             }
+            let nonce_header = match proof {
+                Proof::Header(name) => name.as_str(),
+                Proof::Netexec => http::NONCE,
+            };
             option(text, "header", &format!("{nonce_header}: {}", request.nonce));
-            (*family, nonce_header.as_str())
+            (*family, nonce_header)
         }
         Target::Resolve { family, .. } => {
             option(text, "interface", NO_INTERFACE);
@@ -148,9 +162,14 @@ fn by_name(target: &Target) -> bool {
     }
 }
 
-fn url(target: &Target) -> String {
+/// What is asked; where the path brings the nonce, with this one.
+fn url(target: &Target, nonce: Option<&str>) -> String {
     match target {
-        Target::Http { tls, host, port, path, .. } => {
+        Target::Http { tls, host, port, path, proof, .. } => {
+            let path = match proof {
+                Proof::Header(_) => path.clone(),
+                Proof::Netexec => netexec::path(nonce),
+            };
             let (scheme, usual) = if *tls { ("https", 443) } else { ("http", 80) };
             let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
             let port = if *port == usual { String::new() } else { format!(":{port}") };
@@ -201,6 +220,14 @@ pub struct Fields {
     nonce: String,
     server: String,
     message: String,
+}
+
+impl Fields {
+    /// Takes nonce and identity from the answer's body.
+    pub fn prove(&mut self, nonce: &str, server: String) {
+        nonce.clone_into(&mut self.nonce);
+        self.server = server;
+    }
 }
 
 /// Reads one line.
@@ -269,7 +296,7 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
         connect: connected.then(|| fields.connect.saturating_sub(fields.lookup)),
         detail,
     };
-    let Target::Http { port, nonce_header, .. } = &request.target else {
+    let Target::Http { port, proof, .. } = &request.target else {
         return match fields.exit {
             6 | 28 => of(Outcome::NameNotResolved, message),
             // The bind to no interface fails after the resolution, which is all that was asked.
@@ -284,7 +311,8 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
     };
     if fields.status >= 100 {
         // A foreign server that echoes our nonce in a header of its own protocol proves itself by that alone.
-        let named = nonce_header != http::NONCE || fields.server == request.server;
+        let is_foreign = matches!(proof, Proof::Header(name) if name != http::NONCE);
+        let named = is_foreign || fields.server == request.server;
         return if fields.nonce != request.nonce || !named {
             of(Outcome::WrongServer, Some(stranger(request, fields)))
         } else if fields.connects == 1 {
@@ -338,7 +366,7 @@ mod tests {
                 path: "/x".to_owned(),
                 headers: vec![("Metadata-Flavor".to_owned(), "Google".to_owned())],
                 family: Family::Ipv4,
-                nonce_header: http::NONCE.to_owned(),
+                proof: Proof::default(),
             },
             nonce: "n1".to_owned(),
             server: "pod/default/app1".to_owned(),
@@ -413,6 +441,20 @@ mod tests {
     }
 
     #[test]
+    fn netexec_is_asked_by_its_path_and_its_body_is_kept() {
+        let mut asked = request("10.0.0.1");
+        if let Target::Http { proof, .. } = &mut asked.target {
+            *proof = Proof::Netexec;
+        }
+        let shell = "http://10.0.0.1/shell?cmd=echo%20policyprobe-proof";
+        for text in [config(&[asked.clone()], 0), watch_config(&[asked.clone()], Duration::from_millis(20))] {
+            assert!(text.contains(&format!("url = \"{shell}%20n1%20$POLICYPROBE_SERVER\"\n")), "{text}");
+            assert!(text.contains("output = \"-\"\n") && text.contains("no-buffer\n"), "{text}");
+        }
+        assert!(command(&asked).ends_with(&format!("'{shell}%20$POLICYPROBE_SERVER'")), "{}", command(&asked));
+    }
+
+    #[test]
     fn the_command_can_be_pasted() {
         assert_eq!(
             command(&request("metadata.google.internal")),
@@ -437,6 +479,6 @@ mod tests {
         }
         assert_eq!(read("policyprobe|x|y"), Line::Other);
         assert_eq!(read("* connect to nowhere failed: x"), Line::Other);
-        assert_eq!(url(&resolve.target), "http://kubernetes.default/");
+        assert_eq!(url(&resolve.target, Some("n1")), "http://kubernetes.default/");
     }
 }

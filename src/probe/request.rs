@@ -7,9 +7,9 @@ use std::{
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::scenario::Family;
+use crate::{http, scenario::Family};
 
 /// A request to make from one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +43,8 @@ pub enum Target {
         headers: Vec<(String, String)>,
         /// The address family.
         family: Family,
-        /// The header that carries the nonce, and brings it back.
-        nonce_header: String,
+        /// How the answer proves who gave it.
+        proof: Proof,
     },
     /// Only that the name resolves; nothing is sent to the address.
     Resolve {
@@ -53,6 +53,21 @@ pub enum Target {
         /// The address family.
         family: Family,
     },
+}
+
+/// How an answer proves that it is to this request, and from this server.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Proof {
+    /// This header carries the nonce, and brings it back.
+    Header(String),
+    /// The body of what agnhost's `netexec` answers, whatever path was asked for.
+    Netexec,
+}
+
+impl Default for Proof {
+    fn default() -> Self {
+        Self::Header(http::NONCE.to_owned())
+    }
 }
 
 /// What happened to a request.

@@ -1,12 +1,15 @@
 //! A session that makes its requests with real `curl` processes, over whatever can start one in the source.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use futures::{StreamExt, future, stream, stream::BoxStream};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::{Answer, Failures, Line, MAX_BATCH, Observation, Outcome, Request, Session, curl};
+use super::{Answer, Failures, Line, MAX_BATCH, Observation, Outcome, Proof, Request, Session, Target, curl, netexec};
 
 /// A place in which `curl` can be started again and again: a pod, a node, a namespace.
 #[async_trait]
@@ -52,17 +55,29 @@ fn run<H: CurlHost>(host: &mut H, config: String) -> BoxStream<'_, Said> {
 #[derive(Default)]
 struct Reader {
     failures: Failures,
+    /// Identities that bodies proved, by nonce. A body comes before its transfer's line.
+    proofs: HashMap<String, String>,
 }
 
 impl Reader {
-    fn read(&mut self, batch: &[Request], line: &str) -> Option<Answer> {
+    fn read(&mut self, batch: &[Request], mut line: &str) -> Option<Answer> {
+        while let Some((nonce, identity, rest)) = netexec::take(line) {
+            self.proofs.insert(nonce.to_owned(), identity.to_owned());
+            line = rest;
+        }
         match curl::read(line) {
             Line::Failed(address, port, reason) => {
                 self.failures.insert((address, port), reason);
                 None
             }
-            Line::Done(index, fields) => {
-                let observation = curl::observe(batch.get(index)?, &fields, &self.failures);
+            Line::Done(index, mut fields) => {
+                let request = batch.get(index)?;
+                if matches!(&request.target, Target::Http { proof: Proof::Netexec, .. })
+                    && let Some(identity) = self.proofs.remove(&request.nonce)
+                {
+                    fields.prove(&request.nonce, identity);
+                }
+                let observation = curl::observe(request, &fields, &self.failures);
                 Some(Answer { index, at: Instant::now(), observation })
             }
             Line::Other => None,
@@ -140,7 +155,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{http, probe::Target, scenario::Family};
+    use crate::{http, scenario::Family};
 
     /// Curl on this machine, against servers on loopback.
     struct Here;
@@ -194,7 +209,7 @@ mod tests {
                 path: "/".to_owned(),
                 headers: Vec::new(),
                 family: Family::Ipv4,
-                nonce_header: http::NONCE.to_owned(),
+                proof: Proof::default(),
             },
             nonce: nonce.to_owned(),
             server: "pod/default/one".to_owned(),
@@ -220,6 +235,49 @@ mod tests {
             "{answers:#?}"
         );
         assert!(answers[0].observation.connect.is_some());
+    }
+
+    /// Answers `/shell` as agnhost's netexec does whose environment holds this identity.
+    async fn netexec(identity: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut text = vec![0; 4096];
+                let length = stream.read(&mut text).await.unwrap_or(0);
+                let text = String::from_utf8_lossy(&text[..length]).into_owned();
+                let asked = text.split(' ').nth(1).unwrap_or_default().replace("%20", " ");
+                let said = asked.trim_start_matches("/shell?cmd=echo ").replace("$POLICYPROBE_SERVER", identity);
+                let body = format!("{{\"output\":\"{said}\\n\"}}");
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn netexec_proves_itself_in_its_body_and_a_failure_behind_one_is_still_read() {
+        let (one, two, agent) =
+            (netexec("pod/default/one").await, netexec("pod/default/two").await, server("pod/default/one").await);
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let mut batch = Vec::new();
+        for (n, address) in [one, two, agent, closed, one, one].into_iter().enumerate() {
+            let mut request = request(address, &format!("n-{n}"));
+            if let Target::Http { proof, .. } = &mut request.target {
+                *proof = Proof::Netexec;
+            }
+            batch.push(request);
+        }
+        let mut session = CurlSession::new(Here);
+        let mut answers: Vec<_> = session.probe(&batch).collect().await;
+        answers.sort_by_key(|answer| answer.index);
+        let outcomes: Vec<_> = answers.iter().map(|answer| answer.observation.outcome).collect();
+        let (reached, wrong) = (Outcome::Reached, Outcome::WrongServer);
+        assert_eq!(outcomes, [reached, wrong, reached, Outcome::Refused, reached, reached], "{answers:#?}");
+        let watched: Vec<_> = session.watch(&batch[..2], Duration::from_millis(20)).collect().await;
+        let watched: Vec<_> = watched.iter().map(|answer| answer.observation.outcome).collect();
+        assert_eq!(watched, [reached, wrong]);
     }
 
     #[tokio::test]

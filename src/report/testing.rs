@@ -302,6 +302,7 @@ pub(crate) fn lab() -> LabSpec {
         node: NodeName::Worker,
         ports: vec![PortSpec { name: None, port: 80, protocol: Protocol::Tcp }],
         host_network: false,
+        owner: None,
     };
     LabSpec {
         metadata: Some(Cloud::Gcp),

@@ -144,6 +144,19 @@ pub struct PodSpec {
     /// Whether it lives in the node's own network namespace.
     #[serde(default, rename = "hostNetwork")]
     pub host_network: bool,
+    /// What makes it, and makes it again when it is gone: a pod of its own where nothing is said. Some CNIs enforce
+    /// nothing on pods that nobody owns. A lab without an API server has no owners, and makes the pod itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+}
+
+/// What owns a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    /// A Deployment of one replica, with the pod's name; the pod's own name is generated. Its labels are changed on the
+    /// pod and not in the Deployment's template.
+    Deployment,
 }
 
 /// A node's role: the lab has one of each.

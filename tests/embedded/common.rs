@@ -9,12 +9,11 @@ use std::{
 
 use futures::StreamExt;
 use policyprobe::{
-    http::NONCE,
     lab::{
         LabError, Source, Stage,
         embedded::{DenyBy, EmbeddedBuilder, EmbeddedLab, EmbeddedStage},
     },
-    probe::{Observation, Outcome, Request, Target},
+    probe::{Observation, Outcome, Proof, Request, Target},
     scenario::{Family, LabSpec, Manifest, NodeName},
 };
 use serde_json::{Value, json};
@@ -100,7 +99,7 @@ pub(crate) fn request(host: &str, port: u16, path: &str, server: &str, limit_ms:
             path: path.to_owned(),
             headers: vec![("Metadata-Flavor".to_owned(), "Google".to_owned())],
             family: Family::Ipv4,
-            nonce_header: NONCE.to_owned(),
+            proof: Proof::default(),
         },
         nonce: format!("nonce-{}", LAST.fetch_add(1, Ordering::Relaxed)),
         server: server.to_owned(),

@@ -14,13 +14,12 @@ use futures::{StreamExt, future::join_all};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use policyprobe::{
     engine::plan,
-    http::NONCE,
     lab::{
         Source, Stage, World,
         embedded::{DenyBy, EmbeddedBuilder, EmbeddedLab, EmbeddedStage},
     },
     policy::{Cluster, Decision, End, Flow, decide},
-    probe::{Outcome, Request, Target},
+    probe::{Outcome, Proof, Request, Target},
     scenario::{Family, LabSpec, LabelAction, Manifest, NodeName, PodSpec, PortSpec, Protocol},
 };
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -81,6 +80,7 @@ async fn crowded(lab: &EmbeddedLab) -> World {
         node,
         ports: Vec::new(),
         host_network: false,
+        owner: None,
     };
     let pods = NodeName::ALL.into_iter().flat_map(|node| (0..4).map(move |number| pod(node, number)));
     let outside = serde_json::from_value(serde_json::json!([{"name": "out"}])).unwrap();
@@ -234,7 +234,7 @@ fn request(to: &Party, port: u16) -> Request {
             path: "/".to_owned(),
             headers: Vec::new(),
             family: Family::Ipv4,
-            nonce_header: NONCE.to_owned(),
+            proof: Proof::default(),
         },
         nonce: nonce(),
         server: to.identity.clone(),

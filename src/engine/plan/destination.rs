@@ -8,10 +8,9 @@ use super::{
     reference::{node_in, outside_in, pod_in, short},
 };
 use crate::{
-    http::NONCE,
     lab::{ServerId, World, WorldPod},
     policy::ServiceAddress,
-    probe::Target,
+    probe::{Proof, Target},
     scenario::{By, Destination, Family, Need, PodSpec, PortSpec, Protocol, Scenario},
 };
 
@@ -52,7 +51,7 @@ struct Place {
     tls: bool,
     path: &'static str,
     headers: &'static [(&'static str, &'static str)],
-    nonce_header: &'static str,
+    proof: Proof,
 }
 
 impl Place {
@@ -70,7 +69,7 @@ impl Place {
             tls: false,
             path: "/",
             headers: &[],
-            nonce_header: NONCE,
+            proof: Proof::default(),
         }
     }
 }
@@ -119,7 +118,7 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
         path: asked_path.unwrap_or_else(|| place.path.to_owned()),
         headers: headers(place.headers, to),
         family: to.family,
-        nonce_header: place.nonce_header.to_owned(),
+        proof: place.proof,
     });
     Ok(Resolved {
         server: place.server,
@@ -225,7 +224,7 @@ fn place(scenario: &Scenario, world: &World, to: &Destination) -> Result<Place, 
             need: Some(Need::Apiserver),
             tls: true,
             path: "/version",
-            nonce_header: AUDIT_ID,
+            proof: Proof::Header(AUDIT_ID.to_owned()),
             ..Place::new(ServerId::Apiserver, "apiserver", "apiserver", port)
         });
     }
@@ -242,6 +241,7 @@ fn pod_place(pod: &WorldPod, name: String, port: u16, family: Family) -> Place {
     Place {
         address: of_family(&pod.addresses, family),
         need: host_network.then_some(Need::HostNetwork),
+        proof: pod.proof.clone(),
         ..Place::new(server, pod.identity.clone(), name, port)
     }
 }

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     engine::Expectation,
     lab::{ServerId, Source, WorldNamespace},
-    probe::Target,
+    probe::{Proof, Target},
     scenario::{LoadedScenario, Manifest, Need, NodeName},
 };
 
@@ -137,9 +137,10 @@ fn ids_say_what_is_unusual() {
 #[test]
 fn requests_carry_what_the_target_needs() {
     let target = |to| match plan_one(to, "app1").target {
-        Some(Target::Http { tls, host, port, path, headers, nonce_header, .. }) => {
+        Some(Target::Http { tls, host, port, path, headers, proof, .. }) => {
             let headers: Vec<_> = headers.into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
-            format!("{tls} {host} {port} {path} {} {nonce_header}", headers.join(","))
+            let Proof::Header(nonce) = proof else { return "netexec".to_owned() };
+            format!("{tls} {host} {port} {path} {} {nonce}", headers.join(","))
         }
         Some(Target::Resolve { name, .. }) => format!("resolve {name}"),
         None => "none".to_owned(),

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use crate::{
     lab::{World, WorldMetadata, WorldNamespace, WorldNode, WorldOutside, WorldPod},
     policy::NAME_LABEL,
+    probe::Proof,
     scenario::{DEFAULT_NAMESPACE, LabSpec, Labels, NamespaceSpec, NodeName, PodSpec, PortSpec, Protocol},
 };
 
@@ -52,7 +53,7 @@ pub fn world(lab: &LabSpec) -> World {
 pub(super) fn pod(spec: &PodSpec, index: usize) -> WorldPod {
     let addresses = if spec.host_network { node_addresses(spec.node) } else { pod_addresses(spec.node, index) };
     let identity = format!("pod/{}/{}", spec.namespace, spec.name);
-    WorldPod { spec: spec.clone(), addresses, identity }
+    WorldPod { spec: spec.clone(), addresses, identity, proof: Proof::default() }
 }
 
 fn namespace(name: &str, spec: &NamespaceSpec) -> WorldNamespace {
@@ -102,6 +103,7 @@ fn dns() -> WorldPod {
         node: NodeName::Master,
         ports: vec![port("dns", Protocol::Udp), port("dns-tcp", Protocol::Tcp)],
         host_network: false,
+        owner: None,
     };
     pod(&spec, 3000)
 }

@@ -109,11 +109,19 @@ pub(crate) fn broken(what: &str, error: &kube::Error) -> LabError {
             other => chain(other),
         }
     );
-    let hint = [
+    let hint = hint(&message);
+    LabError::Broken { message, hint }
+}
+
+/// What helps against the usual refusals.
+pub(crate) fn hint(message: &str) -> Option<String> {
+    let hints = [
         ("PodSecurity", "the namespace's pod security level does not admit the lab's pods; they pass `restricted`"),
         ("exceeded quota", "raise the quota, or use another cluster"),
-        ("is forbidden", "the lab needs the right to create namespaces, pods and policies, and to exec in its pods"),
+        (
+            "is forbidden",
+            "the lab needs the right to create namespaces, pods, deployments and policies, and to exec in its pods",
+        ),
     ];
-    let hint = hint.into_iter().find(|(word, _)| message.contains(word)).map(|(_, hint)| hint.to_owned());
-    LabError::Broken { message, hint }
+    hints.into_iter().find(|(word, _)| message.contains(word)).map(|(_, hint)| hint.to_owned())
 }

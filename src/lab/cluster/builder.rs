@@ -5,9 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Access, Age, ClusterLab, Facts, Ground, Naming, PROBE_IMAGE, Parts, Place, agent_for, node_pods, remove_namespace,
-};
+use super::{Access, Age, ClusterLab, Facts, Ground, Naming, PROBE_IMAGE, Parts, Place, node_pods, remove_namespace};
 use crate::{
     engine::Events,
     lab::{Capabilities, Lab, LabBuilder, LabError, WorldMetadata, state::RunState},
@@ -56,7 +54,6 @@ impl Ground for Borrowed {
 impl ClusterBuilder {
     async fn make(&self, access: Access, state: Arc<RunState>, events: &Events) -> Result<ClusterLab, LabError> {
         let facts = Facts::read(&access, Age::Grown).await?;
-        agent_for(&facts.architectures)?;
         let naming = Naming::prefixed(state.run());
         let image = self.probe_image.clone().unwrap_or_else(|| PROBE_IMAGE.to_owned());
         let mut capabilities = Capabilities::default();
@@ -75,7 +72,7 @@ impl ClusterBuilder {
             }
         };
         let (ground, events) = (Box::new(Borrowed { nodes }), events.clone());
-        ClusterLab::new(Parts { access, naming, ground, facts, image, state, events, capabilities })
+        Ok(ClusterLab::new(Parts { access, naming, ground, facts, image, state, events, capabilities }))
     }
 }
 

@@ -19,7 +19,7 @@ pub async fn doctor(context: Option<&str>, kubeconfig: Option<&Path>) -> Vec<Che
             checks.push(Check::good("nodes", texts.join(", ")));
             checks.push(match agent_for(&facts.architectures) {
                 Ok(bytes) => Check::good("agent", format!("{} KiB", bytes.len() / 1024)),
-                Err(error) => Check::bad("agent", error.to_string(), error.hint().unwrap_or_default()),
+                Err(error) => Check::good("agent", format!("none, so pods serve by netexec: {error}")),
             });
         }
         Err(error) => checks.push(Check::bad("nodes", error.to_string(), error.hint().unwrap_or_default())),

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     lab::{LabError, WorldNamespace, WorldNode, WorldPod},
+    probe::Proof,
     scenario::{NodeName, PodSpec, PortSpec, Protocol},
 };
 
@@ -138,12 +139,13 @@ fn dns_pod(pod: &Pod, nodes: &[WorldNode]) -> WorldPod {
         node,
         ports: vec![port("dns", Protocol::Udp), port("dns-tcp", Protocol::Tcp)],
         host_network: false,
+        owner: None,
     };
     let addresses = match progress(pod) {
         Progress::Running { addresses, .. } => addresses,
         _ => Vec::new(),
     };
-    WorldPod { identity: format!("dns/{}", spec.name), spec, addresses }
+    WorldPod { identity: format!("dns/{}", spec.name), spec, addresses, proof: Proof::default() }
 }
 
 /// A control plane's node and another one; two others where the control plane is hidden; one for both where there is one.

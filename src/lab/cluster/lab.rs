@@ -26,7 +26,7 @@ use super::{
     facts::Facts,
     ground::Ground,
     names::Naming,
-    objects,
+    objects::{self, Recipe, Server},
     pods::PodMaker,
     space::Spaces,
     stage::ClusterStage,
@@ -77,7 +77,7 @@ pub(crate) struct Parts {
     pub(crate) capabilities: Capabilities,
 }
 
-/// The agent for these nodes, or why there is none.
+/// The agent for these nodes, or why there is none; pods run `netexec` then.
 pub(crate) fn agent_for(architectures: &[String]) -> Result<&'static [u8], LabError> {
     let Some(bytes) = agent::binary() else {
         let why = agent::missing().unwrap_or_default();
@@ -97,18 +97,24 @@ pub(crate) fn agent_for(architectures: &[String]) -> Result<&'static [u8], LabEr
 
 impl ClusterLab {
     /// A lab on a cluster that is up.
-    pub(crate) fn new(parts: Parts) -> Result<Self, LabError> {
+    pub(crate) fn new(parts: Parts) -> Self {
         let Parts { access, naming, ground, facts, image, state, events, mut capabilities } = parts;
-        let maker = PodMaker {
-            client: access.client.clone(),
-            run: state.run().to_owned(),
-            image,
-            agent: agent_for(&facts.architectures)?,
-            hostnames: facts.hostnames,
+        let (server, name) = match agent_for(&facts.architectures) {
+            Ok(agent) => (Server::Agent(agent), "policyprobe-agent"),
+            Err(why) => {
+                events.note(format!(
+                    "pods serve by agnhost's netexec, which runs commands for whoever reaches them: {why}. Denials rest \
+                     on less: that no request arrived is read from the logs that the kubelet keeps of the pods, and not \
+                     from a log of the server's own"
+                ));
+                (Server::Netexec, "netexec")
+            }
         };
+        let recipe = Recipe { run: state.run().to_owned(), image, server };
+        let maker = PodMaker { client: access.client.clone(), recipe, hostnames: facts.hostnames };
         capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Restart]);
         capabilities.facts.extend(facts.texts);
-        capabilities.facts.insert("server".to_owned(), "policyprobe-agent".to_owned());
+        capabilities.facts.insert("server".to_owned(), name.to_owned());
         capabilities.facts.insert("backend".to_owned(), ground.backend().to_owned());
         capabilities.converge_limit = CONVERGE_LIMIT;
         let shared = Shared {
@@ -123,7 +129,7 @@ impl ClusterLab {
             state,
             events,
         };
-        Ok(Self { shared: Arc::new(shared), capabilities, torn_down: AtomicBool::new(false) })
+        Self { shared: Arc::new(shared), capabilities, torn_down: AtomicBool::new(false) }
     }
 
     /// Creates the pods of the first stages that are on this node, and does not wait for them: the stages do, and what
@@ -184,18 +190,18 @@ impl Shared {
     }
 }
 
-/// Removes a namespace, its pods first and without their grace, and waits until it is gone.
+/// Removes a namespace, its pods without their grace, and waits until it is gone.
 pub(crate) async fn remove_namespace(access: &Access, name: &str) -> Result<(), LabError> {
     const PATIENCE: Duration = Duration::from_secs(120);
-    let pods = Api::<k8s_openapi::api::core::v1::Pod>::namespaced(access.client.clone(), name);
-    // The namespace's own deletion would do it as well, later.
-    let _ = pods.delete_collection(&DeleteParams::default().grace_period(0), &ListParams::default()).await;
     let namespaces = Api::<Namespace>::all(access.client.clone());
     match namespaces.delete(name, &DeleteParams::default()).await {
         Err(error) if is_gone(&error) => return Ok(()),
         Err(error) => return Err(broken(&format!("cannot delete the namespace `{name}`"), &error)),
         Ok(_) => {}
     }
+    let pods = Api::<k8s_openapi::api::core::v1::Pod>::namespaced(access.client.clone(), name);
+    // The namespace's own deletion would do it as well, later. Only now does no Deployment make new ones.
+    let _ = pods.delete_collection(&DeleteParams::default().grace_period(0), &ListParams::default()).await;
     let gone = wait::await_condition(namespaces, name, |namespace: Option<&Namespace>| namespace.is_none());
     match tokio::time::timeout(PATIENCE, gone).await {
         Ok(Ok(_)) => Ok(()),

@@ -3,6 +3,7 @@
 mod access;
 mod apply;
 mod builder;
+mod deployments;
 mod doctor;
 mod exec;
 mod facts;
@@ -20,6 +21,7 @@ pub use builder::ClusterBuilder;
 pub use doctor::doctor;
 
 pub(crate) use access::Access;
+pub(crate) use deployments::remove as remove_deployment;
 pub(crate) use facts::{Age, Facts, is_ready};
 pub(crate) use ground::Ground;
 pub(crate) use lab::{ClusterLab, Parts, agent_for, remove_namespace};

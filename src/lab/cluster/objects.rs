@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     lab::state::RUN_LABEL,
+    probe::{Proof, netexec::IDENTITY_VARIABLE},
     scenario::{Labels, PodSpec, Protocol},
 };
 
@@ -11,6 +12,8 @@ use crate::{
 pub(crate) const PROBE_IMAGE: &str = "registry.k8s.io/e2e-test-images/agnhost:2.56";
 /// The container in each pod.
 pub(crate) const CONTAINER: &str = "probe";
+/// The label that holds the scenario's name for a pod whose own name is generated.
+pub(crate) const POD_LABEL: &str = "policyprobe.io/pod";
 /// Where an agent in a pod says which nonces it has seen, on the pod's loopback device only.
 pub(crate) const CONTROL_PORT: u16 = 61_080;
 
@@ -25,6 +28,67 @@ pub(crate) const CARRY_IN: &str = "cat >/pp/new && chmod 755 /pp/new && mv /pp/n
 /// Waits until a restarted agent says that it listens.
 pub(crate) const AWAIT_AGENT: &str = "read -r line </pp/out; echo \"$line\"";
 
+/// Serves every port by a `netexec` of its own; the arguments are the ports. What ends the container is `pause`.
+const NETEXEC: &str = "for port; do /agnhost netexec --http-port=$port --udp-port=-1 & done; exec /agnhost pause";
+/// Asks until each port answers: `netexec` does not say when it listens. It is up within two or three tries.
+pub(crate) const AWAIT_NETEXEC: &str = "tries=0; for port; do \
+     until curl -q -s -o /dev/null --noproxy '*' --max-time 5 http://127.0.0.1:$port/readyz; do \
+     tries=$((tries + 1)); [ $tries -lt 1000 ] || exit 1; done; done";
+
+/// What serves in the pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    /// Our static agent, which is carried in.
+    Agent(&'static [u8]),
+    /// The image's own `netexec`.
+    Netexec,
+}
+
+impl Server {
+    /// How it proves its identity.
+    pub(crate) fn proof(self) -> Proof {
+        match self {
+            Self::Agent(_) => Proof::default(),
+            Self::Netexec => Proof::Netexec,
+        }
+    }
+
+    /// The container's command.
+    fn command(self, spec: &PodSpec) -> Vec<String> {
+        let mut command = match self {
+            Self::Agent(_) => vec!["sh", "-c", WAIT_FOR_AGENT, "sh", "serve", "--identity"],
+            Self::Netexec => vec!["sh", "-c", NETEXEC, "sh"],
+        }
+        .into_iter()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+        match self {
+            Self::Agent(_) => {
+                command.extend([identity(spec), "--control".to_owned(), format!("127.0.0.1:{CONTROL_PORT}")]);
+                command.extend(tcp_ports(spec).flat_map(|port| ["--listen".to_owned(), format!("0.0.0.0:{port}")]));
+            }
+            Self::Netexec => command.extend(tcp_ports(spec).map(|port| port.to_string())),
+        }
+        command
+    }
+}
+
+/// The TCP ports that a pod serves on.
+pub(crate) fn tcp_ports(spec: &PodSpec) -> impl Iterator<Item = u16> {
+    spec.ports.iter().filter(|port| port.protocol == Protocol::Tcp).map(|port| port.port)
+}
+
+/// What every pod of a run is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    /// The run.
+    pub(crate) run: String,
+    /// The image.
+    pub(crate) image: String,
+    /// What serves.
+    pub(crate) server: Server,
+}
+
 /// A namespace with its labels.
 pub(crate) fn namespace(name: &str, run: &str, labels: &Labels) -> Value {
     let mut labels = labels.clone();
@@ -32,10 +96,10 @@ pub(crate) fn namespace(name: &str, run: &str, labels: &Labels) -> Value {
     json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels } })
 }
 
-/// A pod that waits for its agent, in a form that the `restricted` pod security level admits.
-pub(crate) fn pod(spec: &PodSpec, namespace: &str, run: &str, hostname: &str, image: &str) -> Value {
+/// A pod that serves or waits for its agent, in a form that the `restricted` pod security level admits.
+pub(crate) fn pod(spec: &PodSpec, namespace: &str, hostname: &str, recipe: &Recipe) -> Value {
     let mut labels = spec.labels.clone();
-    labels.insert(RUN_LABEL.to_owned(), run.to_owned());
+    labels.insert(RUN_LABEL.to_owned(), recipe.run.clone());
     let ports: Vec<Value> = spec
         .ports
         .iter()
@@ -47,11 +111,6 @@ pub(crate) fn pod(spec: &PodSpec, namespace: &str, run: &str, hostname: &str, im
             value
         })
         .collect();
-    let listen = spec.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
-    let mut command = vec!["sh".to_owned(), "-c".to_owned(), WAIT_FOR_AGENT.to_owned(), "sh".to_owned()];
-    command.extend(["serve".to_owned(), "--identity".to_owned(), identity(spec)]);
-    command.extend(["--control".to_owned(), format!("127.0.0.1:{CONTROL_PORT}")]);
-    command.extend(listen.flat_map(|port| ["--listen".to_owned(), format!("0.0.0.0:{}", port.port)]));
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": spec.name, "namespace": namespace, "labels": labels },
@@ -66,12 +125,38 @@ pub(crate) fn pod(spec: &PodSpec, namespace: &str, run: &str, hostname: &str, im
             },
             "volumes": [{ "name": "pp", "emptyDir": { "medium": "Memory", "sizeLimit": "64Mi" } }],
             "containers": [{
-                "name": CONTAINER, "image": image, "imagePullPolicy": "IfNotPresent", "command": command, "ports": ports,
+                "name": CONTAINER, "image": recipe.image, "imagePullPolicy": "IfNotPresent",
+                "command": recipe.server.command(spec), "ports": ports,
+                "env": [{ "name": IDENTITY_VARIABLE, "value": identity(spec) }],
                 "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
                 "volumeMounts": [{ "name": "pp", "mountPath": "/pp" }],
             }],
         },
     })
+}
+
+/// A Deployment that keeps one such pod, and never two at a time.
+pub(crate) fn deployment(spec: &PodSpec, namespace: &str, hostname: &str, recipe: &Recipe) -> Value {
+    let (mut pod, run) = (pod(spec, namespace, hostname, recipe), &recipe.run);
+    let mut labels = pod["metadata"]["labels"].take();
+    labels[POD_LABEL] = json!(spec.name);
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": { "name": spec.name, "namespace": namespace, "labels": { RUN_LABEL: run } },
+        "spec": {
+            "replicas": 1, "revisionHistoryLimit": 0, "strategy": { "type": "Recreate" },
+            // Labels that a scenario takes from the pod must not take the pod from its owner.
+            "selector": { "matchLabels": { RUN_LABEL: run, POD_LABEL: spec.name } },
+            "template": { "metadata": { "labels": labels }, "spec": pod["spec"].take() },
+        },
+    })
+}
+
+/// The change that turns the labels that a pod has by its scenario into others, as a merge patch. Labels of others stay.
+pub(crate) fn relabelling(from: &Labels, to: &Labels) -> Value {
+    let removed = from.keys().filter(|key| !to.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let set = to.iter().map(|(key, value)| (key.clone(), json!(value)));
+    json!({ "metadata": { "labels": removed.chain(set).collect::<serde_json::Map<_, _>>() } })
 }
 
 /// A pod in a node's own network namespace, from which probes start. The level `privileged` alone admits it.
@@ -104,18 +189,57 @@ mod tests {
     use super::*;
     use crate::scenario::{NodeName, PortSpec};
 
-    #[test]
-    fn a_pod_listens_on_its_tcp_ports_and_names_them() {
+    fn app1() -> PodSpec {
         let port = |name: Option<&str>, port, protocol| PortSpec { name: name.map(str::to_owned), port, protocol };
-        let spec = PodSpec {
+        PodSpec {
             name: "app1".to_owned(),
             namespace: "x".to_owned(),
-            labels: Labels::from([("app".to_owned(), "app1".to_owned())]),
+            labels: labels(&[("app", "app1")]),
             node: NodeName::Worker,
             ports: vec![port(Some("web"), 80, Protocol::Tcp), port(None, 53, Protocol::Udp)],
             host_network: false,
-        };
-        let value = pod(&spec, "pp-r-x", "r", "node-1", "image");
+            owner: None,
+        }
+    }
+
+    fn recipe(server: Server) -> Recipe {
+        Recipe { run: "r".to_owned(), image: "image".to_owned(), server }
+    }
+
+    #[test]
+    fn netexec_gets_the_tcp_ports_and_its_identity_by_the_environment() {
+        let value = pod(&app1(), "pp-r-x", "node-1", &recipe(Server::Netexec));
+        let container = &value["spec"]["containers"][0];
+        assert_eq!(container["command"], json!(["sh", "-c", NETEXEC, "sh", "80"]));
+        assert_eq!(container["env"], json!([{ "name": IDENTITY_VARIABLE, "value": "pod/x/app1" }]));
+    }
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_deployments_pod_differs_in_the_label_that_finds_it() {
+        let recipe = recipe(Server::Agent(b""));
+        let (mut alone, owned) =
+            (pod(&app1(), "pp-r-x", "node-1", &recipe), deployment(&app1(), "pp-r-x", "node-1", &recipe));
+        let template = &owned["spec"]["template"];
+        assert_eq!(template["metadata"]["labels"], json!({ "app": "app1", RUN_LABEL: "r", POD_LABEL: "app1" }));
+        assert_eq!(template["spec"], alone["spec"].take());
+        let selected = owned["spec"]["selector"]["matchLabels"].as_object().into_iter().flatten();
+        assert!(selected.clone().all(|(key, value)| template["metadata"]["labels"][key] == *value), "{owned}");
+        assert!(selected.clone().all(|(key, _)| key != "app"), "relabelling must not orphan the pod: {owned}");
+    }
+
+    #[test]
+    fn relabelling_names_what_goes_and_leaves_what_others_set() {
+        let change = relabelling(&labels(&[("app", "a"), ("role", "r")]), &labels(&[("app", "b"), ("new", "n")]));
+        assert_eq!(change["metadata"]["labels"], json!({ "app": "b", "new": "n", "role": null }));
+    }
+
+    #[test]
+    fn a_pod_listens_on_its_tcp_ports_and_names_them() {
+        let value = pod(&app1(), "pp-r-x", "node-1", &recipe(Server::Agent(b"")));
         assert_eq!(value["metadata"]["labels"], json!({ "app": "app1", RUN_LABEL: "r" }));
         let container = &value["spec"]["containers"][0];
         assert_eq!(container["ports"][0], json!({ "name": "web", "containerPort": 80, "protocol": "TCP" }));

@@ -1,32 +1,44 @@
-//! Making pods and waiting until they serve.
+//! Making pods, with their owners, and waiting until they serve.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    hash::{BuildHasher, RandomState},
     net::IpAddr,
     pin::pin,
     time::Duration,
 };
 
-use futures::{StreamExt, TryStreamExt, future::try_join_all, stream::FuturesUnordered};
-use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod, ServiceAccount};
+use futures::{AsyncBufReadExt, StreamExt, TryStreamExt, future::try_join_all, stream, stream::FuturesUnordered};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ContainerStatus, Event, Pod, ServiceAccount},
+};
 use kube::{
     Api, Client, ResourceExt,
-    api::DeleteParams,
+    api::{DeleteParams, LogParams, Patch, PatchParams},
     runtime::{WatchStreamExt, wait, watcher},
 };
 
 use super::{
-    apply::{apply, broken, is_gone},
+    apply::{apply, broken, hint, is_gone},
+    deployments::{self, refusal},
     exec::exec,
-    objects::{AWAIT_AGENT, CARRY_IN, pod},
+    objects::{
+        AWAIT_AGENT, AWAIT_NETEXEC, CARRY_IN, CONTAINER, POD_LABEL, Recipe, Server, deployment, pod, relabelling,
+        tcp_ports,
+    },
 };
 use crate::{
     lab::{LabError, state::RUN_LABEL},
-    scenario::{NodeName, PodSpec},
+    probe::netexec,
+    scenario::{Labels, NodeName, Owner, PodSpec},
 };
 
 /// How long pods may take to serve, images included.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a log may take to show what was said before it was asked for.
+const LOG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A pod that serves.
 #[derive(Clone, Debug)]
@@ -35,23 +47,23 @@ pub(crate) struct LivePod {
     pub(crate) spec: PodSpec,
     /// Its namespace in the cluster.
     pub(crate) namespace: String,
+    /// Its name in the cluster: the specification's, or what its owner made of it.
+    pub(crate) name: String,
+    /// The labels that it was made with, and that an owner makes its successor with.
+    pub(crate) template: Labels,
     /// What tells it from an earlier pod of its name.
     pub(crate) uid: String,
     /// Its addresses.
     pub(crate) addresses: Vec<IpAddr>,
 }
 
-/// What every pod of a run is made with.
+/// Makes the pods of a run.
 #[derive(Clone)]
 pub(crate) struct PodMaker {
     /// The cluster.
     pub(crate) client: Client,
-    /// The run.
-    pub(crate) run: String,
-    /// The image.
-    pub(crate) image: String,
-    /// The agent that is carried in.
-    pub(crate) agent: &'static [u8],
+    /// What every pod is made with.
+    pub(crate) recipe: Recipe,
     /// The hostname label of each node.
     pub(crate) hostnames: BTreeMap<NodeName, String>,
 }
@@ -73,12 +85,33 @@ impl PodMaker {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Applies a pod as the specification describes it now: creates it, or changes its labels.
-    pub(crate) async fn apply(&self, namespace: &str, spec: &PodSpec) -> Result<(), LabError> {
+    fn deployments(&self, namespace: &str) -> Api<Deployment> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Creates a pod, or the owner that will.
+    async fn apply(&self, namespace: &str, spec: &PodSpec) -> Result<(), LabError> {
         let hostname = self.hostnames.get(&spec.node).map(String::as_str).unwrap_or_default();
-        let body = pod(spec, namespace, &self.run, hostname, &self.image);
-        let applied = apply(&self.pods(namespace), &body).await;
-        applied.map(drop).map_err(|error| broken(&format!("cannot make the pod `{namespace}/{}`", spec.name), &error))
+        let applied = match spec.owner {
+            None => {
+                let body = pod(spec, namespace, hostname, &self.recipe);
+                apply(&self.pods(namespace), &body).await.map(drop)
+            }
+            Some(Owner::Deployment) => {
+                let body = deployment(spec, namespace, hostname, &self.recipe);
+                apply(&self.deployments(namespace), &body).await.map(drop)
+            }
+        };
+        applied.map_err(|error| broken(&format!("cannot make the pod `{namespace}/{}`", spec.name), &error))
+    }
+
+    /// Gives a live pod these labels in place of its own.
+    pub(crate) async fn relabel(&self, live: &mut LivePod, labels: &Labels) -> Result<(), LabError> {
+        let change = Patch::Merge(relabelling(&live.spec.labels, labels));
+        let changed = self.pods(&live.namespace).patch(&live.name, &PatchParams::default(), &change).await;
+        changed.map_err(|error| broken(&format!("cannot label the pod `{}/{}`", live.namespace, live.name), &error))?;
+        live.spec.labels.clone_from(labels);
+        Ok(())
     }
 
     /// Creates a pod without waiting for it, in a namespace that may be new.
@@ -122,17 +155,23 @@ impl PodMaker {
             .map_err(|error| LabError::from(anyhow::Error::new(error).context("waiting for a service account")))
     }
 
-    /// Carries the agent into each pod as soon as its container runs.
+    /// Sees to it that each pod serves, as soon as its container runs.
     async fn serving(
         &self,
         wanted: &[(String, PodSpec)],
         waiting: &mut BTreeMap<(String, String), String>,
     ) -> Result<Vec<LivePod>, LabError> {
-        let selector = watcher::Config::default().labels(&format!("{RUN_LABEL}={}", self.run));
-        let mut changes = pin!(watcher(Api::<Pod>::all(self.client.clone()), selector).applied_objects());
+        let selector = watcher::Config::default().labels(&format!("{RUN_LABEL}={}", self.recipe.run));
+        let mut changes = pin!(watcher(Api::<Pod>::all(self.client.clone()), selector.clone()).applied_objects());
         let failures = watcher::Config::default().fields("reason=FailedCreatePodSandBox");
         let failures = watcher(Api::<Event>::all(self.client.clone()), failures).default_backoff();
         let mut failures = pin!(failures.applied_objects());
+        let mut owners = if wanted.iter().any(|(_, spec)| spec.owner.is_some()) {
+            let owners = watcher(Api::<Deployment>::all(self.client.clone()), selector);
+            owners.default_backoff().applied_objects().boxed()
+        } else {
+            stream::pending().boxed()
+        };
         let (mut carrying, mut replacing) = (FuturesUnordered::new(), FuturesUnordered::new());
         let (mut failed, mut handled) = (BTreeSet::new(), BTreeSet::new());
         let mut young = BTreeMap::new();
@@ -143,26 +182,39 @@ impl PodMaker {
                     let change =
                         change.map_err(|error| LabError::from(anyhow::Error::new(error).context("watching pods")))?;
                     let Some(change) = change else { return Err(anyhow::anyhow!("the watch of pods ended").into()) };
-                    let key = (change.namespace().unwrap_or_default(), change.name_any());
+                    let name = change.name_any();
+                    let key = (change.namespace().unwrap_or_default(), change.labels().get(POD_LABEL).unwrap_or(&name).clone());
                     let is_wanted = |(space, spec): &&(String, PodSpec)| (space, &spec.name) == (&key.0, &key.1);
                     let Some((_, spec)) = wanted.iter().find(is_wanted) else { continue };
                     let uid = change.uid().unwrap_or_default();
                     match progress(&change) {
                         Progress::Waiting(why) => {
                             waiting.insert(key, why);
-                            young.insert(uid, (change.namespace().unwrap_or_default(), spec));
+                            young.insert(uid, (change.namespace().unwrap_or_default(), name, spec));
                         }
                         Progress::Hopeless(why) => return Err(hopeless(&key, &why)),
                         Progress::Running { addresses, .. } => {
                             if handled.insert(uid.clone()) {
-                                waiting.insert(key.clone(), "the agent does not listen".to_owned());
-                                carrying.push(self.carry(LivePod { spec: spec.clone(), namespace: key.0, uid, addresses }));
+                                waiting.insert(key.clone(), "its server does not listen".to_owned());
+                                let template = spec.labels.clone();
+                                let live = LivePod { spec: spec.clone(), namespace: key.0, name, template, uid, addresses };
+                                carrying.push(self.carry(live));
                             }
                         }
                     }
                 }
                 // Where these cannot be watched, the kubelet's own next try is waited for.
                 Some(Ok(event)) = failures.next() => { failed.extend(event.involved_object.uid); }
+                // Nor can these be everywhere; a pod that never comes is late then, without a reason.
+                Some(Ok(owner)) = owners.next() => {
+                    let key = (owner.namespace().unwrap_or_default(), owner.name_any());
+                    if let Some(why) = refusal(&owner).filter(|_| waiting.contains_key(&key)) {
+                        return Err(LabError::Broken {
+                            message: format!("cannot make the pod `{}/{}`: {why}", key.0, key.1),
+                            hint: hint(&why),
+                        });
+                    }
+                }
                 Some(replaced) = replacing.next() => { let () = replaced?; }
                 Some((pod, carried)) = carrying.next() => {
                     let key = (pod.namespace.clone(), pod.spec.name.clone());
@@ -174,15 +226,15 @@ impl PodMaker {
                         // A young CNI may have the kubelet make a sandbox twice: the container is gone again.
                         Err(why) => {
                             let spec = wanted.iter().find(|(space, spec)| (space, &spec.name) == (&key.0, &key.1));
-                            replacing.extend(spec.map(|(space, spec)| self.replace(space.clone(), spec)));
-                            waiting.insert(key, format!("cannot carry the agent in: {why}"));
+                            replacing.extend(spec.map(|(space, spec)| self.replace(space.clone(), pod.name, spec)));
+                            waiting.insert(key, format!("its server does not start: {why}"));
                         }
                     }
                 }
             }
-            for (uid, (namespace, spec)) in &young {
+            for (uid, (namespace, name, spec)) in &young {
                 if failed.contains(uid) && handled.insert(uid.clone()) {
-                    replacing.push(self.replace(namespace.clone(), spec));
+                    replacing.push(self.replace(namespace.clone(), name.clone(), spec));
                 }
             }
         }
@@ -190,19 +242,90 @@ impl PodMaker {
     }
 
     async fn carry(&self, pod: LivePod) -> (LivePod, Result<(), String>) {
-        let said = exec(&self.pods(&pod.namespace), &pod.spec.name, &["sh", "-c", CARRY_IN], self.agent).await;
-        (pod, said.map(drop))
+        let started = match self.recipe.server {
+            Server::Agent(agent) => {
+                let pods = self.pods(&pod.namespace);
+                exec(&pods, &pod.name, &["sh", "-c", CARRY_IN], agent).await.map(drop)
+            }
+            Server::Netexec => self.listening(&pod).await,
+        };
+        (pod, started)
+    }
+
+    /// Waits until the server of a container that has what it needs listens.
+    async fn listening(&self, pod: &LivePod) -> Result<(), String> {
+        let ports: Vec<_> = tcp_ports(&pod.spec).map(|port| port.to_string()).collect();
+        let mut command = match self.recipe.server {
+            Server::Agent(_) => vec!["sh", "-c", AWAIT_AGENT],
+            Server::Netexec => vec!["sh", "-c", AWAIT_NETEXEC, "sh"],
+        };
+        if self.recipe.server == Server::Netexec {
+            command.extend(ports.iter().map(String::as_str));
+        }
+        exec(&self.pods(&pod.namespace), &pod.name, &command, b"").await.map(drop)
+    }
+
+    /// The nonces of the requests that a pod's `netexec` has got, by its container's log. A request from the pod itself
+    /// marks the log's end: whatever arrived before it stands before it.
+    pub(crate) async fn logged(&self, pod: &LivePod) -> Result<BTreeSet<String>, LabError> {
+        let Some(port) = tcp_ports(&pod.spec).next() else { return Ok(BTreeSet::new()) };
+        let (pods, what) =
+            (self.pods(&pod.namespace), format!("cannot read the log of `{}/{}`", pod.namespace, pod.name));
+        let reading = async {
+            let mark = format!("mark-{:016x}", RandomState::new().hash_one(&pod.uid));
+            let url = format!("http://127.0.0.1:{port}{}", netexec::path(Some(&mark)));
+            let ask = ["curl", "-q", "-s", "-S", "-f", "--noproxy", "*", "-o", "/dev/null", &url];
+            exec(&pods, &pod.name, &ask, b"").await.map_err(|error| anyhow::anyhow!("{what}: {error}"))?;
+            let log = LogParams { container: Some(CONTAINER.to_owned()), follow: true, ..LogParams::default() };
+            let log = pods.log_stream(&pod.name, &log).await.map_err(|error| broken(&what, &error))?;
+            let (mut lines, mut nonces) = (pin!(log.lines()), BTreeSet::new());
+            while let Some(line) = lines.try_next().await.map_err(|error| anyhow::anyhow!("{what}: {error}"))? {
+                match netexec::nonce(&line) {
+                    Some(nonce) if nonce == mark => return Ok(nonces),
+                    nonce => nonces.extend(nonce.map(str::to_owned)),
+                }
+            }
+            Err(anyhow::anyhow!("{what}: it ended before its end").into())
+        };
+        let late = || Err(anyhow::anyhow!("{what}: its end did not come within {} s", LOG_PATIENCE.as_secs()).into());
+        tokio::time::timeout(LOG_PATIENCE, reading).await.unwrap_or_else(|_| late())
     }
 
     /// A new pod in place of one whose network could not be made, as happens on nodes that are Ready a moment before
     /// their CNI is: the kubelet would try the old one again only after up to half a minute.
-    async fn replace(&self, namespace: String, spec: &PodSpec) -> Result<(), LabError> {
-        self.remove(&namespace, &spec.name).await?;
-        self.apply(&namespace, spec).await
+    async fn replace(&self, namespace: String, name: String, spec: &PodSpec) -> Result<(), LabError> {
+        self.end(&namespace, &name).await?;
+        match spec.owner {
+            None => self.apply(&namespace, spec).await,
+            Some(Owner::Deployment) => Ok(()),
+        }
     }
 
-    /// Deletes a pod at once and waits until it is gone.
-    pub(crate) async fn remove(&self, namespace: &str, name: &str) -> Result<(), LabError> {
+    /// Deletes a pod, waits until its successor serves, and gives that the same labels.
+    pub(crate) async fn recreate(&self, live: &LivePod) -> Result<Vec<LivePod>, LabError> {
+        self.end(&live.namespace, &live.name).await?;
+        let labels = match live.spec.owner {
+            None => &live.spec.labels,
+            Some(Owner::Deployment) => &live.template,
+        };
+        let spec = PodSpec { labels: labels.clone(), ..live.spec.clone() };
+        let mut made = self.make(&[(live.namespace.clone(), spec)]).await?;
+        for successor in made.iter_mut().filter(|successor| successor.spec.labels != live.spec.labels) {
+            self.relabel(successor, &live.spec.labels).await?;
+        }
+        Ok(made)
+    }
+
+    /// Deletes a pod, with its owner, and waits until it is gone.
+    pub(crate) async fn remove(&self, namespace: &str, spec: &PodSpec) -> Result<(), LabError> {
+        match spec.owner {
+            None => self.end(namespace, &spec.name).await,
+            Some(Owner::Deployment) => deployments::remove(&self.deployments(namespace), &spec.name).await,
+        }
+    }
+
+    /// Deletes a pod at once and waits until it is gone. Its owner makes another.
+    async fn end(&self, namespace: &str, name: &str) -> Result<(), LabError> {
         let pods = self.pods(namespace);
         match pods.delete(name, &DeleteParams::default().grace_period(0)).await {
             Err(error) if is_gone(&error) => return Ok(()),
@@ -221,7 +344,7 @@ impl PodMaker {
 
     /// Ends a pod's container and waits until the next one serves.
     pub(crate) async fn restart(&self, pod: &LivePod) -> Result<(), LabError> {
-        let (pods, name) = (self.pods(&pod.namespace), pod.spec.name.as_str());
+        let (pods, name) = (self.pods(&pod.namespace), pod.name.as_str());
         let what = format!("cannot restart `{}/{name}`", pod.namespace);
         let before = pods.get(name).await.map_err(|error| broken(&what, &error))?;
         let Progress::Running { restarts: before, .. } = progress(&before) else {
@@ -235,9 +358,7 @@ impl PodMaker {
             };
             let waited = wait::await_condition(pods.clone(), name, again).await;
             waited.map_err(|error| LabError::from(anyhow::Error::new(error).context(what.clone())))?;
-            exec(&pods, name, &["sh", "-c", AWAIT_AGENT], b"")
-                .await
-                .map_err(|error| anyhow::anyhow!("{what}: {error}"))?;
+            self.listening(pod).await.map_err(|error| anyhow::anyhow!("{what}: {error}"))?;
             Ok(())
         };
         tokio::time::timeout(PATIENCE, restarting)

@@ -21,7 +21,7 @@ use super::{
     exec::PodPlace,
     facts::dns_pods,
     lab::Shared,
-    objects::{CONTROL_PORT, identity},
+    objects::{CONTROL_PORT, Server, identity},
     pods::{LivePod, Progress, progress},
     shell::{Place, Shell},
     space::Lease,
@@ -105,7 +105,7 @@ impl ClusterStage {
     /// Which of the pods that were made still run as the same pods.
     async fn running(&self) -> Result<BTreeSet<String>, LabError> {
         let pods = Api::<Pod>::all(self.shared.access.client.clone());
-        let ours = ListParams::default().labels(&format!("{RUN_LABEL}={}", self.shared.maker.run));
+        let ours = ListParams::default().labels(&format!("{RUN_LABEL}={}", self.shared.maker.recipe.run));
         let found = pods.list(&ours).await.map_err(|error| broken("cannot list the lab's pods", &error))?;
         let running = found.items.iter().filter(|pod| matches!(progress(pod), Progress::Running { .. }));
         Ok(running.filter_map(ResourceExt::uid).collect())
@@ -124,22 +124,19 @@ impl ClusterStage {
             for (name, live) in &mut space.pods {
                 let spec = wanted(logical, name).filter(|_| running.contains(&live.uid));
                 match spec.filter(|spec| PodSpec { labels: live.spec.labels.clone(), ..(*spec).clone() } == live.spec) {
-                    None => gone.push((logical.clone(), live.namespace.clone(), name.clone())),
-                    Some(spec) if spec.labels != live.spec.labels => {
-                        live.spec.labels.clone_from(&spec.labels);
-                        relabelled.push((live.namespace.clone(), spec.clone()));
-                    }
+                    None => gone.push((logical.clone(), live.namespace.clone(), live.spec.clone())),
+                    Some(spec) if spec.labels != live.spec.labels => relabelled.push((live, &spec.labels)),
                     Some(_) => {}
                 }
             }
         }
-        try_join_all(gone.iter().map(|(_, namespace, name)| maker.remove(namespace, name))).await?;
-        for (logical, _, name) in &gone {
+        try_join_all(relabelled.into_iter().map(|(live, labels)| maker.relabel(live, labels))).await?;
+        try_join_all(gone.iter().map(|(_, namespace, spec)| maker.remove(namespace, spec))).await?;
+        for (logical, _, spec) in &gone {
             if let Some(space) = leases.get_mut(logical) {
-                space.pods.remove(name);
+                space.pods.remove(&spec.name);
             }
         }
-        try_join_all(relabelled.iter().map(|(namespace, spec)| maker.apply(namespace, spec))).await?;
         let missing = self
             .spec
             .pods
@@ -153,7 +150,7 @@ impl ClusterStage {
             Ok(made) => made.into_iter().for_each(|live| keep(leases, live)),
             Err(error) => {
                 // A pod that got its agent and is not known would be taken for one that waits for it.
-                join_all(missing.iter().map(|(namespace, spec)| maker.remove(namespace, &spec.name))).await;
+                join_all(missing.iter().map(|(namespace, spec)| maker.remove(namespace, spec))).await;
                 return Err(error);
             }
         }
@@ -181,6 +178,7 @@ impl ClusterStage {
             identity: identity(&live.spec),
             spec: live.spec.clone(),
             addresses: live.addresses.clone(),
+            proof: self.shared.maker.recipe.server.proof(),
         });
         let world = World {
             namespaces,
@@ -221,14 +219,15 @@ impl ClusterStage {
         Ok((object, document, title))
     }
 
-    fn place(&self, namespace: &str, pod: &str) -> Arc<dyn Place> {
-        let literal = self.shared.naming.literal(namespace);
-        Arc::new(PodPlace {
-            pods: self.shared.maker.pods(&literal),
-            namespace: literal,
-            pod: pod.to_owned(),
+    async fn place(&self, namespace: &str, pod: &str) -> Result<Arc<dyn Place>, LabError> {
+        let mut leases = self.leases.lock().await;
+        let live = Self::live(&mut leases, namespace, pod)?;
+        Ok(Arc::new(PodPlace {
+            pods: self.shared.maker.pods(&live.namespace),
+            namespace: live.namespace.clone(),
+            pod: live.name.clone(),
             kubectl: self.shared.access.kubectl(),
-        })
+        }))
     }
 
     fn node(&self, node: NodeName) -> Result<Arc<dyn Place>, LabError> {
@@ -249,6 +248,11 @@ impl ClusterStage {
                 Err(LabError::with_hint(format!("`{text}` is the name of several pods"), "write `namespace/name`"))
             }
         }
+    }
+
+    /// Closes the shell by which a pod's log was read: it ended with the pod's container.
+    async fn forget_log(&self, namespace: &str, pod: &str) {
+        self.controls.lock().await.remove(&ServerId::Pod(namespace.to_owned(), pod.to_owned()));
     }
 
     fn live<'a>(leases: &'a mut Leases, namespace: &str, pod: &str) -> Result<&'a mut LivePod, LabError> {
@@ -298,10 +302,9 @@ impl Stage for ClusterStage {
         if let Some(pod) = &action.pod {
             let (namespace, name) = self.find_pod(pod)?;
             let live = Self::live(&mut leases, &namespace, &name)?;
-            let mut spec = live.spec.clone();
-            change(&mut spec.labels, action);
-            self.shared.maker.apply(&live.namespace, &spec).await?;
-            live.spec = spec;
+            let mut labels = live.spec.labels.clone();
+            change(&mut labels, action);
+            self.shared.maker.relabel(live, &labels).await?;
         }
         if let Some(logical) = &action.namespace {
             self.with_namespace(&mut leases, logical).await?;
@@ -327,22 +330,24 @@ impl Stage for ClusterStage {
     async fn recreate(&self, namespace: &str, pod: &str) -> Result<(), LabError> {
         let mut leases = self.leases.lock().await;
         let live = Self::live(&mut leases, namespace, pod)?.clone();
-        self.shared.maker.remove(&live.namespace, pod).await?;
-        for live in self.shared.maker.make(&[(live.namespace, live.spec)]).await? {
+        for live in self.shared.maker.recreate(&live).await? {
             keep(&mut leases, live);
         }
+        self.forget_log(namespace, pod).await;
         self.publish(&leases).await
     }
 
     async fn restart(&self, namespace: &str, pod: &str) -> Result<(), LabError> {
         let mut leases = self.leases.lock().await;
         let live = Self::live(&mut leases, namespace, pod)?.clone();
-        self.shared.maker.restart(&live).await
+        self.shared.maker.restart(&live).await?;
+        self.forget_log(namespace, pod).await;
+        Ok(())
     }
 
     async fn open(&self, source: &Source) -> Result<Box<dyn Session>, LabError> {
         let place = match source {
-            Source::Pod(namespace, pod) => self.place(namespace, pod),
+            Source::Pod(namespace, pod) => self.place(namespace, pod).await?,
             Source::Node(node) => self.node(*node)?,
             Source::Outside(name) => return Err(anyhow::anyhow!("this backend has no outside host `{name}`").into()),
         };
@@ -352,8 +357,14 @@ impl Stage for ClusterStage {
     }
 
     async fn seen(&self, server: &ServerId) -> Result<BTreeSet<String>, LabError> {
+        if let (ServerId::Pod(namespace, pod), Server::Netexec) = (server, self.shared.maker.recipe.server) {
+            let live = Self::live(&mut *self.leases.lock().await, namespace, pod)?.clone();
+            return self.shared.maker.logged(&live).await;
+        }
         let (place, url) = match server {
-            ServerId::Pod(namespace, pod) => (self.place(namespace, pod), format!("http://127.0.0.1:{CONTROL_PORT}")),
+            ServerId::Pod(namespace, pod) => {
+                (self.place(namespace, pod).await?, format!("http://127.0.0.1:{CONTROL_PORT}"))
+            }
             ServerId::Metadata => {
                 let metadata = self.shared.ground.metadata();
                 let (_, control) = metadata.ok_or_else(|| anyhow::anyhow!("there is no metadata server"))?;

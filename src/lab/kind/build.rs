@@ -1,13 +1,14 @@
 //! A kind lab in the making: cluster and emulator side by side, then routes, names, nodes and the first pods.
 
 use std::{
+    net::Ipv4Addr,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use futures::future::try_join_all;
-use k8s_openapi::api::{core::v1::Pod, networking::v1::NetworkPolicy};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod, networking::v1::NetworkPolicy};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams},
@@ -27,8 +28,8 @@ use super::{
 use crate::{
     engine::{Events, NODES_READY},
     lab::{
-        Capabilities, LabError, WorldMetadata, WorldNode,
-        cluster::{Access, Age, ClusterLab, Facts, Naming, PROBE_IMAGE, Parts, Shell, agent_for},
+        Capabilities, LabError, WorldMetadata, WorldNode, agent,
+        cluster::{Access, Age, ClusterLab, Facts, Naming, PROBE_IMAGE, Parts, Shell, remove_deployment},
         state::{self, RUN_LABEL, RunState},
     },
     metadata::{Cloud, LINK_LOCAL},
@@ -65,9 +66,17 @@ fn kept(name: &str) -> Result<RunState, LabError> {
     ))
 }
 
-/// Removes the pods and policies that an earlier run left in a kept cluster.
+/// Removes the Deployments, pods and policies that an earlier run left in a kept cluster.
 async fn sweep(access: &Access) -> anyhow::Result<()> {
-    let pods = Api::<Pod>::all(access.client.clone()).list(&ListParams::default().labels(RUN_LABEL)).await?;
+    let ours = ListParams::default().labels(RUN_LABEL);
+    // Before the pods, or they would be made again.
+    let owners = Api::<Deployment>::all(access.client.clone()).list(&ours).await?;
+    try_join_all(owners.iter().map(|owner| async {
+        let owners = Api::namespaced(access.client.clone(), &owner.namespace().unwrap_or_default());
+        remove_deployment(&owners, &owner.name_any()).await
+    }))
+    .await?;
+    let pods = Api::<Pod>::all(access.client.clone()).list(&ours).await?;
     let now = DeleteParams::default().grace_period(0);
     for pod in pods {
         let namespace = pod.namespace().unwrap_or_default();
@@ -113,7 +122,7 @@ impl Build {
     }
 
     /// Makes the cluster and, beside it, the emulator.
-    async fn create(&self, name: &str, agent: &'static [u8]) -> Result<(), LabError> {
+    async fn create(&self, name: &str, agent: Option<&'static [u8]>) -> Result<(), LabError> {
         cluster::check_free(name).await?;
         let network = network();
         let shared = network_exists(&network).await?;
@@ -125,6 +134,7 @@ impl Build {
         self.events.phase(format!("making the cluster {name}"));
         let image = self.options.node_image.as_deref();
         let emulator = async {
+            let Some(agent) = agent else { return Ok(None) };
             let image = emulator::image(self.state.run(), agent).await?;
             if !shared {
                 return Ok(Some(image));
@@ -141,27 +151,31 @@ impl Build {
     }
 
     /// Starts an emulator beside a kept cluster.
-    async fn adopt(&self, kept: &RunState, access: &Access, agent: &'static [u8]) -> Result<(), LabError> {
+    async fn adopt(&self, kept: &RunState, access: &Access, agent: Option<&'static [u8]>) -> Result<(), LabError> {
         self.state.update(|record| record.docker = true)?;
         remove::labelled(kept.run()).await?;
-        let image = emulator::image(self.state.run(), agent).await?;
-        let network = network();
-        tokio::try_join!(self.start_emulator(image, &network), async {
+        let emulator = async {
+            let Some(agent) = agent else { return Ok(()) };
+            let image = emulator::image(self.state.run(), agent).await?;
+            self.start_emulator(image, &network()).await
+        };
+        tokio::try_join!(emulator, async {
             sweep(access).await.map_err(|error| LabError::from(error.context("cannot clean the kept cluster")))
         },)?;
         Ok(())
     }
 
-    /// Safe routes on a node.
-    async fn secure(&self, node: &str, emulator: std::net::Ipv4Addr) -> Result<(), LabError> {
+    /// Safe routes on a node; none of them leads anywhere where there is no emulator.
+    async fn secure(&self, node: &str, emulator: Option<Ipv4Addr>) -> Result<(), LabError> {
         let mut shell = Shell::new(Arc::new(NodePlace { container: node.to_owned() }));
         routes::close(node, &mut shell).await?;
+        let Some(emulator) = emulator else { return routes::forget(node, &mut shell).await };
         let name = Cloud::Gcp.definition().hosts.first().copied().unwrap_or_default();
         routes::open(node, &mut shell, emulator, &self.identity(), name).await
     }
 
     /// A cluster of the run's own, or a kept one; and its record, where it is one.
-    async fn cluster(&self, name: &str, agent: &'static [u8]) -> Result<(Access, Option<RunState>), LabError> {
+    async fn cluster(&self, name: &str, agent: Option<&'static [u8]>) -> Result<(Access, Option<RunState>), LabError> {
         let Some(kept) = self.options.cluster.as_deref().map(kept).transpose()? else {
             self.events.timed("lab › cluster", self.create(name, agent)).await?;
             return Ok((Access::private(&self.state.kubeconfig()).await?, None));
@@ -198,19 +212,30 @@ impl Build {
         Ok([ready, self.begun.elapsed()])
     }
 
-    /// The lab, on nodes that may still be starting.
-    fn lab(&self, name: &str, access: &Access, kept: Option<RunState>, facts: Facts) -> Result<ClusterLab, LabError> {
-        let control = {
-            let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner);
-            KindGround::control(emulator.as_ref().ok_or_else(gone)?)
-        };
+    /// The emulator, as stages see it, and its control endpoint.
+    fn metadata(&self) -> Option<(WorldMetadata, String)> {
+        let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner);
+        let control = KindGround::control(emulator.as_ref()?);
         let world =
             WorldMetadata { cloud: Cloud::Gcp, addresses: vec![LINK_LOCAL], identity: self.identity(), node: None };
+        Some((world, control))
+    }
+
+    /// The lab, on nodes that may still be starting.
+    fn lab(&self, name: &str, access: &Access, kept: Option<RunState>, facts: Facts) -> ClusterLab {
+        let metadata = self.metadata();
+        let mut capabilities = Capabilities { has: [Need::NodeSource].into(), ..Capabilities::default() };
+        if metadata.is_some() {
+            capabilities.has.insert(Need::Metadata);
+        } else {
+            let why = agent::missing().unwrap_or("there is no agent");
+            capabilities.why_not.insert(Need::Metadata, format!("the metadata server is the static agent: {why}"));
+        }
         let ground = KindGround {
             cluster: name.to_owned(),
             nodes: facts.nodes.iter().map(|node| (node.name, node.literal.clone())).collect(),
             emulator: Arc::clone(&self.emulator),
-            metadata: (world, control),
+            metadata,
             state: Arc::clone(&self.state),
             kept,
             keep: self.options.keep,
@@ -224,24 +249,24 @@ impl Build {
             image: self.options.probe_image.clone().unwrap_or_else(|| PROBE_IMAGE.to_owned()),
             state: Arc::clone(&self.state),
             events: self.events.clone(),
-            capabilities: Capabilities { has: [Need::Metadata, Need::NodeSource].into(), ..Capabilities::default() },
+            capabilities,
         })
     }
 
     /// Everything, from nothing.
     pub(super) async fn make(&self, first: &[LabSpec]) -> Result<ClusterLab, LabError> {
-        let agent = agent_for(&[])?;
+        let agent = agent::binary();
         let name = self.options.cluster.clone().unwrap_or_else(|| format!("pp-{}", self.state.run()));
         let (access, kept) = self.cluster(&name, agent).await?;
         let containers = cluster::nodes(&name).await?;
         let control_plane = containers.iter().find(|node| node.ends_with("control-plane")).cloned().unwrap_or_default();
         let address = {
             let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner);
-            emulator.as_ref().ok_or_else(gone)?.address
+            emulator.as_ref().map(|emulator| emulator.address)
         };
         let host = Cloud::Gcp.definition().hosts.first().copied().unwrap_or_default();
         let is_kept = kept.is_some();
-        let mut lab = self.lab(&name, &access, kept, Facts::read(&access, Age::Young).await?)?;
+        let mut lab = self.lab(&name, &access, kept, Facts::read(&access, Age::Young).await?);
 
         let secured = try_join_all(containers.iter().map(|node| self.secure(node, address)));
         let secured = self.events.timed("lab › safe routes", secured);
@@ -276,10 +301,6 @@ impl Build {
         lab.refresh(facts);
         Ok(lab)
     }
-}
-
-fn gone() -> LabError {
-    anyhow::anyhow!("the emulator is gone").into()
 }
 
 /// Adds to a node's addresses those on its bridges and tunnels.

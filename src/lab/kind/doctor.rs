@@ -21,7 +21,7 @@ pub async fn doctor(node_image: Option<&str>) -> Vec<Check> {
         Some(bytes) => Check::good("agent", format!("{} KiB, for {}", bytes.len() / 1024, agent::arch())),
         None => Check::bad(
             "agent",
-            agent::missing().unwrap_or_default(),
+            format!("{}: no metadata server, and pods serve by netexec", agent::missing().unwrap_or_default()),
             "build policyprobe again, or set POLICYPROBE_AGENT",
         ),
     });

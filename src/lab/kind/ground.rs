@@ -33,8 +33,8 @@ pub(crate) struct KindGround {
     pub(crate) nodes: BTreeMap<NodeName, String>,
     /// The emulator, until it is removed.
     pub(crate) emulator: Arc<Mutex<Option<Emulator>>>,
-    /// The emulator, as stages see it, and its control endpoint.
-    pub(crate) metadata: (WorldMetadata, String),
+    /// The emulator, as stages see it, and its control endpoint; none where no agent could be it.
+    pub(crate) metadata: Option<(WorldMetadata, String)>,
     /// This run's record.
     pub(crate) state: Arc<RunState>,
     /// The record of the run that kept the cluster, locked while this one uses it.
@@ -108,7 +108,7 @@ impl Ground for KindGround {
     }
 
     fn metadata(&self) -> Option<(WorldMetadata, String)> {
-        Some(self.metadata.clone())
+        self.metadata.clone()
     }
 
     async fn diagnose(&self) -> String {

@@ -45,6 +45,13 @@ fn closing() -> String {
     )
 }
 
+/// Closes the way that an earlier run opened to an emulator of its own: another container may have its address now.
+pub(crate) async fn forget(node: &str, shell: &mut Shell) -> Result<(), LabError> {
+    let stale = format!("ip route show exact {LINK_LOCAL}/32 type unicast");
+    let command = format!("[ -z \"$({stale})\" ] || ip route del unicast {LINK_LOCAL}/32 2>&1");
+    shell.read(&command).await.map(drop).map_err(|error| broken(node, &error))
+}
+
 /// Opens the way to the emulator, and asks it who it is. Nothing else is asked before this has succeeded.
 pub(crate) async fn open(
     node: &str,

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     lab::{LabError, WorldMetadata, WorldOutside, WorldPod, embedded::enforcer},
+    probe::Proof,
     scenario::{Cloud, Labels, OutsideSpec, PodSpec, PortSpec, Protocol},
 };
 
@@ -33,7 +34,8 @@ pub(super) struct LivePod {
 }
 
 impl LivePod {
-    /// Starts a pod on its node; it serves when this returns.
+    /// Starts a pod on its node; it serves when this returns. An owner that the scenario asks for is left out: nothing
+    /// here could make a pod again, and the enforcer knows pods by their labels alone.
     pub(super) async fn start(spec: PodSpec, node: &Node, number: u32, log: Log) -> anyhow::Result<Self> {
         let address = Ipv4Addr::from_bits(node.plan.before_first_pod.to_bits() + number);
         let device = format!("{}{number}", topo::POD_DEVICES);
@@ -55,6 +57,7 @@ impl LivePod {
             node: node.name,
             ports: vec![port("dns", Protocol::Udp), port("dns-tcp", Protocol::Tcp)],
             host_network: false,
+            owner: None,
         };
         let (address, device) = (topo::COREDNS, format!("{}-dns", topo::POD_DEVICES));
         let (host, log, servers) = (Host::new().await?, Log::default(), JoinSet::new());
@@ -71,7 +74,12 @@ impl LivePod {
     }
 
     pub(super) fn world(&self) -> WorldPod {
-        WorldPod { spec: self.spec.clone(), addresses: vec![self.address.into()], identity: self.identity() }
+        WorldPod {
+            spec: self.spec.clone(),
+            addresses: vec![self.address.into()],
+            identity: self.identity(),
+            proof: Proof::default(),
+        }
     }
 
     /// As the enforcer sees it.
