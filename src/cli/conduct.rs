@@ -23,6 +23,7 @@ pub(super) async fn conduct(
     builder: Box<dyn LabBuilder>,
     scenarios: &[LoadedScenario],
     args: &RunArgs,
+    jobs: u32,
     global: Global,
     show: Show,
 ) -> anyhow::Result<u8> {
@@ -30,6 +31,7 @@ pub(super) async fn conduct(
         continue_unenforced: args.continue_unenforced,
         strict_timeouts: args.strict_timeouts,
         fail_fast: args.fail_fast,
+        jobs,
         show_answers: matches!(show, Show::Story(_)),
     };
     let cancel = signals::token()?;

@@ -21,6 +21,15 @@ pub struct Args {
     /// Scenario files and folders; ids, packs and tags of shipped scenarios; nothing means every shipped scenario
     #[arg(value_name = "PATH|TAG")]
     select: Vec<String>,
+    /// Run so many scenarios side by side, each in namespaces of its own [default: 1]
+    #[arg(long, short, value_name = "N", default_value = "1", hide_default_value = true, value_parser = clap::value_parser!(u32).range(1..=64))]
+    jobs: u32,
+    /// Run only the Kth of N equal parts
+    #[arg(long, value_name = "K/N", value_parser = Shard::parse)]
+    shard: Option<Shard>,
+    /// Run the scenarios so many times, in one lab
+    #[arg(long, value_name = "N", default_value = "1", hide_default_value = true, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repeat: u32,
     #[command(flatten)]
     backend: BackendArgs,
     #[command(flatten)]
@@ -36,7 +45,56 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
         return Err(Problem::usage("no scenario is selected").hint("`policyprobe list` shows what there is").into());
     }
     warn(&scenarios);
-    conduct(builder, &scenarios, &args.run, global, Show::Results).await
+    let part: Vec<LoadedScenario> = match args.shard {
+        None => scenarios,
+        Some(shard) => {
+            scenarios.into_iter().zip(0..).filter(|(_, index)| shard.has(*index)).map(|(it, _)| it).collect()
+        }
+    };
+    if part.is_empty() {
+        return Err(Problem::usage("no scenario is in this part").hint("there are fewer scenarios than parts").into());
+    }
+    let scenarios: Vec<LoadedScenario> = (0..args.repeat).flat_map(|_| part.iter().cloned()).collect();
+    conduct(builder, &scenarios, &args.run, args.jobs, global, Show::Results).await
+}
+
+/// One of several equal parts: every nth scenario, so that each part has some of every family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shard {
+    /// From 0.
+    number: usize,
+    of: usize,
+}
+
+impl Shard {
+    fn parse(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+        match parts {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Self { number: number - 1, of }),
+            _ => Err("write `K/N` with K from 1 to N, as `1/4`".to_owned()),
+        }
+    }
+
+    fn has(self, index: usize) -> bool {
+        index % self.of == self.number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_hold_every_scenario_once() {
+        let parts: Vec<Shard> =
+            (1..=3).map(|number| Shard::parse(&format!("{number}/3")).unwrap_or_else(|e| panic!("{e}"))).collect();
+        for index in 0..10 {
+            assert_eq!(parts.iter().filter(|part| part.has(index)).count(), 1);
+        }
+        for bad in ["", "0/3", "4/3", "1", "1/", "a/b", "1/0"] {
+            assert!(Shard::parse(bad).is_err(), "{bad}");
+        }
+    }
 }
 
 /// Warnings about the user's own scenarios; nobody can do anything about those of shipped ones.

@@ -2,7 +2,7 @@
 //!
 //! Pure: `plan` (cells and the second oracle), `calibrate` (windows and attempts), `witness`, `track` (a cell over the
 //! rounds), `history`, `judge`, `record`, `conclude`. With I/O, each on top of the one before: `sessions`, `round`,
-//! `watch`, `settle`, `step`, `scenario`, `canary`, `run`.
+//! `watch`, `settle`, `step`, `scenario`, `lanes`, `canary`, `run`.
 
 mod action;
 mod calibrate;
@@ -12,6 +12,7 @@ mod event;
 mod exit;
 mod history;
 mod judge;
+mod lanes;
 pub mod plan;
 mod record;
 mod result;

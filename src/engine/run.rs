@@ -13,11 +13,11 @@ use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Canary, Event, Events, LabTimes, RunFailure, RunResult, ScenarioResult, Summary, Verdict, canary,
+    Canary, Event, Events, LabTimes, RunFailure, RunResult, Summary, Verdict, canary,
     conclude::{Ending, exit_code},
-    plan,
+    lanes, plan,
     round::Nonces,
-    scenario::{Company, play, unplayed},
+    scenario::{Company, unplayed},
     step::Rules,
     track::Hold,
 };
@@ -39,6 +39,8 @@ pub struct Options {
     pub strict_timeouts: bool,
     /// Stop at the first failed scenario.
     pub fail_fast: bool,
+    /// How many scenarios are played side by side; at least one.
+    pub jobs: u32,
     /// Ask the document's questions once more after each step and send the answers as events (`lab`).
     pub show_answers: bool,
 }
@@ -151,14 +153,22 @@ async fn play_all(
         hold: Hold::CHANGE,
     };
     let (held_back, mut reader) = events.aside();
-    let company =
-        Company { lab: &**lab, nonces: &nonces, quiet: &quiet, events: &held_back, rules, restore: true, cancel };
+    let company = Company {
+        lab: &**lab,
+        nonces: &nonces,
+        quiet: &quiet,
+        events: &held_back,
+        rules,
+        lane: 0,
+        restore: true,
+        cancel,
+    };
     events.phase("asking the canary whether policies are enforced");
 
     let RunResult { canary: verdict, scenarios: finished, .. } = result;
     let enforcing = {
         let canary = canary::run(&company);
-        let playing = play_in_turn(&company, scenarios, options, finished);
+        let playing = lanes::play_all(&company, scenarios, options);
         tokio::pin!(canary, playing);
         let mut outcome = None;
         let found = loop {
@@ -179,44 +189,22 @@ async fn play_all(
             while let Ok(event) = reader.try_recv() {
                 events.send(event);
             }
-            outcome?;
+            *finished = outcome?;
         }
         enforcing
     };
     if enforcing {
         return Ok(());
     }
-    finished.clear();
     if options.continue_unenforced {
         let rules = Rules { enforcing: false, ..rules };
-        return play_in_turn(&Company { events, rules, ..company }, scenarios, options, finished).await;
+        *finished = lanes::play_all(&Company { events, rules, ..company }, scenarios, options).await?;
+        return Ok(());
     }
     for loaded in scenarios {
         let unplayed = unplayed(loaded, Verdict::NotEnforcing, "not run: no policy is enforced here");
         events.send(Event::ScenarioFinished(unplayed.clone()));
         finished.push(unplayed);
-    }
-    Ok(())
-}
-
-/// Plays the scenarios, one after the other.
-async fn play_in_turn(
-    company: &Company<'_>,
-    scenarios: &[LoadedScenario],
-    options: &Options,
-    finished: &mut Vec<ScenarioResult>,
-) -> Result<(), LabError> {
-    let mut stopped = false;
-    for loaded in scenarios {
-        let played = if stopped {
-            let unplayed = unplayed(loaded, Verdict::Skipped, "not run: a scenario before it has failed");
-            company.events.send(Event::ScenarioFinished(unplayed.clone()));
-            unplayed
-        } else {
-            play(company, loaded).await?
-        };
-        stopped |= options.fail_fast && played.verdict == Verdict::Fail;
-        finished.push(played);
     }
     Ok(())
 }

@@ -34,6 +34,8 @@ pub(super) struct Company<'a> {
     pub(super) events: &'a Events,
     /// How steps are played.
     pub(super) rules: Rules,
+    /// Scenarios in different lanes share nothing but the lab.
+    pub(super) lane: u32,
     /// Whether the baseline is checked again at the end.
     pub(super) restore: bool,
     /// Ends the run.
@@ -53,7 +55,7 @@ pub(super) async fn play(company: &Company<'_>, loaded: &LoadedScenario) -> Resu
 async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<ScenarioResult, LabError> {
     let began = Instant::now();
     let id = &loaded.scenario.id;
-    let staging = company.lab.stage(&loaded.scenario.lab, company.cancel);
+    let staging = company.lab.stage(&loaded.scenario.lab, company.lane, company.cancel);
     let stage = company.events.timed(format!("{id} › stage"), staging).await?;
     let world = stage.world();
     let mut result = ScenarioResult {

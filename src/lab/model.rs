@@ -26,9 +26,10 @@ pub trait Lab: Send + Sync {
     /// What it can do.
     fn capabilities(&self) -> &Capabilities;
 
-    /// Makes what a scenario's `lab` section asks for, ready to be probed. A stage whose section is equal to that of an
+    /// Makes what a scenario's `lab` section asks for, ready to be probed. Stages of different lanes (0 is the usual one)
+    /// may be open at the same time without waiting for one another, whatever their namespaces are called. A stage whose section is equal to that of an
     /// open, unused stage may be given out again, cleaned.
-    async fn stage(&self, spec: &LabSpec, cancel: &CancellationToken) -> Result<Arc<dyn Stage>, LabError>;
+    async fn stage(&self, spec: &LabSpec, lane: u32, cancel: &CancellationToken) -> Result<Arc<dyn Stage>, LabError>;
 
     /// What could help to understand a failure: states and logs, in the backend's own words. Never fails.
     async fn diagnose(&self) -> String;

@@ -164,7 +164,7 @@ impl Lab for Faulty {
         &self.capabilities
     }
 
-    async fn stage(&self, spec: &LabSpec, _: &CancellationToken) -> Result<Arc<dyn Stage>, LabError> {
+    async fn stage(&self, spec: &LabSpec, _: u32, _: &CancellationToken) -> Result<Arc<dyn Stage>, LabError> {
         let stage = self.lab.open_stage(spec).await?;
         // The canary's stage has no metadata server, and no fault.
         if spec.metadata.is_none() {

@@ -109,7 +109,7 @@ impl Lab for Scripted {
         &self.capabilities
     }
 
-    async fn stage(&self, spec: &LabSpec, _cancel: &CancellationToken) -> Result<Arc<dyn Stage>, LabError> {
+    async fn stage(&self, spec: &LabSpec, _lane: u32, _cancel: &CancellationToken) -> Result<Arc<dyn Stage>, LabError> {
         let of_canary = spec.namespaces.contains_key("pp-canary");
         // The canary tells only whether policies have an effect.
         let faults = if of_canary {

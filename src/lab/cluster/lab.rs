@@ -139,9 +139,10 @@ impl ClusterLab {
         join_all(first.iter().flat_map(|spec| spec.pods.iter().map(move |pod| (spec, pod))).map(
             |(spec, pod)| async move {
                 if pod.node == node {
+                    let literal = shared.naming.literal(&pod.namespace, 0);
                     let labels = spec.namespaces.get(&pod.namespace).map(|namespace| namespace.labels.clone());
-                    shared.namespace(&pod.namespace, &labels.unwrap_or_default()).await?;
-                    shared.maker.create(&shared.naming.literal(&pod.namespace), pod).await?;
+                    shared.namespace(&literal, &labels.unwrap_or_default()).await?;
+                    shared.maker.create(&literal, pod).await?;
                 }
                 Ok::<_, LabError>(())
             },
@@ -163,16 +164,15 @@ impl Shared {
     }
 
     /// Makes a namespace where the run makes it, and gives it these labels; all the labels that it has then.
-    pub(crate) async fn namespace(&self, logical: &str, labels: &Labels) -> Result<Labels, LabError> {
-        let name = self.naming.literal(logical);
+    pub(crate) async fn namespace(&self, name: &str, labels: &Labels) -> Result<Labels, LabError> {
         if !self.naming.owns_cluster() {
             let (kubeconfig, context) = (self.access.kubeconfig.clone(), self.access.context.clone());
-            let record = NamespaceRecord { kubeconfig, context, name: name.clone() };
+            let record = NamespaceRecord { kubeconfig, context, name: name.to_owned() };
             if !self.state.record().namespaces.contains(&record) {
                 self.state.update(|state| state.namespaces.push(record))?;
             }
         }
-        let body = objects::namespace(&name, self.state.run(), labels);
+        let body = objects::namespace(name, self.state.run(), labels);
         let applied = apply(&Api::<Namespace>::all(self.access.client.clone()), &body).await;
         let applied = applied.map_err(|error| broken(&format!("cannot make the namespace `{name}`"), &error))?;
         Ok(applied.labels().clone())
@@ -223,8 +223,8 @@ impl Lab for ClusterLab {
         &self.capabilities
     }
 
-    async fn stage(&self, spec: &LabSpec, cancel: &CancellationToken) -> Result<Arc<dyn Stage>, LabError> {
-        let making = ClusterStage::make(Arc::clone(&self.shared), spec.clone());
+    async fn stage(&self, spec: &LabSpec, lane: u32, cancel: &CancellationToken) -> Result<Arc<dyn Stage>, LabError> {
+        let making = ClusterStage::make(Arc::clone(&self.shared), spec.clone(), lane);
         match cancel.run_until_cancelled(making).await {
             Some(stage) => Ok(Arc::new(stage?)),
             None => Err(LabError::Cancelled),
@@ -233,8 +233,7 @@ impl Lab for ClusterLab {
 
     async fn diagnose(&self) -> String {
         let mut text = self.shared.ground.diagnose().await;
-        for logical in self.shared.spaces.names() {
-            let name = self.shared.naming.literal(&logical);
+        for name in self.shared.spaces.names() {
             let events = Api::<Event>::namespaced(self.shared.access.client.clone(), &name);
             let Ok(events) = events.list(&ListParams::default()).await else { continue };
             for event in events.items.iter().filter(|event| event.type_.as_deref() == Some("Warning")) {

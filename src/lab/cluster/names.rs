@@ -15,12 +15,13 @@ impl Naming {
         Self::Prefixed(format!("pp-{run}-"))
     }
 
-    /// The name in the cluster.
-    pub(crate) fn literal(&self, logical: &str) -> String {
-        match self {
+    /// The name in the cluster. Lanes after the first have namespaces of their own.
+    pub(crate) fn literal(&self, logical: &str, lane: u32) -> String {
+        let name = match self {
             Self::Literal => logical.to_owned(),
             Self::Prefixed(prefix) => format!("{prefix}{logical}"),
-        }
+        };
+        if lane == 0 { name } else { format!("{name}-lane{}", lane + 1) }
     }
 
     /// Whether objects outside namespaces may be applied.
@@ -35,9 +36,10 @@ mod tests {
 
     #[test]
     fn only_a_cluster_of_our_own_keeps_names() {
-        assert_eq!(Naming::Literal.literal("default"), "default");
+        assert_eq!(Naming::Literal.literal("default", 0), "default");
+        assert_eq!(Naming::Literal.literal("default", 1), "default-lane2");
         let shared = Naming::prefixed("r1");
-        assert_eq!(shared.literal("default"), "pp-r1-default");
+        assert_eq!(shared.literal("default", 0), "pp-r1-default");
         assert!(!shared.owns_cluster());
     }
 }

@@ -35,7 +35,7 @@ pub(crate) async fn make(
     hostnames: &BTreeMap<NodeName, String>,
     image: &str,
 ) -> Result<BTreeMap<NodeName, Arc<dyn Place>>, LabError> {
-    let namespace = naming.literal("nodes");
+    let namespace = naming.literal("nodes", 0);
     let (kubeconfig, context) = (access.kubeconfig.clone(), access.context.clone());
     state.update(|record| record.namespaces.push(NamespaceRecord { kubeconfig, context, name: namespace.clone() }))?;
     let labels = Labels::from([("pod-security.kubernetes.io/enforce".to_owned(), "privileged".to_owned())]);

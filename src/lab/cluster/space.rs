@@ -26,19 +26,19 @@ pub(crate) struct Space {
 /// A namespace that a stage has for itself, until this is dropped.
 pub(crate) type Lease = OwnedMutexGuard<Space>;
 
-/// All namespaces of a run, by logical name.
+/// All namespaces of a run, by their names in the cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Spaces(Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<Space>>>>);
 
 impl Spaces {
     /// Waits for a namespace. Whoever needs several takes them in the order of their names.
-    pub(crate) async fn lease(&self, logical: &str) -> Lease {
+    pub(crate) async fn lease(&self, name: &str) -> Lease {
         let space =
-            Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(logical.to_owned()).or_default());
+            Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default());
         space.lock_owned().await
     }
 
-    /// The logical names that were ever leased.
+    /// The names that were ever leased.
     pub(crate) fn names(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }

@@ -42,6 +42,7 @@ type Leases = BTreeMap<String, Lease>;
 pub(crate) struct ClusterStage {
     shared: Arc<Shared>,
     spec: LabSpec,
+    lane: u32,
     leases: tokio::sync::Mutex<Leases>,
     world: Mutex<World>,
     controls: tokio::sync::Mutex<BTreeMap<ServerId, Shell>>,
@@ -49,7 +50,7 @@ pub(crate) struct ClusterStage {
 
 impl ClusterStage {
     /// Waits for the namespaces, and makes of what is in them what the specification asks for.
-    pub(crate) async fn make(shared: Arc<Shared>, spec: LabSpec) -> Result<Self, LabError> {
+    pub(crate) async fn make(shared: Arc<Shared>, spec: LabSpec, lane: u32) -> Result<Self, LabError> {
         let mut names: BTreeSet<&str> = spec.namespaces.keys().map(String::as_str).collect();
         names.extend(spec.pods.iter().map(|pod| pod.namespace.as_str()));
         if names.is_empty() {
@@ -57,17 +58,23 @@ impl ClusterStage {
         }
         let mut leases = Leases::new();
         for name in names {
-            leases.insert(name.to_owned(), shared.spaces.lease(name).await);
+            leases.insert(name.to_owned(), shared.spaces.lease(&shared.naming.literal(name, lane)).await);
         }
         let stage = Self {
             shared,
             spec,
+            lane,
             leases: tokio::sync::Mutex::new(leases),
             world: Mutex::default(),
             controls: tokio::sync::Mutex::default(),
         };
         stage.reset().await?;
         Ok(stage)
+    }
+
+    /// A namespace's name in the cluster.
+    fn literal(&self, logical: &str) -> String {
+        self.shared.naming.literal(logical, self.lane)
     }
 
     fn namespace_labels(&self, logical: &str) -> Labels {
@@ -86,7 +93,7 @@ impl ClusterStage {
             ));
         }
         // Whoever takes it late holds only names that nobody who waits for `default` can hold with it.
-        let mut lease = self.shared.spaces.lease(logical).await;
+        let mut lease = self.shared.spaces.lease(&self.literal(logical)).await;
         let applied = std::mem::take(&mut lease.applied);
         try_join_all(applied.iter().map(|object| object.delete(&self.shared.access.client))).await?;
         self.prepare_namespace(logical, &mut lease, &Labels::new()).await?;
@@ -96,7 +103,7 @@ impl ClusterStage {
 
     async fn prepare_namespace(&self, logical: &str, space: &mut Lease, labels: &Labels) -> Result<(), LabError> {
         if space.labels.as_ref() != Some(labels) {
-            space.all_labels = self.shared.namespace(logical, labels).await?;
+            space.all_labels = self.shared.namespace(&self.literal(logical), labels).await?;
             space.labels = Some(labels.clone());
         }
         Ok(())
@@ -142,7 +149,7 @@ impl ClusterStage {
             .pods
             .iter()
             .filter(|spec| leases.get(&spec.namespace).is_some_and(|space| !space.pods.contains_key(&spec.name)));
-        let missing: Vec<_> = missing.map(|spec| (self.shared.naming.literal(&spec.namespace), spec.clone())).collect();
+        let missing: Vec<_> = missing.map(|spec| (self.literal(&spec.namespace), spec.clone())).collect();
         if !missing.is_empty() {
             self.shared.events.phase(format!("waiting for {} pods", missing.len()));
         }
@@ -162,7 +169,7 @@ impl ClusterStage {
         let mut namespaces: BTreeMap<_, _> = leases
             .iter()
             .map(|(logical, space)| {
-                let literal = self.shared.naming.literal(logical);
+                let literal = self.literal(logical);
                 (logical.clone(), WorldNamespace { literal, labels: space.all_labels.clone() })
             })
             .collect();
@@ -320,7 +327,7 @@ impl Stage for ClusterStage {
     async fn create(&self, pod: &PodSpec) -> Result<(), LabError> {
         let mut leases = self.leases.lock().await;
         self.with_namespace(&mut leases, &pod.namespace).await?;
-        let wanted = [(self.shared.naming.literal(&pod.namespace), pod.clone())];
+        let wanted = [(self.literal(&pod.namespace), pod.clone())];
         for live in self.shared.maker.make(&wanted).await? {
             keep(&mut leases, live);
         }

@@ -69,7 +69,7 @@ impl Lab for EmbeddedLab {
         &self.capabilities
     }
 
-    async fn stage(&self, spec: &LabSpec, cancel: &CancellationToken) -> Result<Arc<dyn Stage>, LabError> {
+    async fn stage(&self, spec: &LabSpec, _lane: u32, cancel: &CancellationToken) -> Result<Arc<dyn Stage>, LabError> {
         tokio::select! {
             stage = self.open_stage(spec) => Ok(Arc::new(stage?)),
             () = cancel.cancelled() => Err(LabError::Cancelled),

@@ -1,0 +1,69 @@
+//! Scenarios side by side: lanes take them in turn, and what they tell is passed on in the scenarios' own order.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use futures::future::{join, try_join_all};
+
+use super::{
+    Event, Options, ScenarioResult, Verdict,
+    scenario::{Company, play, unplayed},
+};
+use crate::{lab::LabError, scenario::LoadedScenario};
+
+/// Plays the scenarios in as many lanes as the options say. An error ends all of them.
+pub(super) async fn play_all(
+    company: &Company<'_>,
+    scenarios: &[LoadedScenario],
+    options: &Options,
+) -> Result<Vec<ScenarioResult>, LabError> {
+    let (senders, readers): (Vec<_>, Vec<_>) = scenarios.iter().map(|_| company.events.aside()).unzip();
+    let senders: Vec<Mutex<Option<_>>> = senders.into_iter().map(|sender| Mutex::new(Some(sender))).collect();
+    let results: Vec<Mutex<Option<ScenarioResult>>> = scenarios.iter().map(|_| Mutex::default()).collect();
+    let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let lane = |lane: u32| {
+        let (senders, results, next, stopped) = (&senders, &results, &next, &stopped);
+        async move {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(loaded) = scenarios.get(index) else { return Ok(()) };
+                // It is dropped with the scenario's end, by which the reader knows of it.
+                let Some(events) = lock(&senders[index]).take() else { return Ok(()) };
+                let company = Company { events: &events, lane, ..*company };
+                let played = if stopped.load(Ordering::Relaxed) {
+                    let unplayed = unplayed(loaded, Verdict::Skipped, "not run: a scenario before it has failed");
+                    events.send(Event::ScenarioFinished(unplayed.clone()));
+                    unplayed
+                } else {
+                    play(&company, loaded).await?
+                };
+                if options.fail_fast && played.verdict == Verdict::Fail {
+                    stopped.store(true, Ordering::Relaxed);
+                }
+                *lock(&results[index]) = Some(played);
+            }
+        }
+    };
+    let told = async {
+        for mut reader in readers {
+            while let Some(event) = reader.recv().await {
+                company.events.send(event);
+            }
+        }
+    };
+    let lanes = try_join_all((0..options.jobs.max(1)).map(lane));
+    let played = async {
+        let played: Result<Vec<()>, LabError> = lanes.await;
+        // After an error some scenarios were never begun.
+        senders.iter().for_each(|sender| drop(lock(sender).take()));
+        played
+    };
+    join(played, told).await.0?;
+    Ok(results.into_iter().filter_map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner)).collect())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
