@@ -6,7 +6,11 @@
 
 use std::{collections::HashMap, fmt::Write as _, net::IpAddr, time::Duration};
 
-use super::{Observation, Outcome, Request, Target};
+use super::{
+    Observation, Outcome, Request, Target,
+    agent::by_hand,
+    direct::{Proof, mismatch},
+};
 use crate::{http, scenario::Family};
 
 /// `--parallel-max` of curl 7 is capped at 300; a longer batch is split.
@@ -89,6 +93,7 @@ pub fn command(request: &Request) -> String {
         Target::Resolve { name, .. } => {
             format!("curl -q --noproxy '*' --connect-timeout {limit} --interface '{NO_INTERFACE}' {}", quoted(name))
         }
+        Target::Udp { host, port, family } => by_hand(host, *port, *family, request.connect_limit),
     }
 }
 
@@ -118,6 +123,7 @@ fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
             option(text, "interface", NO_INTERFACE);
             (*family, http::NONCE)
         }
+        Target::Udp { family, .. } => (*family, http::NONCE),
     };
     text.push_str(if family == Family::Ipv6 { "ipv6\n" } else { "ipv4\n" });
     let fields = [
@@ -143,7 +149,7 @@ fn connect_timeout(request: &Request) -> Duration {
 
 fn by_name(target: &Target) -> bool {
     match target {
-        Target::Http { host, .. } => host.parse::<IpAddr>().is_err(),
+        Target::Http { host, .. } | Target::Udp { host, .. } => host.parse::<IpAddr>().is_err(),
         Target::Resolve { .. } => true,
     }
 }
@@ -157,6 +163,9 @@ fn url(target: &Target) -> String {
             format!("{scheme}://{host}{port}{path}")
         }
         Target::Resolve { name, .. } => format!("http://{name}/"),
+        // A protocol that curl does not know: it says so, and sends nothing.
+        Target::Udp { host, port, .. } if host.contains(':') => format!("udp://[{host}]:{port}"),
+        Target::Udp { host, port, .. } => format!("udp://{host}:{port}"),
     }
 }
 
@@ -256,7 +265,7 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
     let resolved = fields.lookup > Duration::ZERO || !by_name(&request.target);
     let connected = fields.connect > Duration::ZERO;
     let address = fields.address.or_else(|| match &request.target {
-        Target::Http { host, .. } => host.parse().ok(),
+        Target::Http { host, .. } | Target::Udp { host, .. } => host.parse().ok(),
         Target::Resolve { .. } => None,
     });
     let message = (fields.exit != 0).then(|| format!("curl: ({}) {}", fields.exit, fields.message));
@@ -267,10 +276,12 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
         address,
         resolve: (resolved && by_name(&request.target)).then_some(fields.lookup),
         connect: connected.then(|| fields.connect.saturating_sub(fields.lookup)),
+        resent: None,
         detail,
     };
     let Target::Http { port, nonce_header, .. } = &request.target else {
         return match fields.exit {
+            _ if matches!(request.target, Target::Udp { .. }) => of(Outcome::ProbeLost, message),
             6 | 28 => of(Outcome::NameNotResolved, message),
             // The bind to no interface fails after the resolution, which is all that was asked.
             45 | 7 if resolved => Observation {
@@ -283,10 +294,10 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
         };
     };
     if fields.status >= 100 {
-        // A foreign server that echoes our nonce in a header of its own protocol proves itself by that alone.
-        let named = nonce_header != http::NONCE || fields.server == request.server;
-        return if fields.nonce != request.nonce || !named {
-            of(Outcome::WrongServer, Some(stranger(request, fields)))
+        let (nonce, server) = ((&*request.nonce, &*fields.nonce), (&*request.server, &*fields.server));
+        let why = mismatch(&Proof { nonce_header, nonce, server, status: fields.status });
+        return if why.is_some() {
+            of(Outcome::WrongServer, why)
         } else if fields.connects == 1 {
             Observation { server: Some(request.server.clone()), ..of(Outcome::Reached, None) }
         } else {
@@ -312,16 +323,6 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
         // Somebody completed the handshake and then said nothing that proves who.
         _ if connected => of(Outcome::WrongServer, message),
         _ => of(Outcome::ProbeLost, message),
-    }
-}
-
-fn stranger(request: &Request, fields: &Fields) -> String {
-    if fields.server.is_empty() {
-        format!("an answer without identity (HTTP {}), not {}", fields.status, request.server)
-    } else if fields.server == request.server {
-        "the answer does not carry this request's nonce".to_owned()
-    } else {
-        format!("{} answered, not {}", fields.server, request.server)
     }
 }
 
