@@ -32,3 +32,4 @@ pub use event::*;
 pub use exit::*;
 pub use result::*;
 pub use run::*;
+pub use sessions::ProbeWith;

@@ -19,7 +19,7 @@ use super::{
     history::History,
     plan::PlannedCell,
     round::{Ask, CellSeen, Nonces, volley},
-    sessions::Sessions,
+    sessions::{How, ProbeWith, Sessions},
     track::{CellRound, Hold, Track, looks_good},
     watch::{Question, Watches, Watching},
     witness::{Candidate, Cover, ServerKey, candidates, cover},
@@ -76,6 +76,8 @@ pub(super) struct Setting<'a> {
     pub(super) from_nodes: bool,
     /// Whole seconds instead of calibrated windows.
     pub(super) strict: bool,
+    /// What probes are made with.
+    pub(super) probe: ProbeWith,
     /// What a table has to hold after a change.
     pub(super) hold: Hold,
     /// How many cells the scenario denies, over all steps.
@@ -135,6 +137,7 @@ struct Settling<'a> {
     /// Who reached which server with gaps in between, as over a lossy link: another witness is better.
     gappy: BTreeSet<(Source, ServerKey)>,
     watches: Watches,
+    how: How,
     hold: Hold,
     /// Set for the last round: nothing is given up before a retransmission could be answered.
     last_chance: bool,
@@ -167,6 +170,7 @@ impl Plan {
 impl<'a> Settling<'a> {
     fn new(setting: &'a Setting<'a>, table: &'a Table<'a>) -> Self {
         let cells: Vec<&PlannedCell> = table.cells.iter().chain(table.calibration).collect();
+        let how = setting.probe.how(cells.iter().copied());
         let denies = table.cells.iter().any(|cell| cell.expectation == Expectation::Blocked);
         let hold = if table.occasion == Occasion::Change || denies { setting.hold } else { Hold::ONCE };
         Self {
@@ -179,7 +183,8 @@ impl<'a> Settling<'a> {
             chosen: vec![None; cells.len()],
             silent: BTreeSet::new(),
             gappy: BTreeSet::new(),
-            watches: Watches::new(Arc::clone(setting.sessions), Arc::clone(setting.nonces)),
+            watches: Watches::new(Arc::clone(setting.sessions), how, Arc::clone(setting.nonces)),
+            how,
             last_chance: false,
             setting,
             table,
@@ -259,7 +264,7 @@ impl<'a> Settling<'a> {
         let one = || async {
             let calibrating = self.table.occasion == Occasion::Baseline;
             let _quiet = if calibrating { Some(self.setting.quiet.lock().await) } else { None };
-            volley(self.setting.sessions, &plan.batches(self.setting.nonces)).await
+            volley(self.setting.sessions, self.how, &plan.batches(self.setting.nonces)).await
         };
         let pace = self.hold_pace().max(plan.window() / 2);
         let (mut flying, mut landed) = (FuturesOrdered::new(), Vec::new());
@@ -485,7 +490,7 @@ impl<'a> Settling<'a> {
             let widen = !self.candidates[index].iter().any(|candidate| self.is_steady(candidate, key));
             let track = &mut self.tracks[index];
             if seen.command.is_some() {
-                track.command = seen.command;
+                (track.command, track.means) = (seen.command, seen.means);
             }
             track.record(
                 cell,
