@@ -17,6 +17,8 @@ mod mixed;
 mod request;
 #[cfg(feature = "harness")]
 mod session;
+#[cfg(all(test, feature = "harness"))]
+mod tests;
 
 #[cfg(feature = "harness")]
 pub use {agent::*, curl::*, link::*, mixed::*, request::*, session::*};

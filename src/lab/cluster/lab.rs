@@ -25,6 +25,7 @@ use super::{
     apply::{apply, broken, is_gone},
     facts::Facts,
     ground::Ground,
+    links::Links,
     names::Naming,
     objects,
     pods::PodMaker,
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) apiserver: Option<(IpAddr, u16)>,
     pub(crate) kube_system: WorldNamespace,
     pub(crate) spaces: Spaces,
+    pub(crate) links: Links,
     pub(crate) state: Arc<RunState>,
     pub(crate) events: Events,
 }
@@ -99,14 +101,16 @@ impl ClusterLab {
     /// A lab on a cluster that is up.
     pub(crate) fn new(parts: Parts) -> Result<Self, LabError> {
         let Parts { access, naming, ground, facts, image, state, events, mut capabilities } = parts;
+        let agent = agent_for(&facts.architectures)?;
+        let links = Links::new(agent);
         let maker = PodMaker {
             client: access.client.clone(),
             run: state.run().to_owned(),
             image,
-            agent: agent_for(&facts.architectures)?,
+            agent,
             hostnames: facts.hostnames,
         };
-        capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Restart]);
+        capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Restart, Need::Udp]);
         capabilities.facts.extend(facts.texts);
         capabilities.facts.insert("server".to_owned(), "policyprobe-agent".to_owned());
         capabilities.facts.insert("backend".to_owned(), ground.backend().to_owned());
@@ -120,6 +124,7 @@ impl ClusterLab {
             apiserver: facts.apiserver,
             kube_system: facts.kube_system,
             spaces: Spaces::default(),
+            links,
             state,
             events,
         };

@@ -14,6 +14,9 @@ pub(crate) const CONTAINER: &str = "probe";
 /// Where an agent in a pod says which nonces it has seen, on the pod's loopback device only.
 pub(crate) const CONTROL_PORT: u16 = 61_080;
 
+/// The agent in each pod.
+pub(crate) const AGENT: &str = "/pp/agent";
+
 /// Waits for the agent without polling and becomes it. A restarted container finds the agent in place. Descriptor 1 is
 /// opened for reading as well, so that neither side waits for the other and the agent never writes to a closed pipe.
 const WAIT_FOR_AGENT: &str = "mkfifo /pp/go /pp/out 2>/dev/null; [ -x /pp/agent ] || read -r go </pp/go; \
@@ -47,11 +50,15 @@ pub(crate) fn pod(spec: &PodSpec, namespace: &str, run: &str, hostname: &str, im
             value
         })
         .collect();
-    let listen = spec.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+    let listen = spec.ports.iter().filter_map(|port| match port.protocol {
+        Protocol::Tcp => Some(("--listen", port.port)),
+        Protocol::Udp => Some(("--udp", port.port)),
+        Protocol::Sctp => None,
+    });
     let mut command = vec!["sh".to_owned(), "-c".to_owned(), WAIT_FOR_AGENT.to_owned(), "sh".to_owned()];
     command.extend(["serve".to_owned(), "--identity".to_owned(), identity(spec)]);
     command.extend(["--control".to_owned(), format!("127.0.0.1:{CONTROL_PORT}")]);
-    command.extend(listen.flat_map(|port| ["--listen".to_owned(), format!("0.0.0.0:{}", port.port)]));
+    command.extend(listen.flat_map(|(flag, port)| [flag.to_owned(), format!("0.0.0.0:{port}")]));
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": spec.name, "namespace": namespace, "labels": labels },
@@ -105,7 +112,7 @@ mod tests {
     use crate::scenario::{NodeName, PortSpec};
 
     #[test]
-    fn a_pod_listens_on_its_tcp_ports_and_names_them() {
+    fn a_pod_listens_on_its_ports_and_names_them() {
         let port = |name: Option<&str>, port, protocol| PortSpec { name: name.map(str::to_owned), port, protocol };
         let spec = PodSpec {
             name: "app1".to_owned(),
@@ -121,7 +128,9 @@ mod tests {
         assert_eq!(container["ports"][0], json!({ "name": "web", "containerPort": 80, "protocol": "TCP" }));
         assert_eq!(container["ports"][1], json!({ "containerPort": 53, "protocol": "UDP" }));
         let command: Vec<_> = container["command"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        assert!(command.contains(&"0.0.0.0:80") && !command.contains(&"0.0.0.0:53"), "{command:?}");
+        for (flag, address) in [("--listen", "0.0.0.0:80"), ("--udp", "0.0.0.0:53")] {
+            assert!(command.windows(2).any(|pair| pair == [flag, address]), "{command:?}");
+        }
         assert!(command.contains(&"pod/x/app1"), "{command:?}");
     }
 }

@@ -18,18 +18,17 @@ use kube::{
 
 use super::{
     apply::{ObjectRef, broken},
-    exec::PodPlace,
     facts::dns_pods,
     lab::Shared,
     objects::{CONTROL_PORT, identity},
     pods::{LivePod, Progress, progress},
-    shell::{Place, Shell},
+    shell::Shell,
     space::Lease,
 };
 use crate::{
     lab::{LabError, ServerId, Source, Stage, World, WorldNamespace, WorldPod, state::RUN_LABEL},
     policy::literalise,
-    probe::{CurlSession, Session},
+    probe::{Means, Session},
     scenario::{DEFAULT_NAMESPACE, LabSpec, LabelAction, Labels, Manifest, NodeName, PodSpec},
 };
 
@@ -40,7 +39,7 @@ type Leases = BTreeMap<String, Lease>;
 
 /// A stage. Its namespaces are its own until it is dropped.
 pub(crate) struct ClusterStage {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     spec: LabSpec,
     leases: tokio::sync::Mutex<Leases>,
     world: Mutex<World>,
@@ -133,6 +132,7 @@ impl ClusterStage {
                 }
             }
         }
+        gone.iter().for_each(|(_, namespace, name)| self.shared.links.forget(namespace, name));
         try_join_all(gone.iter().map(|(_, namespace, name)| maker.remove(namespace, name))).await?;
         for (logical, _, name) in &gone {
             if let Some(space) = leases.get_mut(logical) {
@@ -219,20 +219,6 @@ impl ClusterStage {
         let document = literalise(manifest.raw.clone(), &self.world().namespaces);
         let object = ObjectRef::of(&self.shared.access.client, &title, &document).await?;
         Ok((object, document, title))
-    }
-
-    fn place(&self, namespace: &str, pod: &str) -> Arc<dyn Place> {
-        let literal = self.shared.naming.literal(namespace);
-        Arc::new(PodPlace {
-            pods: self.shared.maker.pods(&literal),
-            namespace: literal,
-            pod: pod.to_owned(),
-            kubectl: self.shared.access.kubectl(),
-        })
-    }
-
-    fn node(&self, node: NodeName) -> Result<Arc<dyn Place>, LabError> {
-        self.shared.ground.node(node).ok_or_else(|| anyhow::anyhow!("node/{} cannot be entered", node.as_str()).into())
     }
 
     /// The logical namespace and the name of a pod that is written `name` or `namespace/name`.
@@ -327,6 +313,7 @@ impl Stage for ClusterStage {
     async fn recreate(&self, namespace: &str, pod: &str) -> Result<(), LabError> {
         let mut leases = self.leases.lock().await;
         let live = Self::live(&mut leases, namespace, pod)?.clone();
+        self.shared.links.forget(&live.namespace, pod);
         self.shared.maker.remove(&live.namespace, pod).await?;
         for live in self.shared.maker.make(&[(live.namespace, live.spec)]).await? {
             keep(&mut leases, live);
@@ -337,18 +324,16 @@ impl Stage for ClusterStage {
     async fn restart(&self, namespace: &str, pod: &str) -> Result<(), LabError> {
         let mut leases = self.leases.lock().await;
         let live = Self::live(&mut leases, namespace, pod)?.clone();
+        self.shared.links.forget(&live.namespace, pod);
         self.shared.maker.restart(&live).await
     }
 
     async fn open(&self, source: &Source) -> Result<Box<dyn Session>, LabError> {
-        let place = match source {
-            Source::Pod(namespace, pod) => self.place(namespace, pod),
-            Source::Node(node) => self.node(*node)?,
-            Source::Outside(name) => return Err(anyhow::anyhow!("this backend has no outside host `{name}`").into()),
-        };
-        let mut shell = Shell::new(place);
-        shell.connect().await.map_err(|error| anyhow::anyhow!("{error}"))?;
-        Ok(Box::new(CurlSession::new(shell)))
+        self.curl(source).await
+    }
+
+    async fn open_fast(&self, source: &Source, prefer: Means) -> Result<Box<dyn Session>, LabError> {
+        self.mixed(source, prefer).await
     }
 
     async fn seen(&self, server: &ServerId) -> Result<BTreeSet<String>, LabError> {
