@@ -11,7 +11,7 @@ use tokio::{
     net::UdpSocket,
     sync::Semaphore,
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
@@ -24,6 +24,12 @@ use crate::probe::Outcome;
 
 /// Sockets that are made together.
 const TOGETHER: usize = 64;
+
+/// Requests of a call begin in groups of this size, each when one before it is over, or after a moment in which none was:
+/// waiting for one's turn would look like a slow path, and denied requests wait for nobody.
+const GATE: usize = 4;
+/// That moment.
+const PACE: Duration = Duration::from_millis(1);
 
 /// Makes requests, for all calls of a process.
 #[derive(Clone, Debug)]
@@ -61,18 +67,22 @@ impl Prober {
         F: Fn(Finding) + Clone + Send + 'static,
     {
         let mut running = JoinSet::new();
+        let mut gate = Arc::new(Semaphore::new(GATE));
         while !asks.is_empty() {
             let some: Vec<Ask> = asks.drain(..asks.len().min(TOGETHER)).collect();
             let kits = kits(&some, names, sockets).await;
             for (ask, kit) in some.into_iter().zip(kits) {
                 let slot = Arc::clone(&self.slots).acquire_owned().await;
+                let pass = timeout(PACE, Arc::clone(&gate).acquire_owned()).await;
+                if pass.is_err() {
+                    gate = Arc::new(Semaphore::new(GATE));
+                }
                 let (names, found) = (Arc::clone(names), found.clone());
                 running.spawn(async move {
                     let finding = make(&ask, kit, &names).await;
-                    drop(slot);
+                    drop((slot, pass));
                     found(finding);
                 });
-                // Its connection is made before the next one begins, or waiting for its turn would look like a slow path.
                 tokio::task::yield_now().await;
             }
         }
