@@ -55,7 +55,7 @@ async fn round(sessions: &mut [Box<dyn Session>], batches: &[Vec<Request>]) -> (
 async fn speed_of_a_matrix_and_of_one_session() {
     let Some(lab) = lab(DenyBy::Drop).await else { return };
     let pod = |index: usize| {
-        json!({"name": name(index), "labels": {"app": name(index)}, "node": if index % 2 == 0 { "master" } else { "worker" },
+        json!({"name": name(index), "labels": {"app": name(index)}, "node": if index.is_multiple_of(2) { "master" } else { "worker" },
         "ports": [{"port": 80}, {"port": 81}]})
     };
     let pods: Vec<Value> = (0..PODS).map(pod).collect();

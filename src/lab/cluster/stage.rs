@@ -132,7 +132,9 @@ impl ClusterStage {
                 }
             }
         }
-        gone.iter().for_each(|(_, namespace, name)| self.shared.links.forget(namespace, name));
+        for (_, namespace, name) in &gone {
+            self.shared.links.forget(namespace, name);
+        }
         try_join_all(gone.iter().map(|(_, namespace, name)| maker.remove(namespace, name))).await?;
         for (logical, _, name) in &gone {
             if let Some(space) = leases.get_mut(logical) {

@@ -200,7 +200,7 @@ async fn read(output: impl AsyncBufRead + Unpin, calls: Arc<Calls>, ready: onesh
         match serde_json::from_str(&line) {
             Ok(Frame::Hello(hello)) => drop(ready.take().map(|ready| ready.send(hello))),
             Ok(frame @ (Frame::Line { id, .. } | Frame::Found { id, .. } | Frame::Done { id, .. })) => {
-                calls.deliver(id, frame)
+                calls.deliver(id, frame);
             }
             // Something else wrote to the inner half's output: nothing that it says can be trusted any more.
             Err(_) => break,

@@ -40,10 +40,10 @@ impl Names {
                     names.servers.extend(address.map(|address| SocketAddr::new(address, 53)));
                 }
                 Some("search" | "domain") => {
-                    names.search = words.map(|word| word.trim_end_matches('.').to_owned()).collect()
+                    names.search = words.map(|word| word.trim_end_matches('.').to_owned()).collect();
                 }
                 Some("options") => {
-                    let ndots = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok()).last();
+                    let ndots = words.rev().find_map(|word| word.strip_prefix("ndots:")?.parse().ok());
                     names.ndots = ndots.unwrap_or(names.ndots).min(15);
                 }
                 _ => {}
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_pods_files() {
         let names = Names::read("127.0.0.1 localhost\n::1 localhost # loop\n10.244.0.7\tapp1 App1.x\n", RESOLV);
-        assert_eq!(names.servers, ["10.96.0.10:53".parse().map_or_else(|_| SocketAddr::from(([0; 4], 0)), |it| it)]);
+        assert_eq!(names.servers, [SocketAddr::from(([10, 96, 0, 10], 53))]);
         assert_eq!(names.host("APP1.X.", false), Some(IpAddr::from([10, 244, 0, 7])));
         assert_eq!(names.host("localhost", true), Some(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])));
         assert_eq!(names.host("app1", true), None);

@@ -43,7 +43,7 @@ async fn world() -> World {
     let (web, mute, udp, udp_mute) = (bound().await, bound().await, datagrams().await, datagrams().await);
     let (log, mut servers, identity) = (Log::default(), JoinSet::new(), "pod/a/b".to_owned());
     let server = Server { identity: identity.clone(), handler: Arc::new(Echo::new(&identity)), log: log.clone() };
-    let world = World {
+    World {
         web: web.local_addr().unwrap(),
         mute: mute.local_addr().unwrap(),
         closed: bound().await.local_addr().unwrap(),
@@ -57,8 +57,7 @@ async fn world() -> World {
             servers.spawn(udp::serve(udp, identity, log));
             servers
         },
-    };
-    world
+    }
 }
 
 fn ask(index: usize, to: SocketAddr, how: How) -> Ask {
