@@ -6,8 +6,8 @@
 //!
 //! - [`scenario`]: the file format.
 //! - [`policy`]: pure; what a NetworkPolicy means.
-//! - [`metadata`] and [`http`]: the emulated cloud metadata servers.
-//! - [`probe`]: requests, `curl`, observations.
+//! - [`metadata`] and [`http`]: the emulated cloud metadata servers. [`udp`]: what answers UDP probes.
+//! - [`probe`]: requests, `curl`, the agent, observations.
 //! - [`lab`]: where the traffic runs, one folder a backend.
 //! - [`engine`]: baseline, apply, converge, hold, verdict.
 //! - [`report`]: one file a reporter.
@@ -16,6 +16,8 @@
 
 pub mod http;
 pub mod metadata;
+pub mod probe;
+pub mod udp;
 
 #[cfg(feature = "harness")]
 pub mod cli;
@@ -25,8 +27,6 @@ pub mod engine;
 pub mod lab;
 #[cfg(feature = "harness")]
 pub mod policy;
-#[cfg(feature = "harness")]
-pub mod probe;
 #[cfg(feature = "harness")]
 pub mod report;
 #[cfg(feature = "harness")]
