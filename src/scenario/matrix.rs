@@ -16,13 +16,47 @@ type Name = (String, String);
 /// Replaces the matrices of all steps by expectations, behind those that are there.
 pub(super) fn expand(document: &super::document::Document<'_>, scenario: &mut Scenario, faults: &mut Vec<Diagnostic>) {
     let mut made: BTreeSet<Name> = scenario.lab.pods.iter().filter(|pod| !pod.host_network).map(name).collect();
+    let mut shared = Vec::new();
     for index in 0..scenario.steps.len() {
         made.extend(scenario.steps[index].create.iter().filter(|pod| !pod.host_network).map(name));
         let Some(matrix) = scenario.steps[index].matrix.take() else { continue };
         let at = at_path![[]; "steps", index, "matrix"];
         let expects = Expansion { scenario, made: &made, document, at }.expects(&matrix, faults);
         scenario.steps[index].expect.extend(expects);
+        if matrix.later {
+            shared.push(index);
+        }
     }
+    for index in shared {
+        keep_later(scenario, index);
+    }
+}
+
+/// Leaves of a step what later steps ask too, of pods, by the same port and protocol. A step that is the last stays whole.
+fn keep_later(scenario: &mut Scenario, index: usize) {
+    let (steps, later) = scenario.steps.split_at_mut(index + 1);
+    let asked: BTreeSet<(Option<&str>, Option<u16>, Protocol, &str)> = later
+        .iter()
+        .flat_map(|step| &step.expect)
+        .flat_map(|expect| {
+            let sources = expect.allow.iter().chain(&expect.deny).chain(&expect.record);
+            sources.map(|from| (expect.to.pod.as_deref(), expect.to.port, expect.to.protocol, from.as_str()))
+        })
+        .collect();
+    if asked.is_empty() {
+        return;
+    }
+    let Some(step) = steps.last_mut() else { return };
+    for expect in &mut step.expect {
+        let to = expect.to.clone();
+        let asks = |from: &String| {
+            let (pod, from) = (to.pod.as_deref(), from.as_str());
+            // An expectation that names no port means the first that the pod serves.
+            asked.contains(&(pod, to.port, to.protocol, from)) || asked.contains(&(pod, None, to.protocol, from))
+        };
+        expect.allow.retain(asks);
+    }
+    step.expect.retain(|expect| !(expect.allow.is_empty() && expect.deny.is_empty() && expect.record.is_empty()));
 }
 
 fn name(pod: &PodSpec) -> Name {

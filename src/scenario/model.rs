@@ -302,6 +302,9 @@ pub struct Matrix {
     /// Only these pods: `pod`, `namespace/pod`, or `namespace/*` for all of a namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub among: Option<Vec<String>>,
+    /// Only what a later step of the scenario asks too: for a baseline that several scenarios share.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub later: bool,
     /// Only these ports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<MatrixPort>,
