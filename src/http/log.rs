@@ -78,6 +78,11 @@ impl Log {
         }
     }
 
+    /// Forgets everything: what comes next has nothing to do with what was.
+    pub fn clear(&self) {
+        *self.inner() = Inner::default();
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

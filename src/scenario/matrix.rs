@@ -47,7 +47,8 @@ fn keep_later(scenario: &mut Scenario, index: usize) {
         return;
     }
     let Some(step) = steps.last_mut() else { return };
-    for expect in &mut step.expect {
+    let mut kept = step.expect.clone();
+    for expect in &mut kept {
         let to = expect.to.clone();
         let asks = |from: &String| {
             let (pod, from) = (to.pod.as_deref(), from.as_str());
@@ -56,7 +57,10 @@ fn keep_later(scenario: &mut Scenario, index: usize) {
         };
         expect.allow.retain(asks);
     }
-    step.expect.retain(|expect| !(expect.allow.is_empty() && expect.deny.is_empty() && expect.record.is_empty()));
+    kept.retain(|expect| !(expect.allow.is_empty() && expect.deny.is_empty() && expect.record.is_empty()));
+    if !kept.is_empty() {
+        step.expect = kept;
+    }
 }
 
 fn name(pod: &PodSpec) -> Name {

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -36,6 +36,30 @@ pub struct EmbeddedLab {
     deny_by: DenyBy,
     capabilities: Capabilities,
     last_stage: AtomicU64,
+    idle: Arc<Pool>,
+}
+
+/// Stages that nobody uses, for whoever asks for the same again: making one costs more than playing a case on it.
+#[derive(Debug, Default)]
+pub(super) struct Pool(Mutex<Vec<(LabSpec, u64)>>);
+
+/// So many are kept.
+const MOST_IDLE: usize = 8;
+
+impl Pool {
+    /// A stage of this specification.
+    fn take(&self, spec: &LabSpec) -> Option<u64> {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = idle.iter().position(|(other, _)| other == spec)?;
+        Some(idle.remove(index).1)
+    }
+
+    /// Keeps a stage; the one that is to be closed in its place, if any.
+    pub(super) fn keep(&self, spec: LabSpec, stage: u64) -> Option<u64> {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push((spec, stage));
+        (idle.len() > MOST_IDLE).then(|| idle.remove(0).1)
+    }
 }
 
 impl EmbeddedLab {
@@ -44,7 +68,19 @@ impl EmbeddedLab {
         let (client, curl) = tokio::join!(Client::start(binary), curl_version());
         let (client, curl) = (Arc::new(client?), curl?);
         let capabilities = capabilities(&curl, deny_by);
-        Ok(Self { client, run: run.to_owned(), deny_by, capabilities, last_stage: AtomicU64::new(0) })
+        Ok(Self { client, run: run.to_owned(), deny_by, capabilities, last_stage: AtomicU64::new(0), idle: Arc::default() })
+    }
+
+    /// A stage that was used before, as if it were new; or a new one.
+    async fn stage_of(&self, spec: &LabSpec) -> Result<EmbeddedStage, LabError> {
+        if let Some(id) = self.idle.take(spec) {
+            let stage = EmbeddedStage::new(self.client.clone(), id);
+            // What cannot be cleaned is closed by its drop.
+            if stage.reset().await.is_ok() {
+                return Ok(stage.kept_by(&self.idle, spec));
+            }
+        }
+        Ok(self.open_stage(spec).await?.kept_by(&self.idle, spec))
     }
 
     /// Makes a stage, as its own type.
@@ -71,7 +107,7 @@ impl Lab for EmbeddedLab {
 
     async fn stage(&self, spec: &LabSpec, _lane: u32, cancel: &CancellationToken) -> Result<Arc<dyn Stage>, LabError> {
         tokio::select! {
-            stage = self.open_stage(spec) => Ok(Arc::new(stage?)),
+            stage = self.stage_of(spec) => Ok(Arc::new(stage?)),
             () = cancel.cancelled() => Err(LabError::Cancelled),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -12,6 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     client::Client,
+    lab::Pool,
     protocol::{Action, Document, Frame, Reply, Request},
 };
 use crate::{
@@ -20,19 +21,27 @@ use crate::{
         AgentHost, CurlHost, CurlSession, Means, Mixed, Session,
         direct::{Finding, Work},
     },
-    scenario::{LabelAction, Manifest, PodSpec},
+    scenario::{LabSpec, LabelAction, Manifest, PodSpec},
 };
 
-/// A stage of the embedded lab. It is closed when it is dropped.
+/// A stage of the embedded lab. When it is dropped it is closed, or kept for the next one of its kind.
 pub struct EmbeddedStage {
     client: Arc<Client>,
     id: u64,
     world: Mutex<World>,
+    /// Who keeps it for the next one that needs such a stage.
+    pool: Option<(Weak<Pool>, LabSpec)>,
 }
 
 impl EmbeddedStage {
     pub(super) fn new(client: Arc<Client>, id: u64) -> Self {
-        Self { client, id, world: Mutex::default() }
+        Self { client, id, world: Mutex::default(), pool: None }
+    }
+
+    /// The same stage, kept by a pool once nobody uses it.
+    pub(super) fn kept_by(mut self, pool: &Arc<Pool>, spec: &LabSpec) -> Self {
+        self.pool = Some((Arc::downgrade(pool), spec.clone()));
+        self
     }
 
     /// Loses a share of the packets on a pod's link, both ways, at random; 0 ends it. One pod a node at a time.
@@ -80,7 +89,14 @@ impl EmbeddedStage {
 
 impl Drop for EmbeddedStage {
     fn drop(&mut self) {
-        self.client.tell(Request::Close { stage: self.id });
+        let kept = self.pool.take().and_then(|(pool, spec)| Some((pool.upgrade()?, spec)));
+        let closed = match kept {
+            Some((pool, spec)) => pool.keep(spec, self.id),
+            None => Some(self.id),
+        };
+        if let Some(stage) = closed {
+            self.client.tell(Request::Close { stage });
+        }
     }
 }
 

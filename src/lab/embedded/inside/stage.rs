@@ -179,7 +179,7 @@ impl Stage {
         self.enforce(&state).await
     }
 
-    /// Back to the scenario's start. Pods that were recreated keep their new addresses.
+    /// Back to the scenario's start, with empty logs. Pods that were recreated keep their new addresses.
     pub(super) async fn reset(&self) -> anyhow::Result<()> {
         let mut state = self.state.lock().await;
         state.policies.clear();
@@ -193,6 +193,11 @@ impl Stage {
         }
         for pod in created {
             self.backbone.node(pod.spec.node).host.unplug(&pod.device).await?;
+        }
+        let logs = state.pods.iter().map(|pod| &pod.log).chain(self.backbone.nodes.iter().map(|node| &node.log));
+        logs.chain(self.outside.iter().map(|host| &host.log)).for_each(Log::clear);
+        if let Some(metadata) = &self.metadata {
+            metadata.log.clear();
         }
         self.enforce(&state).await
     }
