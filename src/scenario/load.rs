@@ -65,6 +65,20 @@ pub(super) fn shipped_by_id(id: &str) -> Option<LoadedScenario> {
     load_file(&file, Origin::Shipped, true, &mut Vec::new()).into_iter().find(|loaded| loaded.scenario.id == id)
 }
 
+/// The shipped scenarios below folders of this name (`basics`, `conformance/ports`), without reading the others. None
+/// where there is no such folder, or where files are at fault, which a test sees to.
+#[must_use]
+pub(super) fn shipped_pack(name: &str) -> Option<Vec<LoadedScenario>> {
+    let name = Path::new(name.trim_end_matches('/'));
+    let inside = |file: &PathBuf| {
+        let folders = file.parent().into_iter().flat_map(|folder| folder.ancestors());
+        folders.take_while(|folder| *folder != Path::new("scenarios")).any(|folder| folder.ends_with(name))
+    };
+    let files: BTreeSet<PathBuf> = shipped_files().filter(inside).collect();
+    let found: Vec<_> = files.iter().flat_map(|file| load_file(file, Origin::Shipped, true, &mut Vec::new())).collect();
+    (!found.is_empty()).then_some(found)
+}
+
 fn shipped_files() -> impl Iterator<Item = PathBuf> {
     let mut folders: Vec<_> = SHIPPED.dirs().collect();
     let mut next = 0;

@@ -9,7 +9,7 @@ use super::{
     Diagnostic, Diagnostics, LoadedScenario,
     diagnostic::nearest,
     files::is_yaml,
-    load::{finish, load_path, shipped, shipped_by_id},
+    load::{finish, load_path, shipped, shipped_by_id, shipped_pack},
 };
 
 /// The scenarios that words mean: paths of files and folders, and ids, packs (folders) and tags of shipped scenarios.
@@ -27,6 +27,8 @@ pub fn select(words: &[String]) -> Result<Vec<LoadedScenario>, Diagnostics> {
             load_path(path)
         } else if let Some(loaded) = shipped_by_id(word) {
             Ok(vec![loaded])
+        } else if let Some(pack) = shipped_pack(word) {
+            Ok(pack)
         } else {
             let matching: Vec<_> = shipped().iter().filter(|loaded| answers_to(loaded, word)).cloned().collect();
             if matching.is_empty() { Err(unknown(word).into()) } else { Ok(matching) }
@@ -54,12 +56,7 @@ pub fn packs(loaded: &LoadedScenario) -> Vec<&str> {
 }
 
 fn answers_to(loaded: &LoadedScenario, word: &str) -> bool {
-    let packs = packs(loaded);
-    // `conformance/ports` is a folder of that pack.
-    loaded.scenario.id == word
-        || packs.contains(&word)
-        || packs.join("/") == word.trim_end_matches('/')
-        || loaded.scenario.tags.iter().any(|tag| tag == word)
+    loaded.scenario.id == word || loaded.scenario.tags.iter().any(|tag| tag == word)
 }
 
 fn unknown(word: &str) -> Diagnostic {

@@ -132,7 +132,7 @@ impl SharedRun {
         let mut progress = progress.lock().map_err(|_| "the run panicked")?;
         if !progress.begun {
             progress.begun = true;
-            let selected = |it: &&LoadedScenario| is_selected(&self.arguments, &test_name(self.name, it));
+            let selected = |it: &&LoadedScenario| self.is_played(it);
             let scenarios: Vec<_> = policyprobe::scenario::shipped().iter().filter(selected).cloned().collect();
             let (builder, jobs, shared) = (builder(), self.jobs, Arc::clone(&self.progress));
             thread::spawn(move || {
@@ -162,9 +162,14 @@ impl SharedRun {
         }
     }
 
+    /// Whether a scenario is part of the run.
+    fn is_played(&self, scenario: &LoadedScenario) -> bool {
+        is_selected(&self.arguments, &test_name(self.name, scenario)) && left_out(self.name, scenario).is_none()
+    }
+
     /// Whether no selected scenario comes after this one.
     fn is_last(&self, scenario: &LoadedScenario) -> bool {
-        let selected = |it: &&LoadedScenario| is_selected(&self.arguments, &test_name(self.name, it));
+        let selected = |it: &&LoadedScenario| self.is_played(it);
         let last = policyprobe::scenario::shipped().iter().rfind(selected);
         last.is_some_and(|last| last.scenario.id == scenario.scenario.id)
     }
@@ -176,6 +181,24 @@ fn tell(shared: &(Mutex<Progress>, Condvar), change: impl FnOnce(&mut Progress))
         change(&mut progress);
     }
     changed.notify_all();
+}
+
+/// Why most of the conformance suite is not run.
+pub(crate) const LEFT_OUT: &str = "POLICYPROBE_SUITE=all runs the whole conformance suite";
+/// Of the conformance suite every so manieth case is run in network namespaces, and none on kind.
+const EVERY: usize = 20;
+
+/// Whether a case is one of those of the conformance suite that are only run on demand: the whole of it takes minutes.
+pub(crate) fn left_out(backend: &str, scenario: &LoadedScenario) -> Option<String> {
+    let whole = env::var("POLICYPROBE_SUITE").is_ok_and(|suite| suite == "all");
+    let suite = || policyprobe::scenario::shipped().iter().filter(|other| is_of_suite(other));
+    let runs =
+        || backend == "embedded" && suite().step_by(EVERY).any(|other| other.scenario.id == scenario.scenario.id);
+    (!whole && is_of_suite(scenario) && !runs()).then(|| LEFT_OUT.to_owned())
+}
+
+fn is_of_suite(scenario: &LoadedScenario) -> bool {
+    policyprobe::scenario::packs(scenario).first() == Some(&"conformance")
 }
 
 /// The name of a scenario's test.

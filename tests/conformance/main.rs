@@ -28,7 +28,9 @@ fn trials(backend: &Arc<dyn Backend>) -> Vec<Trial> {
     let trial = |scenario: &scenario::LoadedScenario| {
         let (backend, scenario) = (Arc::clone(backend), scenario.clone());
         let name = backend::test_name(backend.name(), &scenario);
-        Trial::ignorable_test(name, move || match backend.unavailable() {
+        let left_out = backend::left_out(backend.name(), &scenario);
+        Trial::ignorable_test(name, move || match left_out.or_else(|| backend.unavailable()) {
+            Some(reason) if reason == backend::LEFT_OUT => Ok(Completion::ignored_with(reason)),
             Some(reason) if backend::required(backend.name()) => Err(format!("required, and {reason}").into()),
             Some(reason) => Ok(Completion::ignored_with(reason)),
             None => conclude(&backend.run(&scenario)?),

@@ -68,7 +68,14 @@ impl EmbeddedLab {
         let (client, curl) = tokio::join!(Client::start(binary), curl_version());
         let (client, curl) = (Arc::new(client?), curl?);
         let capabilities = capabilities(&curl, deny_by);
-        Ok(Self { client, run: run.to_owned(), deny_by, capabilities, last_stage: AtomicU64::new(0), idle: Arc::default() })
+        Ok(Self {
+            client,
+            run: run.to_owned(),
+            deny_by,
+            capabilities,
+            last_stage: AtomicU64::new(0),
+            idle: Arc::default(),
+        })
     }
 
     /// A stage that was used before, as if it were new; or a new one.

