@@ -109,6 +109,15 @@ impl Shard {
     }
 }
 
+/// Warnings about the user's own scenarios; nobody can do anything about those of shipped ones.
+fn warn(scenarios: &[LoadedScenario]) {
+    let own = scenarios.iter().filter(|loaded| !loaded.shipped);
+    let warnings = Diagnostics(own.flat_map(|loaded| loaded.warnings.iter().cloned()).collect());
+    if !warnings.0.is_empty() {
+        let _ = writeln!(anstream::stderr(), "{}\n", warnings.styled());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,14 +132,5 @@ mod tests {
         for bad in ["", "0/3", "4/3", "1", "1/", "a/b", "1/0"] {
             assert!(Shard::parse(bad).is_err(), "{bad}");
         }
-    }
-}
-
-/// Warnings about the user's own scenarios; nobody can do anything about those of shipped ones.
-fn warn(scenarios: &[LoadedScenario]) {
-    let own = scenarios.iter().filter(|loaded| !loaded.shipped);
-    let warnings = Diagnostics(own.flat_map(|loaded| loaded.warnings.iter().cloned()).collect());
-    if !warnings.0.is_empty() {
-        let _ = writeln!(anstream::stderr(), "{}\n", warnings.styled());
     }
 }

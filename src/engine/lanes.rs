@@ -57,7 +57,9 @@ pub(super) async fn play_all(
     let played = async {
         let played: Result<Vec<()>, LabError> = lanes.await;
         // After an error some scenarios were never begun.
-        senders.iter().for_each(|sender| drop(lock(sender).take()));
+        for sender in &senders {
+            drop(lock(sender).take());
+        }
         played
     };
     join(played, told).await.0?;

@@ -22,13 +22,11 @@ const MOST_FILES: usize = 8;
 
 /// Reads the shared document of a file, with that of the file that it is `from`.
 pub(super) fn read(document: &Document<'_>, origin: Origin, file: &Path, faults: &mut Vec<Diagnostic>) -> Shared {
-    let mut shared = match document.value.get(SHARED) {
-        Some(Value::Object(shared)) => shared.clone(),
-        _ => {
-            faults.push(document.error(&at_path![[]; SHARED], "`shared` is a mapping of a scenario's fields"));
-            return Shared::new();
-        }
+    let Some(Value::Object(shared)) = document.value.get(SHARED) else {
+        faults.push(document.error(&at_path![[]; SHARED], "`shared` is a mapping of a scenario's fields"));
+        return Shared::new();
     };
+    let mut shared = shared.clone();
     let others = document.value.as_object().into_iter().flat_map(|object| object.keys());
     for other in others.filter(|key| *key != SHARED) {
         let fault = document.error_at_key(&at_path![[]; other.as_str()], format!("unknown field `{other}`"));

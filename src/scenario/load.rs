@@ -343,18 +343,14 @@ fn load_manifests(
             continue;
         }
         if let Some(inside) = name.strip_prefix('#') {
-            match own.objects(inside, strictness, faults) {
-                Some(objects) => _ = manifests.insert(name.to_owned(), objects),
-                None => {
-                    let fault = document.error(&at, format!("no document of this file is called `{inside}`"));
-                    let near = nearest(inside, own.documents.iter().map(|(_, name)| name.as_str()));
-                    let hint = near.map(|near| format!("did you mean `#{near}`?"));
-                    faults.push(
-                        fault.hint(
-                            hint.unwrap_or_else(|| "write the object behind the scenario, after `---`".to_owned()),
-                        ),
-                    );
-                }
+            if let Some(objects) = own.objects(inside, strictness, faults) {
+                manifests.insert(name.to_owned(), objects);
+            } else {
+                let fault = document.error(&at, format!("no document of this file is called `{inside}`"));
+                let near = nearest(inside, own.documents.iter().map(|(_, name)| name.as_str()));
+                let hint = near.map(|near| format!("did you mean `#{near}`?"));
+                let hint = hint.unwrap_or_else(|| "write the object behind the scenario, after `---`".to_owned());
+                faults.push(fault.hint(hint));
             }
             continue;
         }

@@ -40,7 +40,7 @@ pub struct Scenario {
     #[serde(default)]
     pub lab: LabSpec,
     /// Addresses in `ipBlock`s that stand for those of pods, nodes and outside hosts, which only the run knows. Take them
-    /// from the ranges for documentation (192.0.2.0/24, 198.51.100.0/24, 2001:db8::/32); the length of the block stays.
+    /// from the ranges for documentation (192.0.2.0/24, 198.51.100.0/24, `2001:db8::/32`); the length of the block stays.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub addresses: BTreeMap<std::net::IpAddr, AddressOf>,
     /// What happens, in order. The first step without an action is the baseline.

@@ -43,8 +43,8 @@ pub(crate) fn kind(arguments: &Arguments) -> Arc<dyn Backend> {
     Arc::new(Kind(SharedRun::new("kind", arguments, JOBS)))
 }
 
-/// Scenarios side by side, where `POLICYPROBE_JOBS` says nothing else. They mostly wait.
-const JOBS: u32 = 4;
+/// Scenarios side by side, where `POLICYPROBE_JOBS` says nothing else: windows suffer on a crowded machine.
+const JOBS: u32 = 2;
 
 struct Embedded {
     works: OnceLock<Option<String>>,

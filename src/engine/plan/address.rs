@@ -26,8 +26,8 @@ pub(in crate::engine) fn addressed<'m>(
     let mut real = BTreeMap::new();
     for (stand_in, of) in &scenario.addresses {
         let known = match of {
-            AddressOf::Pod(word) => {
-                let pod = scenario.pod(word)?;
+            AddressOf::Pod(named) => {
+                let pod = scenario.pod(named)?;
                 pod_in(world, &pod.namespace, &pod.name).map(|pod| pod.addresses.clone())
             }
             AddressOf::Node(node) => node_in(world, *node).map(|node| node.addresses.clone()),

@@ -35,6 +35,8 @@ use crate::{
 
 /// Rounds of an allow-only hold begin this far apart: three of them span the 300 ms.
 const HOLD_PACE: Duration = Duration::from_millis(150);
+/// A table that only a crowded machine keeps from its hold gets at least this much time beyond its deadline.
+const BUSY_PATIENCE: Duration = Duration::from_secs(30);
 /// Once a table is good at the deadline, its hold may be brought to its end in so many rounds.
 const ROUNDS_OF_GRACE: u32 = 5;
 /// A process of a witness is meant to last for all volleys of a round, and for this long around them.
@@ -217,9 +219,10 @@ impl<'a> Settling<'a> {
         sleep_until(began + period).await;
     }
 
-    /// How long after the deadline a busy machine may go on: as long again as it had.
+    /// How long after the deadline a busy machine may go on, while nothing that was seen speaks against the table.
     fn patience(&self) -> Duration {
-        self.table.deadline.saturating_duration_since(self.table.since) * 2
+        let limit = self.table.deadline.saturating_duration_since(self.table.since);
+        (limit * 2).max(BUSY_PATIENCE)
     }
 
     /// Whether a cell that should be reached has only had limits below a retransmission.
