@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum, builder::styling};
 
 use super::{bench, cleanup, completions, doctor, explain, init, lab, lint, list, metadata, run, schema};
-use crate::report::ReportSpec;
+use crate::{lab::embedded::enforcer::Mutant, report::ReportSpec};
 
 /// Proves what a Kubernetes network really lets through.
 ///
@@ -94,6 +94,9 @@ pub struct BackendArgs {
     /// embedded: how its enforcer stops traffic [default: drop]
     #[arg(long, value_name = "HOW")]
     pub deny_by: Option<DenyBy>,
+    /// embedded: plant a fault in its enforcer, for testing scenarios; `policyprobe mutants --list` names them
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub mutant: Option<Mutant>,
     /// kind: the image of its nodes [env: POLICYPROBE_NODE_IMAGE=] [default: kind's own]
     #[arg(long, value_name = "IMAGE", conflicts_with = "cluster")]
     pub node_image: Option<String>,

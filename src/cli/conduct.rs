@@ -32,6 +32,7 @@ pub(super) async fn conduct(
         strict_timeouts: args.strict_timeouts,
         fail_fast: args.fail_fast,
         jobs,
+        converge_limit: None,
         show_answers: matches!(show, Show::Story(_)),
     };
     let cancel = signals::token()?;

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     DenyBy, EmbeddedStage,
     client::Client,
+    enforcer::Mutant,
     protocol::{Reply, Request},
 };
 use crate::{
@@ -34,17 +35,23 @@ pub struct EmbeddedLab {
     client: Arc<Client>,
     run: String,
     deny_by: DenyBy,
+    mutant: Option<Mutant>,
     capabilities: Capabilities,
     last_stage: AtomicU64,
 }
 
 impl EmbeddedLab {
     /// Starts the inner half. This is some milliseconds' work: namespaces are made by stages.
-    pub(super) async fn start(binary: &Path, run: &str, deny_by: DenyBy) -> Result<Self, LabError> {
+    pub(super) async fn start(
+        binary: &Path,
+        run: &str,
+        deny_by: DenyBy,
+        mutant: Option<Mutant>,
+    ) -> Result<Self, LabError> {
         let (client, curl) = tokio::join!(Client::start(binary), curl_version());
         let (client, curl) = (Arc::new(client?), curl?);
-        let capabilities = capabilities(&curl, deny_by);
-        Ok(Self { client, run: run.to_owned(), deny_by, capabilities, last_stage: AtomicU64::new(0) })
+        let capabilities = capabilities(&curl, deny_by, mutant);
+        Ok(Self { client, run: run.to_owned(), deny_by, mutant, capabilities, last_stage: AtomicU64::new(0) })
     }
 
     /// Makes a stage, as its own type.
@@ -53,7 +60,7 @@ impl EmbeddedLab {
         // It exists before it is opened, so that an opening that is given up is closed all the same.
         let stage = EmbeddedStage::new(self.client.clone(), id);
         let (run, spec) = (self.run.clone(), spec.clone());
-        let request = Request::Open { stage: id, run, spec, deny_by: self.deny_by };
+        let request = Request::Open { stage: id, run, spec, deny_by: self.deny_by, mutant: self.mutant };
         stage.update(self.client.call(request).await?)?;
         Ok(stage)
     }
@@ -90,12 +97,13 @@ impl Lab for EmbeddedLab {
     }
 }
 
-fn capabilities(curl: &str, deny_by: DenyBy) -> Capabilities {
+fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabilities {
     let no_yet = |what: &str| format!("the embedded lab has no {what} yet");
     let enforcer = match deny_by {
         DenyBy::Drop => "reference (nftables, drops)",
         DenyBy::Reject => "reference (nftables, rejects)",
     };
+    let enforcer = mutant.map_or(enforcer.to_owned(), |mutant| format!("{enforcer}, with a planted fault: {mutant}"));
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     Capabilities {
@@ -109,7 +117,7 @@ fn capabilities(curl: &str, deny_by: DenyBy) -> Capabilities {
             (Need::HostNetwork, no_yet("pods in their node's network")),
             (Need::Restart, "a pod of the embedded lab has no container to restart".to_owned()),
         ]),
-        facts: [fact("kernel", release.trim()), fact("curl", curl), fact("cni", enforcer)].into(),
+        facts: [fact("kernel", release.trim()), fact("curl", curl), fact("cni", &enforcer)].into(),
         converge_limit: CONVERGE_LIMIT,
     }
 }
@@ -152,7 +160,7 @@ mod tests {
 
     #[test]
     fn every_need_is_either_met_or_explained() {
-        let capabilities = capabilities("8.0.0", DenyBy::Drop);
+        let capabilities = capabilities("8.0.0", DenyBy::Drop, None);
         assert!(capabilities.why_not.keys().all(|need| !capabilities.has.contains(need)));
         assert_eq!(capabilities.has.len() + capabilities.why_not.len(), 12);
     }

@@ -1,0 +1,1 @@
+//! What mutants do to a small cluster.
