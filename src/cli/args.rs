@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::styling};
 
-use super::{bench, cleanup, completions, doctor, explain, init, lab, lint, list, metadata, run, schema};
+use super::{bench, cleanup, completions, doctor, explain, init, lab, lint, list, metadata, mutants, run, schema};
 use crate::{lab::embedded::enforcer::Mutant, report::ReportSpec};
 
 /// Proves what a Kubernetes network really lets through.
@@ -55,6 +55,8 @@ pub enum Command {
     Run(run::Args),
     /// Show where the time of a run goes
     Bench(bench::Args),
+    /// Try the scenarios on enforcers that are broken on purpose: which notice which
+    Mutants(mutants::Args),
     /// List scenarios: id, tier, tags and title
     List(list::Args),
     /// Check scenario files and their manifests, with line and column

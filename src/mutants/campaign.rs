@@ -1,0 +1,97 @@
+//! All mutants, side by side, and the check that what kills them spares the correct enforcer.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use futures::StreamExt;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Campaigned, Forecast, Trial,
+    record::CANARY,
+    trial::{Manner, attempt, unsound},
+};
+use crate::{
+    engine::RunFailure,
+    lab::embedded::{EmbeddedBuilder, enforcer::Mutant},
+    scenario::LoadedScenario,
+};
+
+/// The version of the record's format.
+const SCHEMA_VERSION: u32 = 1;
+/// How many of the cases that should notice a mutant are tried before all others are even planned.
+const FIRST: usize = 3;
+
+/// The selected cases against the selected mutants.
+#[derive(Clone, Debug)]
+pub struct Campaign {
+    /// The lab; its `mutant` is of no account.
+    pub builder: EmbeddedBuilder,
+    /// The mutants.
+    pub mutants: Vec<Mutant>,
+    /// Play every case against every mutant, and find out which cases kill nothing.
+    pub all_kills: bool,
+    /// How many mutants are tried side by side; at least one.
+    pub jobs: usize,
+}
+
+impl Campaign {
+    /// Tries the mutants; `told` hears of each that is done. An error is one of the correct enforcer's lab.
+    pub async fn run(
+        &self,
+        cases: &[LoadedScenario],
+        cancel: &CancellationToken,
+        mut told: impl FnMut(&Trial),
+    ) -> Result<Campaigned, RunFailure> {
+        let began = Instant::now();
+        let manner = Manner { builder: &self.builder, all_kills: self.all_kills, cancel };
+        let forecasts: Arc<Vec<Forecast>> = Arc::new(cases.iter().map(Forecast::new).collect());
+        let trials = self.mutants.iter().map(|mutant| {
+            let forecasts = Arc::clone(&forecasts);
+            async move {
+                let batches = if self.all_kills { vec![cases.to_vec()] } else { batches(*mutant, cases, &forecasts) };
+                attempt(manner, *mutant, &batches).await
+            }
+        });
+        let mut running = futures::stream::iter(trials).buffer_unordered(self.jobs.max(1));
+        let mut trials = Vec::new();
+        while let Some(trial) = running.next().await {
+            told(&trial);
+            trials.push(trial);
+        }
+        trials.sort_by_key(|trial| trial.mutant);
+        let suspects = cases.iter().filter(|case| trials.iter().any(|trial| trial.killed_by.contains(&case.scenario.id)));
+        let unsound = unsound(manner, &suspects.cloned().collect::<Vec<_>>()).await?;
+        for trial in &mut trials {
+            trial.killed_by.retain(|id| !unsound.contains(id));
+        }
+        Ok(Campaigned {
+            schema_version: SCHEMA_VERSION,
+            policyprobe: env!("CARGO_PKG_VERSION").to_owned(),
+            cases: cases.len(),
+            all_kills: self.all_kills,
+            idle: self.all_kills.then(|| idle(cases, &trials)),
+            trials,
+            unsound,
+            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            interrupted: cancel.is_cancelled(),
+        })
+    }
+}
+
+/// The cases in the order in which they should notice a mutant: a few that surely do, then all others.
+fn batches(mutant: Mutant, cases: &[LoadedScenario], forecasts: &[Forecast]) -> Vec<Vec<LoadedScenario>> {
+    let hopes = forecasts.iter().map(|forecast| forecast.hope(Some(mutant)));
+    let mut order: Vec<_> = hopes.zip(cases).collect();
+    order.sort_by_key(|(hope, _)| *hope);
+    let first = order.iter().take(FIRST).take_while(|(hope, _)| hope.any()).count();
+    let (first, rest) = order.split_at(first);
+    [first, rest].map(|part| part.iter().map(|(_, case)| (*case).clone()).collect()).into()
+}
+
+/// The cases that killed nothing.
+fn idle(cases: &[LoadedScenario], trials: &[Trial]) -> Vec<String> {
+    let killers: BTreeSet<&str> = trials.iter().flat_map(|trial| &trial.killed_by).map(String::as_str).collect();
+    debug_assert!(cases.iter().all(|case| case.scenario.id != CANARY), "no case is called like the canary");
+    cases.iter().map(|case| &case.scenario.id).filter(|id| !killers.contains(id.as_str())).cloned().collect()
+}

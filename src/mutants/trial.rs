@@ -1,0 +1,113 @@
+//! One mutant: cases are played in a lab with its fault, until one fails.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::record::{CANARY, Trial};
+use crate::{
+    engine::{self, Event, Events, Options, RunResult, Verdict},
+    lab::embedded::{EmbeddedBuilder, enforcer::Mutant},
+    scenario::LoadedScenario,
+};
+
+/// How long a policy may take: the enforcer has done its work when applying a policy returns.
+const CONVERGE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How a mutant is tried.
+#[derive(Clone, Copy)]
+pub(super) struct Manner<'a> {
+    /// The lab, but for the mutant.
+    pub(super) builder: &'a EmbeddedBuilder,
+    /// Play every case, whatever has failed before.
+    pub(super) all_kills: bool,
+    /// Ends the campaign.
+    pub(super) cancel: &'a CancellationToken,
+}
+
+/// Tries a mutant: the batches one after the other, each in a lab of its own, until a case fails.
+pub(super) async fn attempt(manner: Manner<'_>, mutant: Mutant, batches: &[Vec<LoadedScenario>]) -> Trial {
+    let began = Instant::now();
+    let mut trial = Trial::new(mutant);
+    for batch in batches.iter().filter(|batch| !batch.is_empty()) {
+        if manner.cancel.is_cancelled() || trial.error.is_some() || !(trial.killed_by.is_empty() || manner.all_kills) {
+            break;
+        }
+        let enough = manner.cancel.child_token();
+        let result = play(manner, Some(mutant), batch, &enough, |event| {
+            if note(&mut trial, event) && !manner.all_kills {
+                enough.cancel();
+            }
+        });
+        let result = result.await;
+        trial.error = result.error;
+    }
+    trial.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    trial
+}
+
+/// The ids of those cases that do not pass with the correct enforcer.
+pub(super) async fn unsound(manner: Manner<'_>, cases: &[LoadedScenario]) -> Result<Vec<String>, engine::RunFailure> {
+    if cases.is_empty() {
+        return Ok(Vec::new());
+    }
+    let result = play(manner, None, cases, manner.cancel, |_| {}).await;
+    let wrong = |verdict| !matches!(verdict, Verdict::Pass | Verdict::Recorded | Verdict::Skipped);
+    let failed = result.scenarios.iter().filter(|case| wrong(case.verdict)).map(|case| case.id.clone());
+    result.error.map_or_else(|| Ok(failed.collect()), Err)
+}
+
+/// Plays cases in a lab, and tells each event as it comes.
+async fn play(
+    manner: Manner<'_>,
+    mutant: Option<Mutant>,
+    cases: &[LoadedScenario],
+    cancel: &CancellationToken,
+    mut told: impl FnMut(&Event),
+) -> RunResult {
+    let (events, mut reader) = Events::channel();
+    let options = Options {
+        continue_unenforced: manner.all_kills,
+        converge_limit: Some(CONVERGE_LIMIT),
+        jobs: 1,
+        ..Options::default()
+    };
+    let builder = Box::new(EmbeddedBuilder { mutant, ..manner.builder.clone() });
+    let run = engine::run(builder, cases, &options, &events, cancel);
+    tokio::pin!(run);
+    let result = loop {
+        tokio::select! {
+            biased;
+            Some(event) = reader.recv() => told(&event),
+            result = &mut run => break result,
+        }
+    };
+    while let Ok(event) = reader.try_recv() {
+        told(&event);
+    }
+    result
+}
+
+/// Takes an event into the record. Returns whether it is a kill.
+fn note(trial: &mut Trial, event: &Event) -> bool {
+    match event {
+        Event::CanaryFinished(canary) if matches!(canary.verdict, Verdict::Fail | Verdict::NotEnforcing) => {
+            trial.killed_by.push(CANARY.to_owned());
+            true
+        }
+        Event::ScenarioFinished(case) => {
+            match case.verdict {
+                Verdict::Skipped => trial.skipped += 1,
+                Verdict::Inconclusive => trial.inconclusive.push(case.id.clone()),
+                _ => {}
+            }
+            trial.played += usize::from(!matches!(case.verdict, Verdict::Skipped | Verdict::NotEnforcing));
+            if case.verdict == Verdict::Fail {
+                trial.killed_by.push(case.id.clone());
+            }
+            case.verdict == Verdict::Fail
+        }
+        _ => false,
+    }
+}
