@@ -6,8 +6,8 @@
 //!
 //! - [`scenario`]: the file format.
 //! - [`policy`]: pure; what a NetworkPolicy means.
-//! - [`metadata`] and [`http`]: the emulated cloud metadata servers.
-//! - [`probe`]: requests, `curl`, observations.
+//! - [`metadata`] and [`http`]: the emulated cloud metadata servers. [`udp`]: what answers UDP probes.
+//! - [`probe`]: requests, `curl`, the agent, observations.
 //! - [`lab`]: where the traffic runs, one folder a backend.
 //! - [`engine`]: baseline, apply, converge, hold, verdict.
 //! - [`mutants`]: the suite against enforcers that are broken on purpose.
@@ -17,6 +17,8 @@
 
 pub mod http;
 pub mod metadata;
+pub mod probe;
+pub mod udp;
 
 #[cfg(feature = "harness")]
 pub mod cli;
@@ -28,8 +30,6 @@ pub mod lab;
 pub mod mutants;
 #[cfg(feature = "harness")]
 pub mod policy;
-#[cfg(feature = "harness")]
-pub mod probe;
 #[cfg(feature = "harness")]
 pub mod report;
 #[cfg(feature = "harness")]

@@ -7,7 +7,8 @@ use policyprobe::metadata::{Cloud, is_metadata_address};
 
 /// What `--help` would say.
 pub(crate) const USAGE: &str = "\
-usage: policyprobe-agent serve --identity ID --listen ADDR:PORT... [--control ADDR:PORT]
+usage: policyprobe-agent serve --identity ID [--listen ADDR:PORT]... [--udp ADDR:PORT]... [--control ADDR:PORT]
+       policyprobe-agent probe
        policyprobe-agent metadata --cloud CLOUD --identity ID --in-container [--control ADDR:PORT] [--seed SEED]
        policyprobe-agent version";
 
@@ -16,6 +17,8 @@ usage: policyprobe-agent serve --identity ID --listen ADDR:PORT... [--control AD
 pub(crate) enum Command {
     Serve(Serve),
     Metadata(Metadata),
+    /// Make requests, as lines on the standard input say.
+    Probe,
     Version,
 }
 
@@ -24,6 +27,7 @@ pub(crate) enum Command {
 pub(crate) struct Serve {
     pub(crate) identity: String,
     pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) udp: Vec<SocketAddr>,
     pub(crate) control: Option<SocketAddr>,
 }
 
@@ -40,7 +44,7 @@ pub(crate) struct Metadata {
 pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command> {
     let command = arguments.next().ok_or_else(|| anyhow!("no command"))?;
     let (mut identity, mut control, mut cloud, mut seed) = (None, None, None, None);
-    let mut listen = Vec::<SocketAddr>::new();
+    let (mut listen, mut udp) = (Vec::<SocketAddr>::new(), Vec::<SocketAddr>::new());
     let mut in_container = false;
     while let Some(flag) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| anyhow!("`{flag}` needs a value"));
@@ -48,6 +52,7 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
             ("serve" | "metadata", "--identity") => identity = Some(value()?),
             ("serve" | "metadata", "--control") => control = Some(read(&flag, &value()?)?),
             ("serve", "--listen") => listen.push(read(&flag, &value()?)?),
+            ("serve", "--udp") => udp.push(read(&flag, &value()?)?),
             ("metadata", "--cloud") => cloud = Some(read(&flag, &value()?)?),
             ("metadata", "--seed") => seed = Some(value()?),
             ("metadata", "--in-container") => in_container = true,
@@ -57,10 +62,10 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
     let identity = || identity.ok_or_else(|| anyhow!("`--identity` is missing"));
     match command.as_str() {
         "serve" => {
-            ensure!(!listen.is_empty(), "`--listen` is missing");
-            let guarded = listen.iter().find(|address| is_metadata_address(address.ip()));
+            ensure!(!listen.is_empty() || !udp.is_empty(), "`--listen` and `--udp` are missing");
+            let guarded = listen.iter().chain(&udp).find(|address| is_metadata_address(address.ip()));
             ensure!(guarded.is_none(), "`serve` does not listen on a metadata address; `metadata` does");
-            Ok(Command::Serve(Serve { identity: identity()?, listen, control }))
+            Ok(Command::Serve(Serve { identity: identity()?, listen, udp, control }))
         }
         "metadata" => {
             ensure!(
@@ -72,6 +77,7 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
             let seed = seed.unwrap_or_else(|| identity.replace('/', "-"));
             Ok(Command::Metadata(Metadata { cloud, identity, seed, control }))
         }
+        "probe" => Ok(Command::Probe),
         "version" | "--version" => Ok(Command::Version),
         _ => bail!("there is no command `{command}`"),
     }

@@ -1,4 +1,5 @@
-//! The program that is carried into pods and containers: it serves there, so that probes have something to reach.
+//! The program that is carried into pods and containers: it serves there, so that probes have something to reach, and
+//! makes probes.
 //!
 //! It is static and small, and knows nothing of Kubernetes. It ends with 0 on SIGTERM and SIGINT, also as process 1,
 //! with 2 on bad usage, and with 1 when it cannot serve.
@@ -26,6 +27,7 @@ async fn main() -> ExitCode {
     let served = match command {
         Command::Serve(serve) => roles::serve(serve).await,
         Command::Metadata(metadata) => roles::metadata(metadata).await,
+        Command::Probe => roles::probe().await,
         Command::Version => {
             println!("policyprobe-agent {}", env!("CARGO_PKG_VERSION"));
             Ok(())

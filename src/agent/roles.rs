@@ -1,11 +1,16 @@
-//! What the agent does: it serves an identity, or a cloud's metadata, until a signal ends it.
+//! What the agent does: it serves an identity, or a cloud's metadata, until a signal ends it; or it probes, until its
+//! input ends.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
-use policyprobe::http::{Echo, Log, Server, control};
+use policyprobe::{
+    http::{Echo, Log, Server, control},
+    probe::direct::{self, Here, Prober},
+    udp,
+};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
     signal::unix::{SignalKind, signal},
     task::JoinSet,
 };
@@ -13,9 +18,9 @@ use tokio::{
 use crate::arguments::{Metadata, Serve};
 
 /// Answers with the identity on every address.
-pub(crate) async fn serve(Serve { identity, listen, control: at }: Serve) -> Result<()> {
+pub(crate) async fn serve(Serve { identity, listen, udp, control: at }: Serve) -> Result<()> {
     let handler = Arc::new(Echo::new(&identity));
-    run(Server { identity, handler, log: Log::default() }, &listen, at).await
+    run(Server { identity, handler, log: Log::default() }, &listen, &udp, at).await
 }
 
 /// Takes the cloud's metadata addresses and answers there.
@@ -24,7 +29,13 @@ pub(crate) async fn metadata(Metadata { cloud, identity, seed, control: at }: Me
     let taken = take(cloud.addresses)?;
     let listen: Vec<_> = taken.into_iter().map(|address| SocketAddr::new(address, 80)).collect();
     let handler = Arc::from((cloud.server)(&seed));
-    run(Server { identity, handler, log: Log::default() }, &listen, at).await
+    run(Server { identity, handler, log: Log::default() }, &listen, &[], at).await
+}
+
+/// Makes the requests that lines on the standard input ask for, until it ends.
+pub(crate) async fn probe() -> Result<()> {
+    let prober = Prober::new(direct::raise_file_limit());
+    Ok(direct::serve(tokio::io::stdin(), tokio::io::stdout(), &prober, Here).await?)
 }
 
 #[cfg(target_os = "linux")]
@@ -36,12 +47,16 @@ fn take(_: &[std::net::IpAddr]) -> Result<Vec<std::net::IpAddr>> {
 }
 
 /// Serves on all addresses, says `ready` on standard output when every one is bound, and ends with a signal.
-async fn run(server: Server, listen: &[SocketAddr], at: Option<SocketAddr>) -> Result<()> {
+async fn run(server: Server, listen: &[SocketAddr], datagrams: &[SocketAddr], at: Option<SocketAddr>) -> Result<()> {
     // Before anything is said: process 1 has no default actions for signals.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut tasks = JoinSet::new();
     if let Some(at) = at {
         tasks.spawn(Arc::new(control(&server.identity, &server.log)).serve(bind(at).await?));
+    }
+    for address in datagrams {
+        let socket = UdpSocket::bind(address).await.with_context(|| format!("cannot listen on {address} over UDP"))?;
+        tasks.spawn(udp::serve(socket, server.identity.clone(), server.log.clone()));
     }
     let server = Arc::new(server);
     for address in listen {

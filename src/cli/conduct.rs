@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 
 use super::{Global, Problem, RunArgs, output, signals};
 use crate::{
-    engine::{self, Events, Options, RunResult},
+    engine::{self, Events, Options, ProbeWith, RunResult},
     lab::LabBuilder,
     report::{Narrative, Progress, Pump, ReportSpec, Reporter, Terminal, Theme, Told},
     scenario::LoadedScenario,
@@ -24,12 +24,14 @@ pub(super) async fn conduct(
     scenarios: &[LoadedScenario],
     args: &RunArgs,
     jobs: u32,
+    probe: ProbeWith,
     global: Global,
     show: Show,
 ) -> anyhow::Result<u8> {
     let options = Options {
         continue_unenforced: args.continue_unenforced,
         strict_timeouts: args.strict_timeouts,
+        probe,
         fail_fast: args.fail_fast,
         jobs,
         converge_limit: None,

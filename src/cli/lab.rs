@@ -7,6 +7,7 @@ use super::{
     conduct::{Show, check_reports, conduct},
 };
 use crate::{
+    engine::ProbeWith,
     lab::LabBuilder,
     report::Told,
     scenario::{self, LoadedScenario, SHIPPED},
@@ -40,7 +41,7 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     let builder = backend::builder(&args.backend)?;
     let scenarios = scenarios(&*builder)?;
     let told = scenarios.iter().map(told).collect::<anyhow::Result<_>>()?;
-    conduct(builder, &scenarios, &args.run, 1, global, Show::Story(told)).await
+    conduct(builder, &scenarios, &args.run, 1, ProbeWith::Curl, global, Show::Story(told)).await
 }
 
 /// The lab's scenarios on a backend.

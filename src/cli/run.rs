@@ -2,11 +2,16 @@
 
 use std::io::Write as _;
 
+use clap::ValueEnum;
+
 use super::{
     BackendArgs, Global, Problem, RunArgs, backend,
     conduct::{Show, check_reports, conduct},
 };
-use crate::scenario::{self, Diagnostics, LoadedScenario};
+use crate::{
+    engine,
+    scenario::{self, Diagnostics, LoadedScenario},
+};
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -34,6 +39,30 @@ pub struct Args {
     backend: BackendArgs,
     #[command(flatten)]
     run: RunArgs,
+    /// What makes the probes
+    #[arg(long, value_enum, value_name = "MEANS", default_value = "auto", help_heading = "Run")]
+    probe_with: ProbeWith,
+}
+
+/// What makes the probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ProbeWith {
+    /// Real `curl` processes; only what they cannot do (UDP) goes by the agent
+    Curl,
+    /// An agent that stays open in each source; what it cannot do (TLS, names alone) goes by `curl`
+    Agent,
+    /// The agent for tables of more than 40 cells and for those with UDP, `curl` for the others
+    Auto,
+}
+
+impl From<ProbeWith> for engine::ProbeWith {
+    fn from(with: ProbeWith) -> Self {
+        match with {
+            ProbeWith::Curl => Self::Curl,
+            ProbeWith::Agent => Self::Agent,
+            ProbeWith::Auto => Self::Auto,
+        }
+    }
 }
 
 /// Runs the scenarios.
@@ -55,7 +84,7 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
         return Err(Problem::usage("no scenario is in this part").hint("there are fewer scenarios than parts").into());
     }
     let scenarios: Vec<LoadedScenario> = (0..args.repeat).flat_map(|_| part.iter().cloned()).collect();
-    conduct(builder, &scenarios, &args.run, args.jobs, global, Show::Results).await
+    conduct(builder, &scenarios, &args.run, args.jobs, args.probe_with.into(), global, Show::Results).await
 }
 
 /// One of several equal parts: every nth scenario, so that each part has some of every family.

@@ -115,6 +115,7 @@ async fn refused(stage: &dyn Stage, loaded: &LoadedScenario, step: &Step) -> Res
             connect_ms: None,
             decided_by: None,
             command: None,
+            probe: None,
         });
     }
     Ok(cells)

@@ -67,9 +67,8 @@ impl Losses {
         self.lost = self.lost.saturating_add(lost);
     }
 
-    /// Counts a connect that was given up after `limit`, on a path that is open.
-    pub(super) fn gave_up(&mut self, limit: Duration) {
-        let sent = syns_in(limit);
+    /// Counts a connect that was given up, after so many SYNs, on a path that is open.
+    pub(super) fn gave_up(&mut self, sent: u32) {
         self.trials = self.trials.saturating_add(sent);
         self.lost = self.lost.saturating_add(sent);
     }
@@ -228,7 +227,7 @@ mod tests {
         let mut losses = Losses::default();
         losses.connected(0);
         losses.connected(1);
-        losses.gave_up(ALLOW_LIMIT);
+        losses.gave_up(syns_in(ALLOW_LIMIT));
         assert_eq!(losses, Losses { trials: 6, lost: 4 });
     }
 

@@ -82,7 +82,8 @@ impl History {
         let mut slowest = None;
         for attempt in attempts.iter().filter(reached) {
             let connect = attempt.observation.connect.unwrap_or_default();
-            let (path, lost) = calibrate::read_connect(connect);
+            let sent_again = attempt.observation.resent;
+            let (path, lost) = sent_again.map_or_else(|| calibrate::read_connect(connect), |lost| (connect, lost));
             // Resolving a name connects to nothing.
             if !cell.is_about_dns() {
                 from.connected(lost);
@@ -106,9 +107,10 @@ impl History {
             };
         }
         if is_open && !cell.is_about_dns() {
-            for _ in attempts.iter().filter(|attempt| attempt.observation.outcome == Outcome::TimedOut) {
-                from.gave_up(limit);
-                to.gave_up(limit);
+            for attempt in attempts.iter().filter(|attempt| attempt.observation.outcome == Outcome::TimedOut) {
+                let sent = attempt.observation.resent.map_or_else(|| calibrate::syns_in(limit), |again| again + 1);
+                from.gave_up(sent);
+                to.gave_up(sent);
             }
         }
         if let Some(outcome) = attempts.iter().map(|attempt| attempt.observation.outcome).min() {

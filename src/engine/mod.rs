@@ -33,3 +33,4 @@ pub use event::*;
 pub use exit::*;
 pub use result::*;
 pub use run::*;
+pub use sessions::ProbeWith;

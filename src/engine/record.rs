@@ -74,6 +74,7 @@ pub(super) fn record(
         window_ms: u64::try_from(track.window.as_millis()).unwrap_or(u64::MAX),
         connect_ms: track.slowest.map(|slowest| slowest.as_secs_f64() * 1000.0),
         command: track.command.clone(),
+        probe: track.means,
         ..unprobed(cell, judgement, decided_by)
     }
 }
@@ -103,6 +104,7 @@ pub(super) fn unprobed(cell: &PlannedCell, (verdict, reason): Judgement, decided
         connect_ms: None,
         decided_by,
         command: None,
+        probe: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::Serialize;
 
 use crate::{
-    probe::Outcome,
+    probe::{Means, Outcome},
     scenario::{Family, Protocol},
 };
 
@@ -118,8 +118,10 @@ pub struct CellResult {
     pub connect_ms: Option<f64>,
     /// The rule that decides the cell, by the simulator.
     pub decided_by: Option<String>,
-    /// The literal command.
+    /// The literal command. Where `curl` did not make the request, the one by which it can be repeated.
     pub command: Option<String>,
+    /// What made the requests; none where none was made.
+    pub probe: Option<Means>,
 }
 
 /// One step's record.

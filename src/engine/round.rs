@@ -13,10 +13,13 @@ use std::{
 use futures::{StreamExt, future::try_join_all, stream::BoxStream};
 use tokio::time::{Instant, timeout};
 
-use super::{sessions::Sessions, track::Attempt};
+use super::{
+    sessions::{How, Sessions},
+    track::Attempt,
+};
 use crate::{
     lab::{LabError, Source},
-    probe::{Answer, Observation, Outcome, Request, Session},
+    probe::{Answer, Means, Observation, Outcome, Request, Session},
 };
 
 /// How long after the last connect limit a batch may still answer, before what is open counts as lost.
@@ -60,6 +63,8 @@ pub(super) struct CellSeen {
     pub(super) attempts: Vec<Attempt>,
     /// The literal command of the first of them, where there was a session to ask.
     pub(super) command: Option<String>,
+    /// What made the first of them.
+    pub(super) means: Option<Means>,
 }
 
 impl CellSeen {
@@ -73,25 +78,31 @@ impl CellSeen {
 /// probe.
 pub(super) async fn volley(
     sessions: &Arc<Sessions>,
+    how: How,
     batches: &BTreeMap<Source, Vec<Ask>>,
 ) -> Result<BTreeMap<usize, CellSeen>, LabError> {
-    let seen = try_join_all(batches.iter().map(|(source, asks)| batch(sessions, source, asks))).await?;
+    let seen = try_join_all(batches.iter().map(|(source, asks)| batch(sessions, how, source, asks))).await?;
     Ok(seen.into_iter().flatten().collect())
 }
 
 /// Makes one source's requests.
-async fn batch(sessions: &Arc<Sessions>, source: &Source, asks: &[Ask]) -> Result<Vec<(usize, CellSeen)>, LabError> {
+async fn batch(
+    sessions: &Arc<Sessions>,
+    how: How,
+    source: &Source,
+    asks: &[Ask],
+) -> Result<Vec<(usize, CellSeen)>, LabError> {
     let requests: Vec<Request> = asks.iter().map(|ask| ask.request.clone()).collect();
     let mut found: Vec<Option<Attempt>> = vec![None; asks.len()];
-    let mut commands: Vec<Option<String>> = vec![None; asks.len()];
+    let mut commands: Vec<Option<(String, Means)>> = vec![None; asks.len()];
     let mut why = "no answer came".to_owned();
     let mut started = Instant::now();
-    match sessions.lease(source).await {
+    match sessions.lease(source, how).await {
         Ok(mut lease) => {
             started = Instant::now();
             if let Some(session) = lease.session() {
                 for (command, ask) in commands.iter_mut().zip(asks) {
-                    *command = Some(session.command(&ask.request));
+                    *command = Some((session.command(&ask.request), session.means(&ask.request)));
                 }
                 listen(session, &requests, |index, attempt| {
                     if let Some(slot) = found.get_mut(index) {
@@ -110,7 +121,8 @@ async fn batch(sessions: &Arc<Sessions>, source: &Source, asks: &[Ask]) -> Resul
     let mut seen: BTreeMap<usize, CellSeen> = BTreeMap::new();
     for ((ask, attempt), command) in asks.iter().zip(found).zip(commands) {
         let attempt = attempt.unwrap_or_else(|| lost(&ask.request, &why));
-        let cell = seen.entry(ask.cell).or_insert_with(|| CellSeen { started, attempts: Vec::new(), command });
+        let (command, means) = command.unzip();
+        let cell = seen.entry(ask.cell).or_insert_with(|| CellSeen { started, attempts: Vec::new(), command, means });
         cell.attempts.push(attempt);
     }
     Ok(seen.into_iter().collect())

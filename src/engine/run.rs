@@ -18,6 +18,7 @@ use super::{
     lanes, plan,
     round::Nonces,
     scenario::{Company, unplayed},
+    sessions::ProbeWith,
     step::Rules,
     track::Hold,
 };
@@ -37,6 +38,8 @@ pub struct Options {
     pub continue_unenforced: bool,
     /// Whole seconds instead of calibrated windows.
     pub strict_timeouts: bool,
+    /// What probes are made with.
+    pub probe: ProbeWith,
     /// Stop at the first failed scenario.
     pub fail_fast: bool,
     /// How many scenarios are played side by side; at least one.
@@ -149,6 +152,7 @@ async fn play_all(
     let quiet = tokio::sync::Mutex::new(());
     let rules = Rules {
         strict: options.strict_timeouts,
+        probe: options.probe,
         show_answers: options.show_answers,
         enforcing: true,
         limit: options.converge_limit.unwrap_or(Duration::MAX).min(lab.capabilities().converge_limit),

@@ -8,10 +8,53 @@ use std::{
 
 use futures::future::join_all;
 
+use super::plan::PlannedCell;
 use crate::{
     lab::{LabError, Source, Stage},
-    probe::Session,
+    probe::{Means, Session, Target},
 };
+
+/// Tables of more cells than this are for open probers, where there is a choice.
+const FEW: usize = 40;
+
+/// What probes are made with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProbeWith {
+    /// `curl` processes; what they cannot do goes by open probers.
+    Curl,
+    /// Open probers; what they cannot do goes by `curl`.
+    Agent,
+    /// Open probers for large tables and for those that are not about TCP alone, `curl` for the others.
+    #[default]
+    Auto,
+}
+
+/// The kind of session that a table needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum How {
+    /// One that makes every request with `curl`.
+    Curl,
+    /// One that chooses, and prefers this where it can.
+    Mixed(Means),
+}
+
+impl ProbeWith {
+    /// The kind of session for a table.
+    #[must_use]
+    pub(super) fn how<'a>(self, cells: impl IntoIterator<Item = &'a PlannedCell>) -> How {
+        let (mut count, mut udp) = (0, false);
+        for cell in cells {
+            count += 1;
+            udp |= matches!(cell.target, Some(Target::Udp { .. }));
+        }
+        match self {
+            Self::Agent => How::Mixed(Means::Agent),
+            Self::Auto if count > FEW || udp => How::Mixed(Means::Agent),
+            Self::Curl if udp => How::Mixed(Means::Curl),
+            Self::Auto | Self::Curl => How::Curl,
+        }
+    }
+}
 
 /// The open sessions of one stage.
 pub(super) struct Sessions {
@@ -23,7 +66,7 @@ pub(super) struct Sessions {
 #[derive(Default)]
 struct Place {
     /// Those that nobody uses, the one that has rested longest first.
-    idle: Vec<Box<dyn Session>>,
+    idle: Vec<(How, Box<dyn Session>)>,
     /// How often the source was replaced: older sessions are of no use.
     replaced: u64,
 }
@@ -32,6 +75,7 @@ struct Place {
 pub(super) struct Lease {
     sessions: Arc<Sessions>,
     source: Source,
+    how: How,
     replaced: u64,
     session: Option<Box<dyn Session>>,
 }
@@ -57,7 +101,7 @@ impl Drop for Lease {
         let mut sources = self.sessions.sources();
         let place = sources.entry(self.source.clone()).or_default();
         if place.replaced == self.replaced {
-            place.idle.push(session);
+            place.idle.push((self.how, session));
         }
     }
 }
@@ -70,23 +114,28 @@ impl Sessions {
     }
 
     /// A session of a source: one that nobody uses, or a new one.
-    pub(super) async fn lease(self: &Arc<Self>, source: &Source) -> Result<Lease, LabError> {
+    pub(super) async fn lease(self: &Arc<Self>, source: &Source, how: How) -> Result<Lease, LabError> {
         let (idle, replaced) = {
             let mut sources = self.sources();
             let place = sources.entry(source.clone()).or_default();
-            ((!place.idle.is_empty()).then(|| place.idle.remove(0)), place.replaced)
+            let index = place.idle.iter().position(|(kind, _)| *kind == how);
+            (index.map(|index| place.idle.remove(index).1), place.replaced)
         };
         let session = match idle {
             Some(session) => session,
-            None => self.stage.open(source).await?,
+            None => match how {
+                How::Curl => self.stage.open(source).await?,
+                How::Mixed(prefer) => self.stage.open_fast(source, prefer).await?,
+            },
         };
-        Ok(Lease { sessions: Arc::clone(self), source: source.clone(), replaced, session: Some(session) })
+        Ok(Lease { sessions: Arc::clone(self), source: source.clone(), how, replaced, session: Some(session) })
     }
 
     /// Sees to it that each source has so many sessions that nobody uses. One that cannot be opened is tried again when
     /// it is needed, and fails there.
-    pub(super) async fn open(self: &Arc<Self>, wanted: &BTreeMap<Source, usize>) {
-        let leases = wanted.iter().flat_map(|(source, count)| (0..*count).map(move |_| self.lease(source)));
+    pub(super) async fn open(self: &Arc<Self>, wanted: &BTreeMap<(Source, How), usize>) {
+        let leases =
+            wanted.iter().flat_map(|((source, how), count)| (0..*count).map(move |_| self.lease(source, *how)));
         // They are given back together, or one would be opened for all.
         drop(join_all(leases).await);
     }

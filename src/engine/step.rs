@@ -18,7 +18,7 @@ use super::{
     plan::{self, PlannedCell, StepOracle},
     record::{Circumstances, Logs, keeps_log, record, unprobed},
     round::Nonces,
-    sessions::Sessions,
+    sessions::{How, ProbeWith, Sessions},
     settle::{Occasion, Setting, Settled, Table, settle},
     track::{Hold, Track},
 };
@@ -33,6 +33,8 @@ use crate::{
 pub(super) struct Rules {
     /// Whole seconds instead of calibrated windows.
     pub(super) strict: bool,
+    /// What probes are made with.
+    pub(super) probe: ProbeWith,
     /// Ask the metadata server once more after each step, and send the answers as events.
     pub(super) show_answers: bool,
     /// `false` once the canary has found that no policy is enforced.
@@ -129,18 +131,19 @@ impl Staged<'_> {
     /// overlap, and one for whoever is a witness.
     pub(super) async fn open_sessions(&self, for_denials: bool) {
         let (world, from_nodes) = (self.stage.world(), self.probes_nodes());
-        let mut wanted: BTreeMap<Source, usize> = BTreeMap::new();
+        let mut wanted: BTreeMap<(Source, How), usize> = BTreeMap::new();
         for index in 0..self.loaded.scenario.steps.len() {
             let (cells, _) = self.split(plan::cells(self.loaded, index, &world).unwrap_or_default());
             let blocked = |cell: &&PlannedCell| cell.expectation == Expectation::Blocked;
             let overlap = usize::from(for_denials && cells.iter().any(|cell| blocked(&cell)));
+            let how = self.rules.probe.how(&cells);
             for cell in &cells {
-                let count = wanted.entry(cell.from.clone()).or_default();
+                let count = wanted.entry((cell.from.clone(), how)).or_default();
                 *count = (*count).max(1 + overlap);
             }
             for cell in cells.iter().filter(blocked).filter(|_| for_denials) {
                 if let Some(witness) = super::witness::candidates(&cells, cell, &world, from_nodes).into_iter().next() {
-                    wanted.insert(witness.source, 2 + overlap);
+                    wanted.insert((witness.source, how), 2 + overlap);
                 }
             }
         }
@@ -231,6 +234,7 @@ impl Staged<'_> {
             scenario: &self.loaded.scenario.id,
             from_nodes: self.probes_nodes(),
             strict: self.rules.strict,
+            probe: self.rules.probe,
             hold: self.rules.hold,
             denies: self.oracles.iter().map(blocked).sum(),
         };
@@ -320,7 +324,7 @@ impl Staged<'_> {
         let mut text = last.detail.clone().unwrap_or_else(|| words(last.outcome).to_owned());
         let mut address = last.address.or(cell.address);
         if last.outcome == Outcome::Reached {
-            let mut lease = self.sessions.lease(&cell.from).await.ok()?;
+            let mut lease = self.sessions.lease(&cell.from, How::Curl).await.ok()?;
             let (nonce, server) = (self.nonces.next(), cell.identity.clone());
             let request = Request { target, nonce, server, connect_limit: ALLOW_LIMIT, resolve_limit: ALLOW_LIMIT };
             let (observation, body) = lease.session()?.fetch(&request).await;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 use super::{Expectation, Witness, plan::PlannedCell, witness::Cover};
-use crate::probe::{Observation, Outcome};
+use crate::probe::{Means, Observation, Outcome};
 
 /// What must be seen before a table counts as settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,8 @@ pub(super) struct Track {
     pub(super) slowest: Option<Duration>,
     /// The literal command of the last request.
     pub(super) command: Option<String>,
+    /// What made it.
+    pub(super) means: Option<Means>,
 }
 
 impl Track {

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     round::{GIVE_UP, Nonces, listen, read},
-    sessions::{Lease, Sessions},
+    sessions::{How, Lease, Sessions},
     witness::{Sample, ServerKey},
 };
 use crate::{
@@ -44,7 +44,7 @@ impl Watching {
     /// The only server, where it is asked by address: of a name, one process would ask the name server only once.
     fn only_question(&self) -> Option<(&ServerKey, &Question)> {
         let (key, question) = self.questions.iter().next().filter(|_| self.questions.len() == 1)?;
-        let by_address = matches!(&question.target, Target::Http { host, .. } if host.parse::<IpAddr>().is_ok());
+        let by_address = question.target.host().parse::<IpAddr>().is_ok();
         by_address.then_some((key, question))
     }
 }
@@ -78,6 +78,7 @@ pub(super) type Samples = BTreeMap<(Source, ServerKey), Vec<Sample>>;
 /// The witnesses of one table, and what they have seen.
 pub(super) struct Watches {
     sessions: Arc<Sessions>,
+    how: How,
     nonces: Arc<Nonces>,
     board: Arc<Board>,
     running: BTreeMap<Source, Running>,
@@ -108,8 +109,8 @@ impl Drop for Running {
 impl Watches {
     /// Nobody yet.
     #[must_use]
-    pub(super) fn new(sessions: Arc<Sessions>, nonces: Arc<Nonces>) -> Self {
-        Self { sessions, nonces, board: Arc::default(), running: BTreeMap::new() }
+    pub(super) fn new(sessions: Arc<Sessions>, how: How, nonces: Arc<Nonces>) -> Self {
+        Self { sessions, how, nonces, board: Arc::default(), running: BTreeMap::new() }
     }
 
     /// What was seen so far.
@@ -123,6 +124,7 @@ impl Watches {
         for (source, watching) in wanted {
             let worker = Worker {
                 sessions: Arc::clone(&self.sessions),
+                how: self.how,
                 nonces: Arc::clone(&self.nonces),
                 board: Arc::clone(&self.board),
                 source: source.clone(),
@@ -158,7 +160,7 @@ impl Watches {
     /// Asks everything once more, beside the watching, so that an answer comes after all that was tried.
     pub(super) async fn after(&self) {
         join_all(self.running.iter().map(|(source, running)| async move {
-            if let Ok(mut lease) = self.sessions.lease(source).await {
+            if let Ok(mut lease) = self.sessions.lease(source, self.how).await {
                 self.board.ask(&mut lease, source, &running.watching, &self.nonces).await;
             }
         }))
@@ -211,6 +213,7 @@ impl Board {
 /// What one witness does.
 struct Worker {
     sessions: Arc<Sessions>,
+    how: How,
     nonces: Arc<Nonces>,
     board: Arc<Board>,
     source: Source,
@@ -222,7 +225,7 @@ impl Worker {
     async fn work(self) {
         loop {
             let began = Instant::now();
-            match self.sessions.lease(&self.source).await {
+            match self.sessions.lease(&self.source, self.how).await {
                 Ok(mut lease) => {
                     // A session that says nothing is given up, and the source gets a new one.
                     while self.turn(&mut lease).await {}

@@ -126,11 +126,11 @@ fn nodes_near(server: &ServerId, world: &World) -> Vec<NodeName> {
 }
 
 fn by_address(cell: &PlannedCell) -> Option<Target> {
-    let mut target = cell.target.clone();
-    if let (Some(Target::Http { host, .. }), Some(address)) = (&mut target, cell.address) {
-        *host = address.to_string();
-    }
-    target
+    let target = cell.target.clone()?;
+    Some(match cell.address {
+        Some(address) => target.at(address),
+        None => target,
+    })
 }
 
 /// One time that a witness asked.

@@ -25,8 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const DELIVERY: Duration = Duration::from_secs(30);
 /// How long, and for how many bytes, a refused client is listened to, so that the answer is not lost in a reset.
 const LINGER: (Duration, u64) = (Duration::from_secs(1), 1 << 20);
-/// The longest nonce.
-const NONCE_LENGTH: usize = 128;
 
 /// Serves one connection to its end.
 pub(super) async fn serve<S>(stream: S, peer: SocketAddr, local: SocketAddr, server: Arc<Server>)
@@ -97,7 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             body: Vec::new(),
             peer: self.peer,
         };
-        let nonce = request.header(NONCE).filter(|nonce| nonce.len() <= NONCE_LENGTH && parse::is_token(nonce));
+        let nonce = request.header(NONCE).filter(|nonce| parse::is_nonce(nonce));
         let nonce = nonce.map(str::to_owned);
         // Before the body is read and the answer written: a request whose answer gets lost has arrived all the same.
         let number = self.server.log.add(Entry {

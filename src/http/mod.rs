@@ -14,7 +14,9 @@ mod write;
 
 pub use control::*;
 pub use handler::*;
-pub use log::*;
+pub(crate) use log::now;
+pub use log::{Entry, LOG_CAPACITY, Log};
 pub use message::*;
+pub(crate) use parse::is_nonce;
 pub use server::*;
 pub(crate) use write::reason;

@@ -150,6 +150,14 @@ fn has_token(headers: &[(String, String)], name: &str, token: &str) -> bool {
     values(headers, name).flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))
 }
 
+/// The longest nonce.
+const NONCE_LENGTH: usize = 128;
+
+/// Whether this may be a probe's nonce.
+pub(crate) fn is_nonce(text: &str) -> bool {
+    text.len() <= NONCE_LENGTH && is_token(text)
+}
+
 /// Whether this is a token of RFC 9110 section 5.6.2.
 pub(super) fn is_token(text: &str) -> bool {
     let special = b"!#$%&'*+-.^_`|~";

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::LabError;
 use crate::{
-    probe::{Proof, Session},
+    probe::{Means, Proof, Session},
     scenario::{Cloud, LabSpec, LabelAction, Labels, Manifest, Need, NodeName, PodSpec},
 };
 
@@ -64,6 +64,13 @@ pub trait Stage: Send + Sync {
 
     /// Opens a session in a source.
     async fn open(&self, source: &Source) -> Result<Box<dyn Session>, LabError>;
+
+    /// Opens a session that makes requests without a process each, where the lab has such; `prefer` says what makes those
+    /// that either can. Requests over UDP only such a session can make.
+    async fn open_fast(&self, source: &Source, prefer: Means) -> Result<Box<dyn Session>, LabError> {
+        let _ = prefer;
+        self.open(source).await
+    }
 
     /// The nonces of the requests that have reached a server since the stage began.
     async fn seen(&self, server: &ServerId) -> Result<BTreeSet<String>, LabError>;

@@ -6,7 +6,12 @@
 
 use std::{collections::HashMap, fmt::Write as _, net::IpAddr, time::Duration};
 
-use super::{Observation, Outcome, Proof, Request, Target, netexec};
+use super::{
+    Observation, Outcome, Proof, Request, Target,
+    agent::by_hand,
+    direct::{Shown, mismatch},
+    netexec,
+};
 use crate::{http, scenario::Family};
 
 /// `--parallel-max` of curl 7 is capped at 300; a longer batch is split.
@@ -89,6 +94,7 @@ pub fn command(request: &Request) -> String {
         Target::Resolve { name, .. } => {
             format!("curl -q --noproxy '*' --connect-timeout {limit} --interface '{NO_INTERFACE}' {}", quoted(name))
         }
+        Target::Udp { host, port, family } => by_hand(host, *port, *family, request.connect_limit),
     }
 }
 
@@ -132,6 +138,7 @@ fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
             option(text, "interface", NO_INTERFACE);
             (*family, http::NONCE)
         }
+        Target::Udp { family, .. } => (*family, http::NONCE),
     };
     text.push_str(if family == Family::Ipv6 { "ipv6\n" } else { "ipv4\n" });
     let fields = [
@@ -157,7 +164,7 @@ fn connect_timeout(request: &Request) -> Duration {
 
 fn by_name(target: &Target) -> bool {
     match target {
-        Target::Http { host, .. } => host.parse::<IpAddr>().is_err(),
+        Target::Http { host, .. } | Target::Udp { host, .. } => host.parse::<IpAddr>().is_err(),
         Target::Resolve { .. } => true,
     }
 }
@@ -176,6 +183,9 @@ fn url(target: &Target, nonce: Option<&str>) -> String {
             format!("{scheme}://{host}{port}{path}")
         }
         Target::Resolve { name, .. } => format!("http://{name}/"),
+        // A protocol that curl does not know: it says so, and sends nothing.
+        Target::Udp { host, port, .. } if host.contains(':') => format!("udp://[{host}]:{port}"),
+        Target::Udp { host, port, .. } => format!("udp://{host}:{port}"),
     }
 }
 
@@ -283,7 +293,7 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
     let resolved = fields.lookup > Duration::ZERO || !by_name(&request.target);
     let connected = fields.connect > Duration::ZERO;
     let address = fields.address.or_else(|| match &request.target {
-        Target::Http { host, .. } => host.parse().ok(),
+        Target::Http { host, .. } | Target::Udp { host, .. } => host.parse().ok(),
         Target::Resolve { .. } => None,
     });
     let message = (fields.exit != 0).then(|| format!("curl: ({}) {}", fields.exit, fields.message));
@@ -294,10 +304,12 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
         address,
         resolve: (resolved && by_name(&request.target)).then_some(fields.lookup),
         connect: connected.then(|| fields.connect.saturating_sub(fields.lookup)),
+        resent: None,
         detail,
     };
     let Target::Http { port, proof, .. } = &request.target else {
         return match fields.exit {
+            _ if matches!(request.target, Target::Udp { .. }) => of(Outcome::ProbeLost, message),
             6 | 28 => of(Outcome::NameNotResolved, message),
             // The bind to no interface fails after the resolution, which is all that was asked.
             45 | 7 if resolved => Observation {
@@ -310,11 +322,15 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
         };
     };
     if fields.status >= 100 {
-        // A foreign server that echoes our nonce in a header of its own protocol proves itself by that alone.
-        let is_foreign = matches!(proof, Proof::Header(name) if name != http::NONCE);
-        let named = is_foreign || fields.server == request.server;
-        return if fields.nonce != request.nonce || !named {
-            of(Outcome::WrongServer, Some(stranger(request, fields)))
+        // The body of netexec holds nonce and identity, as the headers of our own servers do.
+        let nonce_header = match proof {
+            Proof::Header(name) => name.as_str(),
+            Proof::Netexec => http::NONCE,
+        };
+        let (nonce, server) = ((&*request.nonce, &*fields.nonce), (&*request.server, &*fields.server));
+        let why = mismatch(&Shown { nonce_header, nonce, server, status: fields.status });
+        return if why.is_some() {
+            of(Outcome::WrongServer, why)
         } else if fields.connects == 1 {
             Observation { server: Some(request.server.clone()), ..of(Outcome::Reached, None) }
         } else {
@@ -340,16 +356,6 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
         // Somebody completed the handshake and then said nothing that proves who.
         _ if connected => of(Outcome::WrongServer, message),
         _ => of(Outcome::ProbeLost, message),
-    }
-}
-
-fn stranger(request: &Request, fields: &Fields) -> String {
-    if fields.server.is_empty() {
-        format!("an answer without identity (HTTP {}), not {}", fields.status, request.server)
-    } else if fields.server == request.server {
-        "the answer does not carry this request's nonce".to_owned()
-    } else {
-        format!("{} answered, not {}", fields.server, request.server)
     }
 }
 

@@ -1,10 +1,26 @@
-//! Requests and what came of them: `curl` command lines, their output, outcomes.
+//! Requests and what came of them: `curl` command lines and their output, the agent and what it says, outcomes.
 
+pub mod direct;
+mod outcome;
+
+pub use outcome::*;
+
+#[cfg(feature = "harness")]
+mod agent;
+#[cfg(feature = "harness")]
 mod curl;
+#[cfg(feature = "harness")]
+mod link;
+#[cfg(feature = "harness")]
+mod mixed;
+#[cfg(feature = "harness")]
 pub(crate) mod netexec;
+#[cfg(feature = "harness")]
 mod request;
+#[cfg(feature = "harness")]
 mod session;
+#[cfg(all(test, feature = "harness"))]
+mod tests;
 
-pub use curl::*;
-pub use request::*;
-pub use session::*;
+#[cfg(feature = "harness")]
+pub use {agent::*, curl::*, link::*, mixed::*, request::*, session::*};

@@ -5,11 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::{Means, Outcome};
+use crate::scenario::Family;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-use crate::{http, scenario::Family};
+use crate::http;
 
 /// A request to make from one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,15 @@ pub enum Target {
         /// The address family.
         family: Family,
     },
+    /// A datagram that is answered by one with its nonce and the server's identity ([`crate::udp`]).
+    Udp {
+        /// An address or a name.
+        host: String,
+        /// The port.
+        port: u16,
+        /// The address family.
+        family: Family,
+    },
 }
 
 /// How an answer proves that it is to this request, and from this server.
@@ -70,31 +81,23 @@ impl Default for Proof {
     }
 }
 
-/// What happened to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The right server answered with the right nonce, whatever the HTTP status.
-    Reached,
-    /// Something answered that is not the server asked for.
-    WrongServer,
-    /// No answer in time.
-    TimedOut,
-    /// Refused: a reset, or an ICMP port unreachable.
-    Refused,
-    /// No route, or an ICMP that says so.
-    Unreachable,
-    /// The name was not resolved.
-    NameNotResolved,
-    /// Nothing is known: the probe itself failed, or its answer was lost.
-    ProbeLost,
-}
-
-impl Outcome {
-    /// Whether traffic was stopped, in one of the ways in which a CNI may stop it.
+impl Target {
+    /// The address or the name that is asked for.
     #[must_use]
-    pub fn is_stopped(self) -> bool {
-        matches!(self, Self::TimedOut | Self::Refused | Self::Unreachable)
+    pub fn host(&self) -> &str {
+        match self {
+            Self::Http { host, .. } | Self::Udp { host, .. } => host,
+            Self::Resolve { name, .. } => name,
+        }
+    }
+
+    /// The same, asked of this address. A name that is only to be resolved stays.
+    #[must_use]
+    pub fn at(mut self, address: IpAddr) -> Self {
+        if let Self::Http { host, .. } | Self::Udp { host, .. } = &mut self {
+            *host = address.to_string();
+        }
+        self
     }
 }
 
@@ -113,6 +116,9 @@ pub struct Observation {
     pub resolve: Option<Duration>,
     /// From the start of the connection to its establishment, name resolution not included.
     pub connect: Option<Duration>,
+    /// How many datagrams were lost before the one that was answered, or all of them but one. None over TCP, which sends
+    /// again by itself: there it shows in the time that the connection took.
+    pub resent: Option<u32>,
     /// Why, where the outcome alone does not say it (`curl: (7) ...`).
     pub detail: Option<String>,
 }
@@ -122,7 +128,7 @@ impl Observation {
     #[must_use]
     pub fn lost(detail: Option<String>) -> Self {
         let outcome = Outcome::ProbeLost;
-        Self { outcome, status: None, server: None, address: None, resolve: None, connect: None, detail }
+        Self { outcome, status: None, server: None, address: None, resolve: None, connect: None, resent: None, detail }
     }
 }
 
@@ -155,4 +161,10 @@ pub trait Session: Send {
     /// The literal command that stands for a request, for a person to repeat it from a shell on the harness' machine
     /// or in the source.
     fn command(&self, request: &Request) -> String;
+
+    /// By which means the request is made here.
+    fn means(&self, request: &Request) -> Means {
+        let _ = request;
+        Means::Curl
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
         self, Canary, CellResult, Event, Expectation, LabTimes, RunResult, ScenarioResult, StepResult, Summary,
         Verdict, Witness, WitnessKind,
     },
-    probe::Outcome,
+    probe::{Means, Outcome},
     scenario::{
         Cloud, Destination, Expect, Family, LabSpec, MetadataTarget, NodeName, PodSpec, PortSpec, Protocol, Scenario,
         Step,
@@ -47,6 +47,7 @@ pub(crate) fn cell(from: &str, to: &str) -> CellBuilder {
         connect_ms: None,
         decided_by: None,
         command: Some(format!("kubectl exec {from} -- {LITERAL}")),
+        probe: Some(Means::Curl),
     })
 }
 

@@ -3,12 +3,13 @@
 use std::{
     collections::BTreeMap,
     env,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Condvar, Mutex, OnceLock},
+    thread,
 };
 
 use libtest_mimic::{Arguments, Failed};
 use policyprobe::{
-    engine::{self, Events, Options, RunResult, ScenarioResult},
+    engine::{self, Event, Events, Options, ScenarioResult},
     lab::{LabBuilder, embedded::EmbeddedBuilder, kind},
     scenario::LoadedScenario,
 };
@@ -32,12 +33,23 @@ pub(crate) fn required(name: &str) -> bool {
     env::var("POLICYPROBE_REQUIRE").is_ok_and(|names| names.split(',').any(|it| it.trim() == name))
 }
 
-/// Network namespaces. Each test has a lab of its own, which takes some tens of milliseconds.
-pub(crate) fn embedded() -> Arc<dyn Backend> {
-    Arc::new(Embedded(OnceLock::new()))
+/// Network namespaces: one lab for all tests, several scenarios side by side in it.
+pub(crate) fn embedded(arguments: &Arguments) -> Arc<dyn Backend> {
+    Arc::new(Embedded { works: OnceLock::new(), run: SharedRun::new("embedded", arguments, JOBS) })
 }
 
-struct Embedded(OnceLock<Option<String>>);
+/// A kind cluster, made by the first test that needs it, and gone when the last one has its result.
+pub(crate) fn kind(arguments: &Arguments) -> Arc<dyn Backend> {
+    Arc::new(Kind(SharedRun::new("kind", arguments, JOBS)))
+}
+
+/// Scenarios side by side, where `POLICYPROBE_JOBS` says nothing else. They mostly wait.
+const JOBS: u32 = 4;
+
+struct Embedded {
+    works: OnceLock<Option<String>>,
+    run: SharedRun,
+}
 
 fn builder() -> EmbeddedBuilder {
     EmbeddedBuilder { binary: Some(env!("CARGO_BIN_EXE_policyprobe").into()), ..EmbeddedBuilder::default() }
@@ -54,46 +66,15 @@ impl Backend for Embedded {
             Ok(Err(error)) => Some(error.to_string()),
             Err(error) => Some(error.to_string()),
         };
-        self.0.get_or_init(attempt).clone()
+        self.works.get_or_init(attempt).clone()
     }
 
     fn run(&self, scenario: &LoadedScenario) -> Result<ScenarioResult, Failed> {
-        let result = whole_run(Box::new(builder()), std::slice::from_ref(scenario))?;
-        result.scenarios.into_iter().next().ok_or_else(|| "the run has no result for the scenario".into())
+        self.run.result(scenario, || Box::new(builder()))
     }
 }
 
-/// A kind cluster, made by the first test that needs it. One run holds every selected scenario, so that the cluster is
-/// gone when the last test has its result.
-pub(crate) fn kind(arguments: &Arguments) -> Arc<dyn Backend> {
-    Arc::new(Kind { arguments: arguments.clone(), results: Mutex::new(None) })
-}
-
-struct Kind {
-    arguments: Arguments,
-    results: Mutex<Option<Result<BTreeMap<String, ScenarioResult>, String>>>,
-}
-
-impl Kind {
-    /// The results of all selected scenarios, from a run that the first caller makes while the others wait.
-    fn results(&self) -> Result<BTreeMap<String, ScenarioResult>, String> {
-        let mut results = self.results.lock().map_err(|_| "an earlier test panicked".to_owned())?;
-        results
-            .get_or_insert_with(|| {
-                let selected = |it: &&LoadedScenario| is_selected(&self.arguments, &test_name("kind", it));
-                let scenarios: Vec<_> = policyprobe::scenario::shipped().iter().filter(selected).cloned().collect();
-                let variable = |name| env::var(name).ok().filter(|value: &String| !value.is_empty());
-                let builder = kind::KindBuilder {
-                    node_image: variable("POLICYPROBE_NODE_IMAGE"),
-                    cni: variable("POLICYPROBE_CNI").map_or(kind::Cni::Default, |file| kind::Cni::File(file.into())),
-                    ..kind::KindBuilder::default()
-                };
-                let result = whole_run(Box::new(builder), &scenarios)?;
-                Ok(result.scenarios.into_iter().map(|scenario| (scenario.id.clone(), scenario)).collect())
-            })
-            .clone()
-    }
-}
+struct Kind(SharedRun);
 
 impl Backend for Kind {
     fn name(&self) -> &'static str {
@@ -106,9 +87,95 @@ impl Backend for Kind {
     }
 
     fn run(&self, scenario: &LoadedScenario) -> Result<ScenarioResult, Failed> {
-        let mut results = self.results()?;
-        results.remove(&scenario.scenario.id).ok_or_else(|| "the run has no result for the scenario".into())
+        self.0.result(scenario, || {
+            Box::new(kind::KindBuilder {
+                node_image: variable("POLICYPROBE_NODE_IMAGE"),
+                cni: variable("POLICYPROBE_CNI").map_or(kind::Cni::Default, |file| kind::Cni::File(file.into())),
+                ..kind::KindBuilder::default()
+            })
+        })
     }
+}
+
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// One run of all selected scenarios, begun by the first test; each test waits for its own scenario.
+struct SharedRun {
+    name: &'static str,
+    arguments: Arguments,
+    jobs: u32,
+    progress: Arc<(Mutex<Progress>, Condvar)>,
+}
+
+#[derive(Default)]
+struct Progress {
+    begun: bool,
+    results: BTreeMap<String, ScenarioResult>,
+    /// Why there are no more results, once the run is over.
+    over: Option<String>,
+}
+
+impl SharedRun {
+    fn new(name: &'static str, arguments: &Arguments, jobs: u32) -> Self {
+        let jobs = variable("POLICYPROBE_JOBS").and_then(|jobs| jobs.parse().ok()).unwrap_or(jobs);
+        Self { name, arguments: arguments.clone(), jobs, progress: Arc::default() }
+    }
+
+    fn result(
+        &self,
+        scenario: &LoadedScenario,
+        builder: impl FnOnce() -> Box<dyn LabBuilder>,
+    ) -> Result<ScenarioResult, Failed> {
+        let (progress, changed) = &*self.progress;
+        let mut progress = progress.lock().map_err(|_| "the run panicked")?;
+        if !progress.begun {
+            progress.begun = true;
+            let selected = |it: &&LoadedScenario| is_selected(&self.arguments, &test_name(self.name, it));
+            let scenarios: Vec<_> = policyprobe::scenario::shipped().iter().filter(selected).cloned().collect();
+            let (builder, jobs, shared) = (builder(), self.jobs, Arc::clone(&self.progress));
+            thread::spawn(move || {
+                let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    whole_run(builder, &scenarios, jobs, &shared)
+                }));
+                let over = match outcome {
+                    Ok(Ok(())) => "the run has no result for the scenario".to_owned(),
+                    Ok(Err(error)) => error,
+                    Err(_) => "the run panicked".to_owned(),
+                };
+                tell(&shared, |progress| progress.over = Some(over));
+            });
+        }
+        loop {
+            if let Some(result) = progress.results.remove(&scenario.scenario.id) {
+                // The last test must not end the process before the lab is gone.
+                while progress.results.is_empty() && progress.over.is_none() && self.is_last(scenario) {
+                    progress = changed.wait(progress).map_err(|_| "the run panicked")?;
+                }
+                return Ok(result);
+            }
+            if let Some(over) = &progress.over {
+                return Err(over.clone().into());
+            }
+            progress = changed.wait(progress).map_err(|_| "the run panicked")?;
+        }
+    }
+
+    /// Whether no selected scenario comes after this one.
+    fn is_last(&self, scenario: &LoadedScenario) -> bool {
+        let selected = |it: &&LoadedScenario| is_selected(&self.arguments, &test_name(self.name, it));
+        let last = policyprobe::scenario::shipped().iter().rfind(selected);
+        last.is_some_and(|last| last.scenario.id == scenario.scenario.id)
+    }
+}
+
+fn tell(shared: &(Mutex<Progress>, Condvar), change: impl FnOnce(&mut Progress)) {
+    let (progress, changed) = shared;
+    if let Ok(mut progress) = progress.lock() {
+        change(&mut progress);
+    }
+    changed.notify_all();
 }
 
 /// The name of a scenario's test.
@@ -123,18 +190,33 @@ fn is_selected(arguments: &Arguments, name: &str) -> bool {
 }
 
 /// One run from the making of its lab to its end. A lab that cannot be made is an error here.
-fn whole_run(builder: Box<dyn LabBuilder>, scenarios: &[LoadedScenario]) -> Result<RunResult, String> {
-    let (events, _) = Events::channel();
+fn whole_run(
+    builder: Box<dyn LabBuilder>,
+    scenarios: &[LoadedScenario],
+    jobs: u32,
+    shared: &Arc<(Mutex<Progress>, Condvar)>,
+) -> Result<(), String> {
+    let (events, mut reader) = Events::channel();
+    let shared = Arc::clone(shared);
+    let reading = thread::spawn(move || {
+        while let Some(event) = reader.blocking_recv() {
+            if let Event::ScenarioFinished(result) = event {
+                tell(&shared, |progress| drop(progress.results.insert(result.id.clone(), result)));
+            }
+        }
+    });
     let runtime = runtime().map_err(|error| error.to_string())?;
-    let options = Options::default();
+    let options = Options { jobs, ..Options::default() };
     let result = runtime.block_on(engine::run(builder, scenarios, &options, &events, &CancellationToken::new()));
+    drop(events);
+    let _ = reading.join();
     match &result.error {
         Some(error) => Err(format!(
             "{}{}",
             error.message,
             error.hint.as_deref().map_or(String::new(), |h| format!("\n  hint: {h}"))
         )),
-        None => Ok(result),
+        None => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@
 
 mod backend;
 
-use std::{env, fmt::Write as _, process::ExitCode, sync::Arc};
+use std::{fmt::Write as _, process::ExitCode, sync::Arc};
 
 use backend::Backend;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -16,10 +16,9 @@ use policyprobe::{
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // A scenario mostly waits, but its windows suffer when the machine is crowded, as it is beside a cluster.
-    let threads = if env::var_os("POLICYPROBE_BACKEND").is_some() { 1 } else { 2 };
-    arguments.test_threads.get_or_insert(threads);
-    let backends = [backend::embedded(), backend::kind(&arguments)];
+    // A test only waits for its scenario; one backend comes after the other, because windows suffer on a crowded machine.
+    arguments.test_threads.get_or_insert(1);
+    let backends = [backend::embedded(&arguments), backend::kind(&arguments)];
     let trials = backends.iter().flat_map(trials).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -5,7 +5,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod common;
+mod direct;
 mod faults;
 mod leftovers;
 mod network;
 mod policies;
+mod speed;

@@ -111,14 +111,18 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
         Protocol::Sctp => _ = needs.insert(Need::Sctp),
     }
     let host = place.host.clone().or_else(|| place.address.map(|address| address.to_string()));
-    let target = host.filter(|_| to.protocol == Protocol::Tcp).map(|host| Target::Http {
-        tls: place.tls,
-        host,
-        port: place.port,
-        path: asked_path.unwrap_or_else(|| place.path.to_owned()),
-        headers: headers(place.headers, to),
-        family: to.family,
-        proof: place.proof,
+    let target = host.and_then(|host| match to.protocol {
+        Protocol::Tcp => Some(Target::Http {
+            tls: place.tls,
+            host,
+            port: place.port,
+            path: asked_path.unwrap_or_else(|| place.path.to_owned()),
+            headers: headers(place.headers, to),
+            family: to.family,
+            proof: place.proof,
+        }),
+        Protocol::Udp => Some(Target::Udp { host, port: place.port, family: to.family }),
+        Protocol::Sctp => None,
     });
     Ok(Resolved {
         server: place.server,

@@ -143,6 +143,7 @@ fn requests_carry_what_the_target_needs() {
             format!("{tls} {host} {port} {path} {} {nonce}", headers.join(","))
         }
         Some(Target::Resolve { name, .. }) => format!("resolve {name}"),
+        Some(Target::Udp { host, port, .. }) => format!("udp {host} {port}"),
         None => "none".to_owned(),
     };
     for (to, text) in [
@@ -158,7 +159,8 @@ fn requests_carry_what_the_target_needs() {
         (json!({"service": "shop/db"}), "false db.shop.svc.cluster.local 8000 /  Policyprobe-Nonce"),
         (json!({"apiserver": {}}), "true 10.96.0.1 443 /version  Audit-ID"),
         (json!({"dns": "a.b"}), "resolve a.b"),
-        (json!({"pod": "app2", "protocol": "UDP"}), "none"),
+        (json!({"pod": "app2", "protocol": "UDP"}), "udp 10.244.0.3 53"),
+        (json!({"pod": "app2", "protocol": "SCTP", "port": 7}), "none"),
         (json!({"outside": "mill", "family": "ipv6"}), "none"),
     ] {
         assert_eq!(target(to), text);

@@ -20,6 +20,7 @@ use super::{
         history::History,
         plan::PlannedCell,
         round::{CellSeen, volley},
+        sessions::How,
         track::{CellRound, Hold, Track, looks_good},
         watch::Watches,
         witness::{Candidate, Cover, ServerKey, candidates, cover},
@@ -64,6 +65,7 @@ pub(super) struct Settling<'a> {
     /// Who reached which server with gaps in between, as over a lossy link: another witness is better.
     pub(super) gappy: BTreeSet<(Source, ServerKey)>,
     pub(super) watches: Watches,
+    pub(super) how: How,
     pub(super) hold: Hold,
     /// Set for the last round: nothing is given up before a retransmission could be answered.
     pub(super) last_chance: bool,
@@ -72,6 +74,7 @@ pub(super) struct Settling<'a> {
 impl<'a> Settling<'a> {
     fn new(setting: &'a Setting<'a>, table: &'a Table<'a>) -> Self {
         let cells: Vec<&PlannedCell> = table.cells.iter().chain(table.calibration).collect();
+        let how = setting.probe.how(cells.iter().copied());
         let denies = table.cells.iter().any(|cell| cell.expectation == Expectation::Blocked);
         let hold = if table.occasion == Occasion::Change || denies { setting.hold } else { Hold::ONCE };
         Self {
@@ -84,7 +87,8 @@ impl<'a> Settling<'a> {
             chosen: vec![None; cells.len()],
             silent: BTreeSet::new(),
             gappy: BTreeSet::new(),
-            watches: Watches::new(Arc::clone(setting.sessions), Arc::clone(setting.nonces)),
+            watches: Watches::new(Arc::clone(setting.sessions), how, Arc::clone(setting.nonces)),
+            how,
             last_chance: false,
             setting,
             table,
@@ -167,7 +171,7 @@ impl<'a> Settling<'a> {
         let one = || async {
             let calibrating = self.table.occasion == Occasion::Baseline;
             let _quiet = if calibrating { Some(self.setting.quiet.lock().await) } else { None };
-            volley(self.setting.sessions, &plan.batches(self.setting.nonces)).await
+            volley(self.setting.sessions, self.how, &plan.batches(self.setting.nonces)).await
         };
         let pace = self.hold_pace().max(plan.window() / 2);
         let (mut flying, mut landed) = (FuturesOrdered::new(), Vec::new());
@@ -265,7 +269,7 @@ impl<'a> Settling<'a> {
             let widen = !self.candidates[index].iter().any(|candidate| self.is_steady(candidate, key));
             let track = &mut self.tracks[index];
             if seen.command.is_some() {
-                track.command = seen.command;
+                (track.command, track.means) = (seen.command, seen.means);
             }
             track.record(
                 cell,

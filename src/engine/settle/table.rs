@@ -8,7 +8,7 @@ use super::super::{
     Events,
     plan::PlannedCell,
     round::Nonces,
-    sessions::Sessions,
+    sessions::{ProbeWith, Sessions},
     track::{Hold, Track},
 };
 use crate::lab::World;
@@ -41,6 +41,8 @@ pub(in crate::engine) struct Setting<'a> {
     pub(in crate::engine) from_nodes: bool,
     /// Whole seconds instead of calibrated windows.
     pub(in crate::engine) strict: bool,
+    /// What probes are made with.
+    pub(in crate::engine) probe: ProbeWith,
     /// What a table has to hold after a change.
     pub(in crate::engine) hold: Hold,
     /// How many cells the scenario denies, over all steps.

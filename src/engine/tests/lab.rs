@@ -328,6 +328,7 @@ impl ScriptedSession {
             address: None,
             resolve: None,
             connect: None,
+            resent: None,
             detail: None,
         };
         let Target::Http { host, port, .. } = &request.target else { return Some(nothing(Outcome::Reached)) };

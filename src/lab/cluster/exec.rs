@@ -64,7 +64,7 @@ fn exit_code(status: &Status) -> Option<i32> {
     causes.find(|cause| cause.reason.as_deref() == Some("ExitCode"))?.message.as_deref()?.parse().ok()
 }
 
-/// A pod as a place for shells.
+/// A pod as a place for commands.
 pub(crate) struct PodPlace {
     /// The pods of its namespace.
     pub(crate) pods: Api<Pod>,
@@ -78,13 +78,13 @@ pub(crate) struct PodPlace {
 
 #[async_trait]
 impl Place for PodPlace {
-    async fn enter(&self) -> Result<Wire, String> {
-        let opened = self.pods.exec(&self.pod, ["sh"], &parameters(true).stderr(false)).await;
+    async fn start(&self, command: &[&str]) -> Result<Wire, String> {
+        let opened = self.pods.exec(&self.pod, command.iter().copied(), &parameters(true).stderr(false)).await;
         let mut process =
             opened.map_err(|error| format!("cannot exec in `{}/{}`: {error}", self.namespace, self.pod))?;
         let status = process.take_status().ok_or("the exec has no status")?;
         let ended = status.map(|status| match status.as_ref().map(exit_code) {
-            Some(Some(code)) => format!("the shell ended with {code}"),
+            Some(Some(code)) => format!("it ended with {code}"),
             _ => "the connection to the pod was cut".to_owned(),
         });
         let (input, output) = (process.stdin().ok_or("no stdin")?, process.stdout().ok_or("no stdout")?);

@@ -25,6 +25,7 @@ use super::{
     apply::{apply, broken, is_gone},
     facts::Facts,
     ground::Ground,
+    links::Links,
     names::Naming,
     objects::{self, Recipe, Server},
     pods::PodMaker,
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) apiserver: Option<(IpAddr, u16)>,
     pub(crate) kube_system: WorldNamespace,
     pub(crate) spaces: Spaces,
+    pub(crate) links: Links,
     pub(crate) state: Arc<RunState>,
     pub(crate) events: Events,
 }
@@ -100,7 +102,10 @@ impl ClusterLab {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { access, naming, ground, facts, image, state, events, mut capabilities } = parts;
         let (server, name) = match agent_for(&facts.architectures) {
-            Ok(agent) => (Server::Agent(agent), "policyprobe-agent"),
+            Ok(agent) => {
+                capabilities.has.insert(Need::Udp);
+                (Server::Agent(agent), "policyprobe-agent")
+            }
             Err(why) => {
                 events.note(format!(
                     "pods serve by agnhost's netexec, which runs commands for whoever reaches them: {why}. Denials rest \
@@ -110,6 +115,10 @@ impl ClusterLab {
                 (Server::Netexec, "netexec")
             }
         };
+        let links = Links::new(match &server {
+            Server::Agent(agent) => Some(agent),
+            Server::Netexec => None,
+        });
         let recipe = Recipe { run: state.run().to_owned(), image, server };
         let maker = PodMaker { client: access.client.clone(), recipe, hostnames: facts.hostnames };
         capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Restart]);
@@ -126,6 +135,7 @@ impl ClusterLab {
             apiserver: facts.apiserver,
             kube_system: facts.kube_system,
             spaces: Spaces::default(),
+            links,
             state,
             events,
         };

@@ -17,6 +17,9 @@ pub(crate) const POD_LABEL: &str = "policyprobe.io/pod";
 /// Where an agent in a pod says which nonces it has seen, on the pod's loopback device only.
 pub(crate) const CONTROL_PORT: u16 = 61_080;
 
+/// The agent in each pod.
+pub(crate) const AGENT: &str = "/pp/agent";
+
 /// Waits for the agent without polling and becomes it. A restarted container finds the agent in place. Descriptor 1 is
 /// opened for reading as well, so that neither side waits for the other and the agent never writes to a closed pipe.
 const WAIT_FOR_AGENT: &str = "mkfifo /pp/go /pp/out 2>/dev/null; [ -x /pp/agent ] || read -r go </pp/go; \
@@ -65,7 +68,12 @@ impl Server {
         match self {
             Self::Agent(_) => {
                 command.extend([identity(spec), "--control".to_owned(), format!("127.0.0.1:{CONTROL_PORT}")]);
-                command.extend(tcp_ports(spec).flat_map(|port| ["--listen".to_owned(), format!("0.0.0.0:{port}")]));
+                let served = spec.ports.iter().filter_map(|port| match port.protocol {
+                    Protocol::Tcp => Some(("--listen", port.port)),
+                    Protocol::Udp => Some(("--udp", port.port)),
+                    Protocol::Sctp => None,
+                });
+                command.extend(served.flat_map(|(flag, port)| [flag.to_owned(), format!("0.0.0.0:{port}")]));
             }
             Self::Netexec => command.extend(tcp_ports(spec).map(|port| port.to_string())),
         }
@@ -245,7 +253,9 @@ mod tests {
         assert_eq!(container["ports"][0], json!({ "name": "web", "containerPort": 80, "protocol": "TCP" }));
         assert_eq!(container["ports"][1], json!({ "containerPort": 53, "protocol": "UDP" }));
         let command: Vec<_> = container["command"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        assert!(command.contains(&"0.0.0.0:80") && !command.contains(&"0.0.0.0:53"), "{command:?}");
+        for (flag, address) in [("--listen", "0.0.0.0:80"), ("--udp", "0.0.0.0:53")] {
+            assert!(command.windows(2).any(|pair| pair == [flag, address]), "{command:?}");
+        }
         assert!(command.contains(&"pod/x/app1"), "{command:?}");
     }
 }

@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use crate::probe::CurlHost;
+pub(crate) use crate::probe::Wire;
 
 /// The line that ends a configuration in the shell's input. `curl` has no such option.
 const END: &str = "POLICYPROBE_END_OF_CONFIG";
@@ -28,26 +29,19 @@ const END: &str = "POLICYPROBE_END_OF_CONFIG";
 /// How long a call waits for the end of one that was given up, before it opens a shell of its own.
 const DRAIN_PATIENCE: Duration = Duration::from_millis(100);
 
-/// Where a shell can be opened.
+/// Where commands can be started, a shell among them.
 #[async_trait]
 pub(crate) trait Place: Send + Sync {
-    /// Opens a new one.
-    async fn enter(&self) -> Result<Wire, String>;
+    /// Starts a command there.
+    async fn start(&self, command: &[&str]) -> Result<Wire, String>;
+
+    /// Opens a new shell.
+    async fn enter(&self) -> Result<Wire, String> {
+        self.start(&["sh"]).await
+    }
 
     /// How a person starts a command there.
     fn prefix(&self) -> String;
-}
-
-/// An open shell's streams.
-pub(crate) struct Wire {
-    /// Its standard input.
-    pub(crate) input: Box<dyn AsyncWrite + Send + Sync + Unpin>,
-    /// Its standard output.
-    pub(crate) output: Box<dyn AsyncRead + Send + Sync + Unpin>,
-    /// Ends, with the reason, when the shell does or when its connection is cut: the output alone may then never end.
-    pub(crate) ended: BoxFuture<'static, String>,
-    /// Whatever must live as long as the streams.
-    pub(crate) holder: Box<dyn Any + Send + Sync>,
 }
 
 struct Open {
@@ -230,8 +224,9 @@ mod tests {
 
     #[async_trait]
     impl Place for Here {
-        async fn enter(&self) -> Result<Wire, String> {
-            let mut child = tokio::process::Command::new("sh")
+        async fn start(&self, command: &[&str]) -> Result<Wire, String> {
+            let mut child = tokio::process::Command::new(command[0])
+                .args(&command[1..])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .kill_on_drop(true)

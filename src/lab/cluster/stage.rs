@@ -18,7 +18,6 @@ use kube::{
 
 use super::{
     apply::{ObjectRef, broken},
-    exec::PodPlace,
     facts::dns_pods,
     lab::Shared,
     objects::{CONTROL_PORT, Server, identity},
@@ -29,7 +28,7 @@ use super::{
 use crate::{
     lab::{LabError, ServerId, Source, Stage, World, WorldNamespace, WorldPod, state::RUN_LABEL},
     policy::literalise,
-    probe::{CurlSession, Session},
+    probe::{Means, Session},
     scenario::{DEFAULT_NAMESPACE, LabSpec, LabelAction, Labels, Manifest, NodeName, PodSpec},
 };
 
@@ -40,7 +39,7 @@ type Leases = BTreeMap<String, Lease>;
 
 /// A stage. Its namespaces are its own until it is dropped.
 pub(crate) struct ClusterStage {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     spec: LabSpec,
     lane: u32,
     leases: tokio::sync::Mutex<Leases>,
@@ -131,7 +130,10 @@ impl ClusterStage {
             for (name, live) in &mut space.pods {
                 let spec = wanted(logical, name).filter(|_| running.contains(&live.uid));
                 match spec.filter(|spec| PodSpec { labels: live.spec.labels.clone(), ..(*spec).clone() } == live.spec) {
-                    None => gone.push((logical.clone(), live.namespace.clone(), live.spec.clone())),
+                    None => {
+                        self.shared.links.forget(&live.namespace, &live.name);
+                        gone.push((logical.clone(), live.namespace.clone(), live.spec.clone()));
+                    }
                     Some(spec) if spec.labels != live.spec.labels => relabelled.push((live, &spec.labels)),
                     Some(_) => {}
                 }
@@ -226,21 +228,6 @@ impl ClusterStage {
         Ok((object, document, title))
     }
 
-    async fn place(&self, namespace: &str, pod: &str) -> Result<Arc<dyn Place>, LabError> {
-        let mut leases = self.leases.lock().await;
-        let live = Self::live(&mut leases, namespace, pod)?;
-        Ok(Arc::new(PodPlace {
-            pods: self.shared.maker.pods(&live.namespace),
-            namespace: live.namespace.clone(),
-            pod: live.name.clone(),
-            kubectl: self.shared.access.kubectl(),
-        }))
-    }
-
-    fn node(&self, node: NodeName) -> Result<Arc<dyn Place>, LabError> {
-        self.shared.ground.node(node).ok_or_else(|| anyhow::anyhow!("node/{} cannot be entered", node.as_str()).into())
-    }
-
     /// The logical namespace and the name of a pod that is written `name` or `namespace/name`.
     fn find_pod(&self, text: &str) -> Result<(String, String), LabError> {
         let world = self.world();
@@ -260,6 +247,12 @@ impl ClusterStage {
     /// Closes the shell by which a pod's log was read: it ended with the pod's container.
     async fn forget_log(&self, namespace: &str, pod: &str) {
         self.controls.lock().await.remove(&ServerId::Pod(namespace.to_owned(), pod.to_owned()));
+    }
+
+    /// A pod of the lab, as it is now.
+    pub(super) async fn live_pod(&self, namespace: &str, pod: &str) -> Result<LivePod, LabError> {
+        let mut leases = self.leases.lock().await;
+        Self::live(&mut leases, namespace, pod).map(|live| live.clone())
     }
 
     fn live<'a>(leases: &'a mut Leases, namespace: &str, pod: &str) -> Result<&'a mut LivePod, LabError> {
@@ -337,6 +330,7 @@ impl Stage for ClusterStage {
     async fn recreate(&self, namespace: &str, pod: &str) -> Result<(), LabError> {
         let mut leases = self.leases.lock().await;
         let live = Self::live(&mut leases, namespace, pod)?.clone();
+        self.shared.links.forget(&live.namespace, &live.name);
         for live in self.shared.maker.recreate(&live).await? {
             keep(&mut leases, live);
         }
@@ -347,20 +341,18 @@ impl Stage for ClusterStage {
     async fn restart(&self, namespace: &str, pod: &str) -> Result<(), LabError> {
         let mut leases = self.leases.lock().await;
         let live = Self::live(&mut leases, namespace, pod)?.clone();
+        self.shared.links.forget(&live.namespace, &live.name);
         self.shared.maker.restart(&live).await?;
         self.forget_log(namespace, pod).await;
         Ok(())
     }
 
     async fn open(&self, source: &Source) -> Result<Box<dyn Session>, LabError> {
-        let place = match source {
-            Source::Pod(namespace, pod) => self.place(namespace, pod).await?,
-            Source::Node(node) => self.node(*node)?,
-            Source::Outside(name) => return Err(anyhow::anyhow!("this backend has no outside host `{name}`").into()),
-        };
-        let mut shell = Shell::new(place);
-        shell.connect().await.map_err(|error| anyhow::anyhow!("{error}"))?;
-        Ok(Box::new(CurlSession::new(shell)))
+        self.curl(source).await
+    }
+
+    async fn open_fast(&self, source: &Source, prefer: Means) -> Result<Box<dyn Session>, LabError> {
+        self.mixed(source, prefer).await
     }
 
     async fn seen(&self, server: &ServerId) -> Result<BTreeSet<String>, LabError> {
@@ -368,9 +360,9 @@ impl Stage for ClusterStage {
             let live = Self::live(&mut *self.leases.lock().await, namespace, pod)?.clone();
             return self.shared.maker.logged(&live).await;
         }
-        let (place, url) = match server {
+        let (place, url): (Arc<dyn Place>, _) = match server {
             ServerId::Pod(namespace, pod) => {
-                (self.place(namespace, pod).await?, format!("http://127.0.0.1:{CONTROL_PORT}"))
+                (Arc::new(self.place(namespace, pod).await?), format!("http://127.0.0.1:{CONTROL_PORT}"))
             }
             ServerId::Metadata => {
                 let metadata = self.shared.ground.metadata();

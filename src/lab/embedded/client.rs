@@ -84,11 +84,11 @@ impl Client {
 
     /// Makes a call. Dropping the future gives it up on both sides.
     pub(super) async fn call(&self, request: Request) -> Result<Reply, LabError> {
-        self.stream(request, |_| ()).await
+        self.stream(request, drop).await
     }
 
-    /// Makes a call and hands on the lines that come before its end.
-    pub(super) async fn stream(&self, request: Request, line: impl Fn(String)) -> Result<Reply, LabError> {
+    /// Makes a call and hands on the frames that come before its end.
+    pub(super) async fn stream(&self, request: Request, take: impl Fn(Frame)) -> Result<Reply, LabError> {
         let lost = || LabError::from(anyhow!("the lab's process has ended{}", self.complaints()));
         let commands = lock(&self.commands).clone().ok_or_else(lost)?;
         let (id, mut frames) = self.calls.enter().ok_or_else(lost)?;
@@ -96,12 +96,11 @@ impl Client {
         commands.send(Command::Call { id, request }).map_err(|_| lost())?;
         while let Some(frame) = frames.recv().await {
             match frame {
-                Frame::Line { line: text, .. } => line(text),
                 Frame::Done { result, .. } => {
                     call.over = true;
                     return result.map_err(LabError::from);
                 }
-                Frame::Hello(_) => {}
+                frame => take(frame),
             }
         }
         Err(lost())
@@ -200,7 +199,9 @@ async fn read(output: impl AsyncBufRead + Unpin, calls: Arc<Calls>, ready: onesh
     while let Ok(Some(line)) = lines.next_line().await {
         match serde_json::from_str(&line) {
             Ok(Frame::Hello(hello)) => drop(ready.take().map(|ready| ready.send(hello))),
-            Ok(frame @ (Frame::Line { id, .. } | Frame::Done { id, .. })) => calls.deliver(id, frame),
+            Ok(frame @ (Frame::Line { id, .. } | Frame::Found { id, .. } | Frame::Done { id, .. })) => {
+                calls.deliver(id, frame);
+            }
             // Something else wrote to the inner half's output: nothing that it says can be trusted any more.
             Err(_) => break,
         }

@@ -107,12 +107,11 @@ fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabili
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     Capabilities {
-        has: [Need::Metadata, Need::Dns, Need::Outside, Need::NodeServer, Need::NodeSource].into(),
+        has: [Need::Metadata, Need::Dns, Need::Outside, Need::NodeServer, Need::NodeSource, Need::Udp].into(),
         why_not: BTreeMap::from([
             (Need::Apiserver, "the embedded lab has no API server".to_owned()),
             (Need::Services, no_yet("Services")),
             (Need::Ipv6, no_yet("IPv6")),
-            (Need::Udp, no_yet("UDP probes")),
             (Need::Sctp, no_yet("SCTP probes")),
             (Need::HostNetwork, no_yet("pods in their node's network")),
             (Need::Restart, "a pod of the embedded lab has no container to restart".to_owned()),

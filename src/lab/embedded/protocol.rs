@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{DenyBy, enforcer::Mutant};
 use crate::{
     lab::{LabError, ServerId, Source, World},
+    probe::direct::{Finding, Work},
     scenario::{LabSpec, LabelAction, PodSpec},
 };
 
@@ -55,6 +56,8 @@ pub(super) enum Action {
     Prepare { source: Source },
     /// Runs `curl` with this configuration; its output comes as [`Frame::Line`]s.
     Curl { source: Source, config: String },
+    /// Has the inner half's own prober do some work in a source; what it finds comes as [`Frame::Found`]s.
+    Probe { source: Source, work: Work },
     /// Drops a share of the packets on a pod's link, both ways; 0 ends it.
     Impair { source: Source, loss_percent: u8 },
     /// Stops the metadata server; with an identity, a server that says this takes its place.
@@ -76,6 +79,8 @@ pub(super) enum Frame {
     Hello(Result<(), Failure>),
     /// A line of output.
     Line { id: u64, line: String },
+    /// What a prober found.
+    Found { id: u64, finding: Finding },
     /// The end of a call.
     Done { id: u64, result: Result<Reply, Failure> },
 }
@@ -87,6 +92,7 @@ pub(super) enum Reply {
     World(Box<World>),
     Seen(BTreeSet<String>),
     Exit(i32),
+    Answered(usize),
     Text(String),
 }
 

@@ -12,11 +12,14 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     client::Client,
-    protocol::{Action, Document, Reply, Request},
+    protocol::{Action, Document, Frame, Reply, Request},
 };
 use crate::{
     lab::{LabError, ServerId, Source, Stage, World},
-    probe::{CurlHost, CurlSession, Session},
+    probe::{
+        AgentHost, CurlHost, CurlSession, Means, Mixed, Session,
+        direct::{Finding, Work},
+    },
     scenario::{LabelAction, Manifest, PodSpec},
 };
 
@@ -51,6 +54,12 @@ impl EmbeddedStage {
     #[must_use]
     pub fn curl_host(&self, source: &Source) -> NamespaceCurl {
         NamespaceCurl { client: self.client.clone(), stage: self.id, source: source.clone() }
+    }
+
+    /// The inner half's prober, in a source.
+    #[must_use]
+    pub fn prober(&self, source: &Source) -> NamespaceProber {
+        NamespaceProber { client: self.client.clone(), stage: self.id, source: source.clone() }
     }
 
     /// Takes over the world as a reply says it is now.
@@ -112,6 +121,13 @@ impl Stage for EmbeddedStage {
         Ok(Box::new(CurlSession::new(self.curl_host(source))))
     }
 
+    async fn open_fast(&self, source: &Source, prefer: Means) -> Result<Box<dyn Session>, LabError> {
+        if prefer == Means::Curl {
+            self.on(Action::Prepare { source: source.clone() }).await?;
+        }
+        Ok(Box::new(Mixed::new(self.prober(source), self.curl_host(source), prefer)))
+    }
+
     async fn seen(&self, server: &ServerId) -> Result<BTreeSet<String>, LabError> {
         match self.on(Action::Seen(server.clone())).await? {
             Reply::Seen(nonces) => Ok(nonces),
@@ -142,9 +158,42 @@ pub struct NamespaceCurl {
 impl CurlHost for NamespaceCurl {
     async fn curl(&mut self, config: &str, lines: UnboundedSender<String>) -> Result<i32, String> {
         let action = Action::Curl { source: self.source.clone(), config: config.to_owned() };
-        let line = |line| drop(lines.send(line));
+        let line = |frame| {
+            if let Frame::Line { line, .. } = frame {
+                let _ = lines.send(line);
+            }
+        };
         match self.client.stream(Request::On { stage: self.stage, action }, line).await {
             Ok(Reply::Exit(code)) => Ok(code),
+            Ok(_) => Err(unexpected().to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn prefix(&self) -> String {
+        String::new()
+    }
+}
+
+/// Probes from a source's namespace, without a process of its own.
+#[derive(Clone)]
+pub struct NamespaceProber {
+    client: Arc<Client>,
+    stage: u64,
+    source: Source,
+}
+
+#[async_trait]
+impl AgentHost for NamespaceProber {
+    async fn call(&mut self, work: Work, found: UnboundedSender<Finding>) -> Result<usize, String> {
+        let action = Action::Probe { source: self.source.clone(), work };
+        let take = |frame| {
+            if let Frame::Found { finding, .. } = frame {
+                let _ = found.send(finding);
+            }
+        };
+        match self.client.stream(Request::On { stage: self.stage, action }, take).await {
+            Ok(Reply::Answered(count)) => Ok(count),
             Ok(_) => Err(unexpected().to_string()),
             Err(error) => Err(error.to_string()),
         }

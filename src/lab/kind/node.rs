@@ -1,4 +1,4 @@
-//! A kind node as a place for shells: `docker exec`.
+//! A kind node as a place for commands: `docker exec`.
 
 use std::process::Stdio;
 
@@ -14,9 +14,10 @@ pub(crate) struct NodePlace {
 
 #[async_trait]
 impl Place for NodePlace {
-    async fn enter(&self) -> Result<Wire, String> {
+    async fn start(&self, command: &[&str]) -> Result<Wire, String> {
         let mut child = tokio::process::Command::new("docker")
-            .args(["exec", "-i", &self.container, "sh"])
+            .args(["exec", "-i", &self.container])
+            .args(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

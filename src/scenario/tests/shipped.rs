@@ -123,7 +123,7 @@ fn words_select() {
     };
     assert_eq!(ids(&[]).len(), shipped().len());
     assert_eq!(ids(&["metadata-lab"]), ["metadata-lab"]);
-    assert_eq!(ids(&["ingress"]), ["ingress-two-namespaces"]);
-    assert_eq!(ids(&["basics"]), ["egress-two-namespaces", "ingress-two-namespaces"]);
-    assert_eq!(ids(&["ingress", "basics"]).len(), 2);
+    assert_eq!(ids(&["ingress"]), ["ingress-two-namespaces", "udp-beside-tcp"]);
+    assert_eq!(ids(&["basics"]), ["egress-two-namespaces", "ingress-two-namespaces", "udp-beside-tcp"]);
+    assert_eq!(ids(&["ingress", "basics"]).len(), 3);
 }

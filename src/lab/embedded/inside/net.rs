@@ -3,7 +3,7 @@
 //! A namespace here has no name: the handle is all that keeps it alive.
 
 use std::{
-    fs,
+    fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     thread,
@@ -23,6 +23,8 @@ use tokio::{
     net::{TcpListener, UdpSocket},
     runtime::Handle,
 };
+
+use crate::probe::direct::{self, Kind, Socket, Sockets};
 
 /// Settings that a new namespace would take from the host's, or that the kernel has off.
 const SETTINGS: [(&str, &str); 4] = [
@@ -169,6 +171,21 @@ impl Host {
     /// The namespace, for whoever outlives this handle.
     pub(super) fn namespace(&self) -> Arc<Netns> {
         self.ns.clone()
+    }
+}
+
+/// A namespace in which a prober's sockets are made.
+pub(super) struct Inside(pub(super) Arc<Netns>);
+
+impl Sockets for Inside {
+    async fn open(&self, kinds: Vec<Kind>) -> Vec<io::Result<Socket>> {
+        let (runtime, count) = (Handle::current(), kinds.len());
+        let make = move || {
+            let _runtime = runtime.enter();
+            kinds.into_iter().map(direct::socket).collect()
+        };
+        let failed = |error: &anyhow::Error| (0..count).map(|_| Err(io::Error::other(format!("{error:#}")))).collect();
+        run_in(self.0.clone(), make).await.unwrap_or_else(|error| failed(&error))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Context;
-use tokio::{sync::Mutex, task::JoinSet};
+use tokio::{net::UdpSocket, sync::Mutex, task::JoinSet};
 
 use super::{
     dns::{self, Zone},
@@ -44,6 +44,8 @@ impl LivePod {
         let listeners = listeners(&pod.host, &pod.spec.ports).await?;
         let identity = pod.identity();
         serve::serve(&mut pod.servers, listeners, &identity, serve::echo(&identity), &pod.log);
+        let sockets = datagrams(&pod.host, &pod.spec.ports).await?;
+        serve::answer(&mut pod.servers, sockets, &identity, &pod.log);
         Ok(pod)
     }
 
@@ -115,6 +117,8 @@ impl Outside {
         let listeners = listeners(&outside.host, &spec.ports).await?;
         let identity = outside.identity();
         serve::serve(&mut outside.servers, listeners, &identity, serve::echo(&identity), &outside.log);
+        let sockets = datagrams(&outside.host, &spec.ports).await?;
+        serve::answer(&mut outside.servers, sockets, &identity, &outside.log);
         Ok(outside)
     }
 
@@ -171,11 +175,19 @@ impl Metadata {
     }
 }
 
-/// Probes are HTTP over TCP, so ports of other protocols have no server; policies can name them all the same.
+/// SCTP ports have no server; policies can name them all the same.
 async fn listeners(host: &Host, ports: &[PortSpec]) -> anyhow::Result<Vec<tokio::net::TcpListener>> {
     let mut all = Vec::new();
     for port in ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
         all.push(host.listen(port.port).await?);
+    }
+    Ok(all)
+}
+
+async fn datagrams(host: &Host, ports: &[PortSpec]) -> anyhow::Result<Vec<UdpSocket>> {
+    let mut all = Vec::new();
+    for port in ports.iter().filter(|port| port.protocol == Protocol::Udp) {
+        all.push(host.datagrams(port.port).await?);
     }
     Ok(all)
 }

@@ -6,11 +6,15 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    task::JoinSet,
+};
 
 use crate::{
     http::{Echo, Handler, Server},
     metadata::Cloud,
+    udp,
 };
 
 pub(super) use crate::{
@@ -53,5 +57,12 @@ pub(super) fn serve(
     let server = Arc::new(Server { identity: identity.to_owned(), handler, log: log.clone() });
     for listener in listeners {
         servers.spawn(server.clone().serve(listener));
+    }
+}
+
+/// Answers questions over UDP on these sockets until the set is dropped.
+pub(super) fn answer(servers: &mut JoinSet<()>, sockets: Vec<UdpSocket>, identity: &str, log: &Log) {
+    for socket in sockets {
+        servers.spawn(udp::serve(socket, identity.to_owned(), log.clone()));
     }
 }

@@ -14,10 +14,13 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{curl::Curl, stage::Stage};
-use crate::lab::{
-    LabError,
-    embedded::protocol::{Action, Command, Failure, Frame, Reply, Request},
+use super::{curl::Curl, net::Inside, stage::Stage};
+use crate::{
+    lab::{
+        LabError,
+        embedded::protocol::{Action, Command, Failure, Frame, Reply, Request},
+    },
+    probe::direct::{self, Prober},
 };
 
 /// Serves on stdio until the input ends; then this process ends, and all that it made with it.
@@ -27,7 +30,8 @@ pub(super) fn run(curl: Curl) -> anyhow::Result<ExitCode> {
     let frames = writer();
     let _ = frames.send(Frame::Hello(Ok(())));
     thread::spawn(move || read(&commands));
-    let server = Arc::new(Server { curl, frames, stages: Mutex::default(), running: Mutex::default() });
+    let prober = Prober::new(direct::raise_file_limit());
+    let server = Arc::new(Server { curl, prober, frames, stages: Mutex::default(), running: Mutex::default() });
     runtime.block_on(server.serve(received));
     Ok(ExitCode::SUCCESS)
 }
@@ -62,6 +66,7 @@ fn writer() -> UnboundedSender<Frame> {
 
 struct Server {
     curl: Curl,
+    prober: Prober,
     frames: UnboundedSender<Frame>,
     /// The open stages, those that are being built as nothing yet.
     stages: Mutex<HashMap<u64, Option<Arc<Stage>>>>,
@@ -142,6 +147,15 @@ impl Server {
             Action::Prepare { source } => {
                 self.curl.prepare(stage.namespace(&source).await?).await?;
                 return Ok(Reply::Done);
+            }
+            Action::Probe { source, work } => {
+                let sockets = Inside(stage.namespace(&source).await?);
+                let frames = self.frames.clone();
+                let found = move |finding| drop(frames.send(Frame::Found { id, finding }));
+                return tokio::select! {
+                    answered = self.prober.run(work, &sockets, found) => Ok(Reply::Answered(answered)),
+                    () = stage.closed() => bail!("the stage is closed"),
+                };
             }
             Action::Curl { source, config } => {
                 let ns = stage.namespace(&source).await?;

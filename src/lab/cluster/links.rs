@@ -1,0 +1,156 @@
+//! The agents that make probes: one open stream a pod and a node, over the whole run, for all sessions and stages.
+
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures::FutureExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{
+    objects::AGENT,
+    shell::{Place, Wire},
+};
+use crate::{probe::AgentLink, scenario::NodeName};
+
+/// The line that asks for the agent, where it is not there yet.
+const CARRY: &[u8] = b"carry\n";
+
+/// Where an agent is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Seat {
+    /// By literal namespace and name.
+    Pod(String, String),
+    Node(NodeName),
+}
+
+/// The agents of a run.
+pub(crate) struct Links {
+    /// The agent that is carried into nodes; without one nobody has an agent.
+    agent: Option<&'static [u8]>,
+    open: Mutex<BTreeMap<Seat, Arc<AgentLink>>>,
+}
+
+impl Links {
+    /// None yet.
+    pub(crate) fn new(agent: Option<&'static [u8]>) -> Self {
+        Self { agent, open: Mutex::default() }
+    }
+
+    /// The agent in a pod of the lab, where it was carried in to serve.
+    pub(crate) fn pod(&self, namespace: &str, pod: &str, place: Arc<dyn Place>) -> Option<Arc<AgentLink>> {
+        self.agent?;
+        let enter = move || {
+            let place = Arc::clone(&place);
+            async move { place.start(&[AGENT, "probe"]).await }.boxed()
+        };
+        Some(self.at(Seat::Pod(namespace.to_owned(), pod.to_owned()), || AgentLink::new(Box::new(enter))))
+    }
+
+    /// The agent on a node, which is carried in by the first that needs it.
+    pub(crate) fn node(&self, node: NodeName, place: Arc<dyn Place>) -> Option<Arc<AgentLink>> {
+        let agent = self.agent?;
+        let enter = move || {
+            let place = Arc::clone(&place);
+            async move { carry_in(&*place, agent).await }.boxed()
+        };
+        Some(self.at(Seat::Node(node), || AgentLink::new(Box::new(enter))))
+    }
+
+    /// Closes the agent of a pod that is about to be replaced.
+    pub(crate) fn forget(&self, namespace: &str, pod: &str) {
+        self.lock().remove(&Seat::Pod(namespace.to_owned(), pod.to_owned()));
+    }
+
+    fn at(&self, seat: Seat, make: impl FnOnce() -> AgentLink) -> Arc<AgentLink> {
+        Arc::clone(self.lock().entry(seat).or_insert_with(|| Arc::new(make())))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Seat, Arc<AgentLink>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts the agent in a place that has none of its own: from the file that an earlier call left, or from what it is
+/// sent. The file's name is its content's, so that no other version is ever started.
+async fn carry_in(place: &dyn Place, agent: &[u8]) -> Result<Wire, String> {
+    let mut wire = place.start(&["sh", "-c", &script(agent)]).await?;
+    let mut first = [0; CARRY.len()];
+    let asked = async {
+        wire.output.read_exact(&mut first).await.map_err(|error| format!("no agent can be started there: {error}"))
+    };
+    tokio::select! {
+        biased;
+        read = asked => drop(read?),
+        reason = &mut wire.ended => return Err(reason),
+    }
+    if first == CARRY {
+        let sent = async {
+            wire.input.write_all(agent).await?;
+            wire.input.flush().await
+        };
+        sent.await.map_err(|error| format!("the agent cannot be carried in: {error}"))?;
+        return Ok(wire);
+    }
+    // What was read is the beginning of the agent's first report.
+    let output = Box::new(std::io::Cursor::new(first).chain(wire.output));
+    Ok(Wire { output, ..wire })
+}
+
+/// What `sh` runs: `head` reads no more than it is told, because nothing more comes before the agent has spoken.
+fn script(agent: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    agent.hash(&mut hasher);
+    let (file, length) = (format!("/var/tmp/policyprobe-agent-{:016x}", hasher.finish()), agent.len());
+    format!(
+        "[ -x {file} ] && exec {file} probe; echo carry; \
+         head -c {length} >{file}.$$ && chmod 755 {file}.$$ && mv {file}.$$ {file} && exec {file} probe"
+    )
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::{fs, process::Stdio};
+
+    use async_trait::async_trait;
+
+    use super::*;
+
+    /// This machine.
+    struct Here;
+
+    #[async_trait]
+    impl Place for Here {
+        async fn start(&self, command: &[&str]) -> Result<Wire, String> {
+            let mut process = tokio::process::Command::new(command[0]);
+            process.args(&command[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+            let mut child = process.spawn().map_err(|error| error.to_string())?;
+            let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+            let ended = Box::pin(std::future::pending());
+            Ok(Wire { input: Box::new(input), output: Box::new(output), ended, holder: Box::new(child) })
+        }
+
+        fn prefix(&self) -> String {
+            String::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_agent_is_carried_in_once_and_found_again() {
+        // A script is as good as an agent here: it says what it was started with, and then what it reads.
+        let agent = format!("#!/bin/sh\n# {}\necho \"started $1\"\nexec cat\n", std::process::id());
+        let file = script(agent.as_bytes()).split_whitespace().nth(2).unwrap().to_owned();
+        for _ in 0..2 {
+            let mut wire = carry_in(&Here, agent.as_bytes()).await.unwrap();
+            wire.input.write_all(b"and more\n").await.unwrap();
+            let mut said = [0; "started probe\nand more\n".len()];
+            wire.output.read_exact(&mut said).await.unwrap();
+            assert_eq!(said, *b"started probe\nand more\n");
+            assert_eq!(fs::read(&file).unwrap(), agent.as_bytes());
+        }
+        fs::remove_file(file).unwrap();
+    }
+}

@@ -1,0 +1,153 @@
+//! One GET on a connection of its own.
+
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+
+use super::{
+    Ask, Finding, micros,
+    proof::{Shown, failure, mismatch},
+};
+use crate::{http::SERVER, probe::Outcome};
+
+/// What a server may take to answer once the connection is made. Two retransmissions of a lost segment fit in.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// The longest head of an answer, in bytes.
+const HEAD: usize = 64 << 10;
+
+/// What is sent beside the address.
+pub(super) struct Get<'a> {
+    pub(super) path: &'a str,
+    pub(super) headers: &'a [(String, String)],
+    pub(super) nonce_header: &'a str,
+}
+
+/// The part of an answer that matters.
+#[derive(Debug, PartialEq, Eq)]
+struct Head {
+    status: u16,
+    nonce: String,
+    server: String,
+}
+
+/// Connects, asks, and reads the answer's head.
+pub(super) async fn get(ask: &Ask, get: &Get<'_>, socket: TcpSocket, to: SocketAddr) -> Finding {
+    let found = |outcome, detail| Finding { address: Some(to.ip()), ..Finding::of(ask.index, outcome, detail) };
+    let limit = Duration::from_micros(ask.limit_us);
+    let began = Instant::now();
+    let stream = match timeout(limit, socket.connect(to)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return found(failure(&error), Some(format!("connect: {error}"))),
+        Err(_) => return found(Outcome::TimedOut, Some(format!("no connection after {} ms", limit.as_millis()))),
+    };
+    let connect_us = Some(micros(began.elapsed()));
+    let found = |outcome, detail| Finding { connect_us, ..found(outcome, detail) };
+    // Somebody completed the handshake: who does not prove who it is then is somebody else.
+    let head = match timeout(ANSWER_LIMIT, exchange(stream, &text(ask, get), get.nonce_header)).await {
+        Ok(Ok(head)) => head,
+        Ok(Err(error)) => return found(Outcome::WrongServer, Some(format!("connected, and then: {error}"))),
+        Err(_) => return found(Outcome::WrongServer, Some("connected, and then no answer".to_owned())),
+    };
+    let (nonce, server) = ((ask.nonce.as_str(), head.nonce.as_str()), (ask.server.as_str(), head.server.as_str()));
+    let proof = Shown { nonce_header: get.nonce_header, nonce, server, status: head.status };
+    let status = Some(head.status);
+    match mismatch(&proof) {
+        None => Finding { status, server: Some(ask.server.clone()), ..found(Outcome::Reached, None) },
+        Some(why) => {
+            let server = (!head.server.is_empty()).then_some(head.server);
+            Finding { status, server, ..found(Outcome::WrongServer, Some(why)) }
+        }
+    }
+}
+
+/// The request's bytes.
+fn text(ask: &Ask, get: &Get<'_>) -> String {
+    let host = if ask.host.contains(':') { format!("[{}]", ask.host) } else { ask.host.clone() };
+    let port = if ask.port == 80 { String::new() } else { format!(":{}", ask.port) };
+    let mut text = format!("GET {} HTTP/1.1\r\nHost: {host}{port}\r\nAccept: */*\r\nConnection: close\r\n", get.path);
+    let nonce = (get.nonce_header.to_owned(), ask.nonce.clone());
+    for (name, value) in get.headers.iter().chain([&nonce]) {
+        // A line break in a value would start a header of its own.
+        let value: String = value.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+        text.extend([name.as_str(), ": ", &value, "\r\n"]);
+    }
+    text + "\r\n"
+}
+
+async fn exchange(mut stream: TcpStream, text: &str, nonce_header: &str) -> io::Result<Head> {
+    stream.set_nodelay(true)?;
+    stream.write_all(text.as_bytes()).await?;
+    let mut buffer = Vec::with_capacity(1024);
+    loop {
+        if stream.read_buf(&mut buffer).await? == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed without an answer"));
+        }
+        if let Some(head) = read(&buffer, nonce_header) {
+            // Hundreds of closed connections a second would use up the source's ports while they linger.
+            let _ = stream.set_zero_linger();
+            return Ok(head);
+        }
+        if buffer.len() > HEAD {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"));
+        }
+    }
+}
+
+/// The head at the start of an answer, interim answers left out; none while it is incomplete or where it is no HTTP.
+fn read(mut bytes: &[u8], nonce_header: &str) -> Option<Head> {
+    loop {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+        let text = String::from_utf8_lossy(&bytes[..end]);
+        let mut lines = text.split("\r\n");
+        let status: u16 = lines.next()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+        if status >= 200 {
+            let fields: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(':')).collect();
+            let value = |name: &str| {
+                let found = fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+                found.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+            };
+            return Some(Head { status, nonce: value(nonce_header), server: value(SERVER) });
+        }
+        bytes = &bytes[end + 4..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{http::NONCE, probe::direct::How};
+
+    #[test]
+    fn heads_are_read_whole_and_past_interim_answers() {
+        let answer = "HTTP/1.1 404 Not Found\r\npolicyprobe-nonce: n1 \r\nPolicyprobe-Server:a\r\n\r\nbody";
+        let head = Head { status: 404, nonce: "n1".to_owned(), server: "a".to_owned() };
+        assert_eq!(read(answer.as_bytes(), NONCE), Some(head));
+        let interim = format!("HTTP/1.1 100 Continue\r\n\r\n{answer}");
+        assert_eq!(read(interim.as_bytes(), NONCE).map(|head| head.status), Some(404));
+        for incomplete in [&answer[..40], "", "SSH-2.0-x\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n"] {
+            assert_eq!(read(incomplete.as_bytes(), NONCE), None, "{incomplete}");
+        }
+    }
+
+    #[test]
+    fn no_value_starts_a_header_of_its_own() {
+        let how = How::Udp;
+        let (nonce, server, host) = ("n1".to_owned(), "a".to_owned(), "fd00::1".to_owned());
+        let ask = Ask { index: 0, nonce, server, limit_us: 0, resolve_us: 0, host, port: 8080, v6: true, how };
+        let headers = [("X".to_owned(), "a\r\nY: b".to_owned())];
+        let text = text(&ask, &Get { path: "/p?q", headers: &headers, nonce_header: NONCE });
+        assert_eq!(
+            text,
+            "GET /p?q HTTP/1.1\r\nHost: [fd00::1]:8080\r\nAccept: */*\r\nConnection: close\r\nX: aY: b\r\n\
+             Policyprobe-Nonce: n1\r\n\r\n"
+        );
+    }
+}

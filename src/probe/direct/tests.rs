@@ -1,0 +1,226 @@
+//! Real sockets on loopback, and the stream of an agent.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex},
+    net::{TcpListener, UdpSocket},
+    sync::mpsc::unbounded_channel,
+    task::JoinSet,
+};
+
+use super::{Ask, Command, Finding, Here, How, Prober, Report, Work, serve};
+use crate::{
+    http::{Echo, Log, NONCE, Server},
+    probe::Outcome,
+    udp,
+};
+
+const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+
+/// What answers, and what must not; all of it ends with the test.
+struct World {
+    web: SocketAddr,
+    /// Accepts connections and says nothing.
+    mute: SocketAddr,
+    closed: SocketAddr,
+    udp: SocketAddr,
+    udp_mute: SocketAddr,
+    udp_closed: SocketAddr,
+    log: Log,
+    _mute: (TcpListener, UdpSocket),
+    _servers: JoinSet<()>,
+}
+
+async fn world() -> World {
+    let bound = || async { TcpListener::bind(LOOPBACK).await.unwrap() };
+    let datagrams = || async { UdpSocket::bind(LOOPBACK).await.unwrap() };
+    let (web, mute, udp, udp_mute) = (bound().await, bound().await, datagrams().await, datagrams().await);
+    let (log, mut servers, identity) = (Log::default(), JoinSet::new(), "pod/a/b".to_owned());
+    let server = Server { identity: identity.clone(), handler: Arc::new(Echo::new(&identity)), log: log.clone() };
+    World {
+        web: web.local_addr().unwrap(),
+        mute: mute.local_addr().unwrap(),
+        closed: bound().await.local_addr().unwrap(),
+        udp: udp.local_addr().unwrap(),
+        udp_mute: udp_mute.local_addr().unwrap(),
+        udp_closed: datagrams().await.local_addr().unwrap(),
+        log: log.clone(),
+        _mute: (mute, udp_mute),
+        _servers: {
+            servers.spawn(Arc::new(server).serve(web));
+            servers.spawn(udp::serve(udp, identity, log));
+            servers
+        },
+    }
+}
+
+fn ask(index: usize, to: SocketAddr, how: How) -> Ask {
+    let (nonce, server, host) = (format!("n{index}"), "pod/a/b".to_owned(), to.ip().to_string());
+    Ask { index, nonce, server, limit_us: 2_000_000, resolve_us: 2_000_000, host, port: to.port(), v6: false, how }
+}
+
+fn get() -> How {
+    How::Http { path: "/".to_owned(), headers: Vec::new(), nonce_header: NONCE.to_owned() }
+}
+
+async fn run(work: Work) -> Vec<Finding> {
+    let (sender, mut findings) = unbounded_channel();
+    let answered = Prober::new(4096).run(work, &Here, move |finding| drop(sender.send(finding))).await;
+    let mut found = Vec::new();
+    while let Some(finding) = findings.recv().await {
+        found.push(finding);
+    }
+    assert_eq!(answered, found.len());
+    found.sort_by_key(|finding| finding.index);
+    found
+}
+
+#[tokio::test]
+async fn servers_refusals_silence_and_strangers_are_told_apart() {
+    let world = world().await;
+    let stranger = |ask: Ask| Ask { server: "pod/a/c".to_owned(), ..ask };
+    let quick = |ask: Ask| Ask { limit_us: 60_000, ..ask };
+    let asks = vec![
+        ask(0, world.web, get()),
+        stranger(ask(1, world.web, get())),
+        ask(2, world.closed, get()),
+        ask(3, world.udp, How::Udp),
+        stranger(ask(4, world.udp, How::Udp)),
+        ask(5, world.udp_closed, How::Udp),
+        quick(ask(6, world.udp_mute, How::Udp)),
+        Ask { host: "localhost".to_owned(), ..ask(7, world.web, get()) },
+        Ask { host: "a..b".to_owned(), ..ask(8, world.web, get()) },
+    ];
+    let found = run(Work { asks, every_us: None }).await;
+    let outcomes: Vec<_> = found.iter().map(|finding| finding.outcome).collect();
+    assert_eq!(
+        outcomes,
+        [
+            Outcome::Reached,
+            Outcome::WrongServer,
+            Outcome::Refused,
+            Outcome::Reached,
+            Outcome::WrongServer,
+            Outcome::Refused,
+            Outcome::TimedOut,
+            Outcome::Reached,
+            Outcome::NameNotResolved,
+        ],
+        "{found:#?}"
+    );
+    assert_eq!(found[6].resent, Some(2), "asked three times");
+    assert_eq!((found[3].resent, found[3].connect_us.is_some()), (Some(0), true));
+    assert_eq!((found[0].status, found[0].server.as_deref()), (Some(200), Some("pod/a/b")));
+    let seen = world.log.nonces();
+    assert!(["n0", "n3", "n7"].into_iter().all(|nonce| seen.contains(nonce)), "{seen:?}");
+}
+
+#[tokio::test]
+async fn who_completes_a_handshake_and_then_closes_is_somebody_else() {
+    let listener = TcpListener::bind(LOOPBACK).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let closing = tokio::spawn(async move { drop(listener.accept().await) });
+    let found = run(Work { asks: vec![ask(0, address, get())], every_us: None }).await;
+    assert_eq!(found[0].outcome, Outcome::WrongServer, "{found:?}");
+    closing.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_datagram_is_sent_again_and_counted() {
+    let socket = UdpSocket::bind(LOOPBACK).await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        let mut buffer = [0; udp::LONGEST];
+        // The first is as good as lost.
+        socket.recv_from(&mut buffer).await.unwrap();
+        udp::serve(socket, "pod/a/b".to_owned(), Log::default()).await;
+    });
+    let asks = vec![Ask { limit_us: 600_000, ..ask(0, address, How::Udp) }];
+    let found = run(Work { asks, every_us: None }).await;
+    assert_eq!((found[0].outcome, found[0].resent), (Outcome::Reached, Some(1)), "{found:?}");
+    assert!(found[0].connect_us.is_some_and(|connect| connect < 200_000), "since it was sent again");
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_watch_asks_in_turn() {
+    let world = world().await;
+    let asks = (0..4).map(|index| {
+        ask(index, if index % 2 == 0 { world.web } else { world.udp }, if index % 2 == 0 { get() } else { How::Udp })
+    });
+    let (sender, mut findings) = unbounded_channel();
+    let work = Work { asks: asks.collect(), every_us: Some(1000) };
+    Prober::new(0).run(work, &Here, move |finding| drop(sender.send(finding))).await;
+    let mut order = Vec::new();
+    while let Some(finding) = findings.recv().await {
+        order.push((finding.index, finding.outcome));
+    }
+    assert_eq!(order, [0, 1, 2, 3].map(|index| (index, Outcome::Reached)));
+}
+
+/// An agent, as it is behind a stream.
+fn agent() -> (DuplexStream, tokio::io::Lines<BufReader<DuplexStream>>, tokio::task::JoinHandle<std::io::Result<()>>) {
+    let ((input, theirs), (output, ours)) = (duplex(1 << 16), duplex(1 << 16));
+    let serving = tokio::spawn(async move { serve(theirs, output, &Prober::new(4096), Here).await });
+    (input, BufReader::new(ours).lines(), serving)
+}
+
+async fn send(input: &mut DuplexStream, command: &Command) {
+    input.write_all((serde_json::to_string(command).unwrap() + "\n").as_bytes()).await.unwrap();
+}
+
+#[tokio::test]
+async fn calls_share_a_stream_and_each_ends_with_its_sentinel() {
+    let world = world().await;
+    let (mut input, mut lines, serving) = agent();
+    let mut next = async || serde_json::from_str::<Report>(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    assert!(matches!(next().await, Report::Ready { .. }));
+    // The first never ends, and the third is answered all the same.
+    let forever =
+        Work { asks: vec![Ask { limit_us: u64::MAX / 4, ..ask(0, world.udp_mute, How::Udp) }], every_us: None };
+    let mute = Work { asks: vec![ask(0, world.mute, get())], every_us: None };
+    send(&mut input, &Command::Call { id: 1, work: forever }).await;
+    send(&mut input, &Command::Call { id: 2, work: mute }).await;
+    let both = Work { asks: vec![ask(5, world.web, get()), ask(6, world.udp, How::Udp)], every_us: None };
+    send(&mut input, &Command::Call { id: 3, work: both }).await;
+    for _ in 0..2 {
+        let Report::Found { id: 3, finding } = next().await else { panic!("another call") };
+        assert_eq!(finding.outcome, Outcome::Reached);
+    }
+    assert_eq!(next().await, Report::Done { id: 3, answered: 2 });
+    send(&mut input, &Command::Cancel { id: 1 }).await;
+    send(&mut input, &Command::Cancel { id: 2 }).await;
+    send(&mut input, &Command::Call { id: 4, work: Work::default() }).await;
+    assert_eq!(next().await, Report::Done { id: 4, answered: 0 });
+    drop(input);
+    tokio::time::timeout(Duration::from_secs(5), serving).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_be_read_ends_the_agent() {
+    let (mut input, _lines, serving) = agent();
+    input.write_all(b"nonsense\n").await.unwrap();
+    assert!(serving.await.unwrap().is_err());
+}
+
+#[test]
+fn the_wire_is_one_short_line_a_document() {
+    let work = Work { asks: vec![ask(1, SocketAddr::from(([10, 0, 0, 1], 53)), How::Udp)], every_us: Some(5) };
+    let command = Command::Call { id: 7, work };
+    let text = serde_json::to_string(&command).unwrap();
+    assert_eq!(
+        text,
+        r#"{"call":{"id":7,"work":{"asks":[{"index":1,"nonce":"n1","server":"pod/a/b","limit_us":2000000,"resolve_us":2000000,"host":"10.0.0.1","port":53,"v6":false,"how":"udp"}],"every_us":5}}}"#
+    );
+    assert_eq!(serde_json::from_str::<Command>(&text).unwrap(), command);
+    let report = Report::Found { id: 7, finding: Finding::of(1, Outcome::TimedOut, None) };
+    let text = serde_json::to_string(&report).unwrap();
+    assert_eq!(text, r#"{"found":{"id":7,"finding":{"index":1,"outcome":"timed_out"}}}"#);
+    assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+}

@@ -1,0 +1,181 @@
+//! One call: its requests at once, or one after the other.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::UdpSocket,
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    Ask, Finding, How, Kind, Socket, Sockets, Work, datagram, dns,
+    http::{self, Get},
+    micros,
+    names::Names,
+};
+use crate::probe::Outcome;
+
+/// Sockets that are made together.
+const TOGETHER: usize = 64;
+
+/// Requests of a call begin in groups of this size, each when one before it is over, or after a moment in which none was:
+/// waiting for one's turn would look like a slow path, and denied requests wait for nobody.
+const GATE: usize = 4;
+/// That moment.
+const PACE: Duration = Duration::from_millis(1);
+
+/// Makes requests, for all calls of a process.
+#[derive(Clone, Debug)]
+pub struct Prober {
+    /// How many requests are under way at once: none fails because there are too many.
+    slots: Arc<Semaphore>,
+}
+
+impl Prober {
+    /// A prober in a process that may have so many open files, which servers may share with it.
+    #[must_use]
+    pub fn new(files: u64) -> Self {
+        let slots = usize::try_from(files / 4).unwrap_or(usize::MAX).clamp(64, 4096);
+        Self { slots: Arc::new(Semaphore::new(slots)) }
+    }
+
+    /// Does some work, and hands on what is found as it comes; how many requests have a finding. Dropping the future gives
+    /// the work up.
+    pub async fn run<S, F>(&self, work: Work, sockets: &S, found: F) -> usize
+    where
+        S: Sockets,
+        F: Fn(Finding) + Clone + Send + 'static,
+    {
+        let needs_names = work.asks.iter().any(|ask| ask.host.parse::<IpAddr>().is_err());
+        let names = Arc::new(if needs_names { Names::of_system() } else { Names::default() });
+        match work.every_us.map(Duration::from_micros) {
+            Some(every) => in_turn(work.asks, every, &names, sockets, found).await,
+            None => self.at_once(work.asks, &names, sockets, found).await,
+        }
+    }
+
+    async fn at_once<S, F>(&self, mut asks: Vec<Ask>, names: &Arc<Names>, sockets: &S, found: F) -> usize
+    where
+        S: Sockets,
+        F: Fn(Finding) + Clone + Send + 'static,
+    {
+        let mut running = JoinSet::new();
+        let mut gate = Arc::new(Semaphore::new(GATE));
+        while !asks.is_empty() {
+            let some: Vec<Ask> = asks.drain(..asks.len().min(TOGETHER)).collect();
+            let kits = kits(&some, names, sockets).await;
+            for (ask, kit) in some.into_iter().zip(kits) {
+                let slot = Arc::clone(&self.slots).acquire_owned().await;
+                let pass = timeout(PACE, Arc::clone(&gate).acquire_owned()).await;
+                if pass.is_err() {
+                    gate = Arc::new(Semaphore::new(GATE));
+                }
+                let (names, found) = (Arc::clone(names), found.clone());
+                running.spawn(async move {
+                    let finding = make(&ask, kit, &names).await;
+                    drop((slot, pass));
+                    found(finding);
+                });
+                tokio::task::yield_now().await;
+            }
+        }
+        let mut answered = 0;
+        while let Some(ended) = running.join_next().await {
+            answered += usize::from(ended.is_ok());
+        }
+        answered
+    }
+}
+
+async fn in_turn<S: Sockets>(
+    asks: Vec<Ask>,
+    every: Duration,
+    names: &Names,
+    sockets: &S,
+    found: impl Fn(Finding),
+) -> usize {
+    let (mut answered, mut next) = (0, Instant::now());
+    for ask in asks {
+        sleep_until(next).await;
+        next = Instant::now() + every;
+        for kit in kits(std::slice::from_ref(&ask), names, sockets).await {
+            found(make(&ask, kit, names).await);
+            answered += 1;
+        }
+    }
+    answered
+}
+
+/// The sockets of one request.
+struct Kit {
+    own: io::Result<Socket>,
+    /// Towards the name servers, where there is a name to resolve.
+    questions: Option<io::Result<Socket>>,
+}
+
+/// The sockets of some requests, all made in one go.
+async fn kits<S: Sockets>(asks: &[Ask], names: &Names, sockets: &S) -> Vec<Kit> {
+    let v6_server = names.servers.first().is_some_and(SocketAddr::is_ipv6);
+    let wanted = asks.iter().map(|ask| {
+        let address = ask.host.parse::<IpAddr>().ok();
+        let v6 = address.map_or(ask.v6, |address| address.is_ipv6());
+        let own = match ask.how {
+            How::Http { .. } => Kind::Stream { v6 },
+            How::Udp => Kind::Datagrams { v6 },
+        };
+        (own, address.is_none().then_some(Kind::Datagrams { v6: v6_server }))
+    });
+    let wanted: Vec<(Kind, Option<Kind>)> = wanted.collect();
+    let kinds = wanted.iter().flat_map(|(own, questions)| [*own].into_iter().chain(*questions)).collect();
+    let mut made = sockets.open(kinds).await.into_iter();
+    let mut next = || made.next().unwrap_or_else(|| Err(io::Error::other("no socket was made")));
+    wanted.into_iter().map(|(_, questions)| Kit { own: next(), questions: questions.map(|_| next()) }).collect()
+}
+
+/// Makes one request.
+async fn make(ask: &Ask, kit: Kit, names: &Names) -> Finding {
+    let lost = |error: io::Error| Finding::of(ask.index, Outcome::ProbeLost, Some(format!("no socket: {error}")));
+    let began = Instant::now();
+    let (address, resolve_us) = match (ask.host.parse(), kit.questions) {
+        (Ok(address), _) => (address, None),
+        (Err(_), questions) => match by_name(ask, questions, names).await {
+            Ok(Ok(address)) => (address, Some(micros(began.elapsed()))),
+            Ok(Err(why)) => return Finding::of(ask.index, Outcome::NameNotResolved, Some(why)),
+            Err(error) => return lost(error),
+        },
+    };
+    let to = SocketAddr::new(address, ask.port);
+    let found = match (kit.own, &ask.how) {
+        (Ok(Socket::Stream(socket)), How::Http { path, headers, nonce_header }) => {
+            http::get(ask, &Get { path, headers, nonce_header }, socket, to).await
+        }
+        (Ok(Socket::Datagrams(socket)), How::Udp) => datagram::ask(ask, &socket, to).await,
+        (Ok(_), _) => lost(io::Error::other("it is of another kind")),
+        (Err(error), _) => lost(error),
+    };
+    Finding { resolve_us, ..found }
+}
+
+/// The address of a request's name, or why there is none; an error says nothing about the name.
+async fn by_name(
+    ask: &Ask,
+    questions: Option<io::Result<Socket>>,
+    names: &Names,
+) -> io::Result<Result<IpAddr, String>> {
+    if let Some(address) = names.host(&ask.host, ask.v6) {
+        return Ok(Ok(address));
+    }
+    let socket: UdpSocket = match questions {
+        Some(Ok(Socket::Datagrams(socket))) => socket,
+        Some(Err(error)) => return Err(error),
+        _ => return Err(io::Error::other("there is none for names")),
+    };
+    Ok(dns::resolve(names, &socket, &ask.host, ask.v6, Duration::from_micros(ask.resolve_us)).await)
+}

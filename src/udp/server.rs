@@ -1,0 +1,58 @@
+//! Answering questions on one socket.
+
+use tokio::net::UdpSocket;
+
+use super::{Answer, LONGEST, Question};
+use crate::http::{Entry, Log, now};
+
+/// Answers each question with the identity, until the future is dropped. Its nonce is in the log before the answer is sent;
+/// whatever else comes is neither answered nor logged.
+pub async fn serve(socket: UdpSocket, identity: String, log: Log) {
+    let mut buffer = [0; LONGEST];
+    loop {
+        let Ok((length, peer)) = socket.recv_from(&mut buffer).await else {
+            // An error here is of an earlier answer, and is gone with the call.
+            tokio::task::yield_now().await;
+            continue;
+        };
+        let Some(question) = Question::read(&buffer[..length]) else { continue };
+        let Ok(local) = socket.local_addr() else { continue };
+        let (method, path) = ("UDP".to_owned(), String::new());
+        let number =
+            log.add(Entry { at: now(), nonce: Some(question.nonce.clone()), peer, local, method, path, status: None });
+        let answer = Answer { question, identity: identity.clone() };
+        if socket.send_to(answer.text().as_bytes(), peer).await.is_ok() {
+            log.answered(number, 200);
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_question_is_answered_and_logged_and_noise_is_not() {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (address, log) = (socket.local_addr().unwrap(), Log::default());
+        let server = tokio::spawn(serve(socket, "pod/a/b".to_owned(), log.clone()));
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        client.connect(address).await.unwrap();
+        client.send(b"noise").await.unwrap();
+        let question = Question { nonce: "n1".to_owned(), number: 3 };
+        client.send(question.text().as_bytes()).await.unwrap();
+        let mut buffer = [0; LONGEST];
+        let length = client.recv(&mut buffer).await.unwrap();
+        let answer = Answer { question, identity: "pod/a/b".to_owned() };
+        assert_eq!(Answer::read(&buffer[..length]), Some(answer));
+        let [entry] = log.entries().try_into().unwrap();
+        assert_eq!(
+            (entry.nonce.as_deref(), entry.method.as_str(), entry.peer),
+            (Some("n1"), "UDP", client.local_addr().unwrap())
+        );
+        server.abort();
+    }
+}
