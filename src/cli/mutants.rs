@@ -38,6 +38,9 @@ pub struct Args {
     /// Play every case against every mutant, in place of ending with the first that fails
     #[arg(long)]
     all_kills: bool,
+    /// Only work out on paper which cases should kill which mutants: no lab, and no proof
+    #[arg(long)]
+    forecast: bool,
     /// Try so many mutants side by side
     #[arg(long, short, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=64))]
     jobs: u32,
@@ -69,9 +72,12 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     let campaign = Campaign {
         builder: EmbeddedBuilder::default(),
         mutants,
-        all_kills: args.all_kills,
+        all_kills: args.all_kills || args.forecast,
         jobs: usize::try_from(args.jobs).unwrap_or(1),
     };
+    if args.forecast {
+        return conclude(&campaign.forecast(&cases), args, global, theme);
+    }
     let cancel = signals::token()?;
     let mut shown = progress(global);
     let mut done = 0;

@@ -65,17 +65,47 @@ impl Campaign {
         for trial in &mut trials {
             trial.killed_by.retain(|id| !unsound.contains(id));
         }
-        Ok(Campaigned {
+        let found = self.record(cases, trials, unsound, began);
+        Ok(Campaigned { interrupted: cancel.is_cancelled(), ..found })
+    }
+
+    /// Works out on paper which cases should kill which mutants. Nothing is played.
+    #[must_use]
+    pub fn forecast(&self, cases: &[LoadedScenario]) -> Campaigned {
+        let began = Instant::now();
+        let forecasts: Vec<(&LoadedScenario, Forecast)> =
+            cases.iter().map(|case| (case, Forecast::new(case))).collect();
+        let which = |of: &dyn Fn(&Forecast) -> bool| -> Vec<String> {
+            forecasts.iter().filter(|(_, forecast)| of(forecast)).map(|(case, _)| case.scenario.id.clone()).collect()
+        };
+        let trial = |mutant: &Mutant| Trial {
+            killed_by: which(&|forecast| forecast.notices(*mutant)),
+            played: cases.len(),
+            ..Trial::new(*mutant)
+        };
+        let (trials, unsound) = (self.mutants.iter().map(trial).collect(), which(&Forecast::is_unsound));
+        Campaigned { forecast: true, ..self.record(cases, trials, unsound, began) }
+    }
+
+    fn record(
+        &self,
+        cases: &[LoadedScenario],
+        trials: Vec<Trial>,
+        unsound: Vec<String>,
+        began: Instant,
+    ) -> Campaigned {
+        Campaigned {
             schema_version: SCHEMA_VERSION,
             policyprobe: env!("CARGO_PKG_VERSION").to_owned(),
             cases: cases.len(),
+            forecast: false,
             all_kills: self.all_kills,
             idle: self.all_kills.then(|| idle(cases, &trials)),
             trials,
             unsound,
             took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            interrupted: cancel.is_cancelled(),
-        })
+            interrupted: false,
+        }
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Campaigned {
     pub policyprobe: String,
     /// How many cases were selected.
     pub cases: usize,
+    /// Whether nothing was played: what follows is worked out on paper.
+    pub forecast: bool,
     /// Whether every case was played against every mutant, and not only until the first kill.
     pub all_kills: bool,
     /// One for each mutant, in the order of the list of mutants.

@@ -18,6 +18,9 @@ const SHOWN: usize = 3;
 #[must_use]
 pub fn mutants(theme: Theme, campaign: &Campaigned, quiet: bool) -> String {
     let mut text = String::new();
+    if campaign.forecast {
+        text.push_str("What should happen, worked out on paper; nothing was played.\n\n");
+    }
     let names = campaign.trials.iter().map(|trial| width(trial.mutant.name())).max().unwrap_or(0);
     let shown = campaign.trials.iter().filter(|trial| !quiet || trial.killed_by.is_empty());
     for trial in shown {
@@ -112,6 +115,7 @@ mod tests {
             schema_version: 1,
             policyprobe: "0".to_owned(),
             cases: 9,
+            forecast: false,
             all_kills: true,
             trials: vec![
                 trial(Mutant::IgnoresEgress, &["canary"]),

@@ -14,6 +14,7 @@ mod selectors;
 mod verdicts;
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests;
 
 pub use catalogue::{Mutant, UnknownMutant};
