@@ -17,7 +17,9 @@ const NODE_IMAGE: &str = "POLICYPROBE_NODE_IMAGE";
 pub fn builder(args: &BackendArgs) -> anyhow::Result<Box<dyn LabBuilder>> {
     check(args)?;
     match args.backend {
-        Backend::Embedded => Ok(Box::new(EmbeddedBuilder { binary: None, deny_by: deny_by(args.deny_by), mutant: args.mutant })),
+        Backend::Embedded => {
+            Ok(Box::new(EmbeddedBuilder { binary: None, deny_by: deny_by(args.deny_by), mutant: args.mutant }))
+        }
         Backend::Kind => Ok(Box::new(KindBuilder {
             node_image: node_image(args),
             cni: cni(args.cni.as_deref())?,

@@ -73,7 +73,7 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
         builder: EmbeddedBuilder::default(),
         mutants,
         all_kills: args.all_kills || args.forecast,
-        jobs: usize::try_from(args.jobs).unwrap_or(1),
+        jobs: args.jobs,
     };
     if args.forecast {
         return conclude(&campaign.forecast(&cases), args, global, theme);

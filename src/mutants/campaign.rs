@@ -32,7 +32,7 @@ pub struct Campaign {
     /// Play every case against every mutant, and find out which cases kill nothing.
     pub all_kills: bool,
     /// How many mutants are tried side by side; at least one.
-    pub jobs: usize,
+    pub jobs: u32,
 }
 
 impl Campaign {
@@ -44,24 +44,36 @@ impl Campaign {
         mut told: impl FnMut(&Trial),
     ) -> Result<Campaigned, RunFailure> {
         let began = Instant::now();
-        let manner = Manner { builder: &self.builder, all_kills: self.all_kills, cancel };
+        let manner = Manner { builder: &self.builder, all_kills: self.all_kills, lanes: 1, cancel };
         let forecasts: Arc<Vec<Forecast>> = Arc::new(cases.iter().map(Forecast::new).collect());
         let trials = self.mutants.iter().map(|mutant| {
             let forecasts = Arc::clone(&forecasts);
             async move {
-                let batches = if self.all_kills { vec![cases.to_vec()] } else { batches(*mutant, cases, &forecasts) };
-                attempt(manner, *mutant, &batches).await
+                if self.all_kills {
+                    return attempt(manner, *mutant, &[cases.to_vec()]).await;
+                }
+                let asked = *mutant;
+                // Beside the labs that run: whoever times connects must not wait for it.
+                let order = tokio::task::spawn_blocking(move || order(asked, &forecasts)).await;
+                let [first, rest] = order.unwrap_or_else(|_| [Vec::new(), (0..cases.len()).collect()]);
+                let batches = [first, rest].map(|part| part.iter().map(|index| cases[*index].clone()).collect());
+                attempt(manner, asked, &batches).await
             }
         });
-        let mut running = futures::stream::iter(trials).buffer_unordered(self.jobs.max(1));
+        let mut running =
+            futures::stream::iter(trials).buffer_unordered(usize::try_from(self.jobs.max(1)).unwrap_or(1));
         let mut trials = Vec::new();
         while let Some(trial) = running.next().await {
             told(&trial);
             trials.push(trial);
         }
         trials.sort_by_key(|trial| trial.mutant);
-        let suspects = cases.iter().filter(|case| trials.iter().any(|trial| trial.killed_by.contains(&case.scenario.id)));
-        let unsound = unsound(manner, &suspects.cloned().collect::<Vec<_>>()).await?;
+        let suspects =
+            cases.iter().filter(|case| trials.iter().any(|trial| trial.killed_by.contains(&case.scenario.id)));
+        let nothing_killed = trials.iter().all(|trial| trial.killed_by.is_empty());
+        let suspects: Vec<_> = suspects.cloned().collect();
+        let unsound =
+            if nothing_killed { Vec::new() } else { unsound(Manner { lanes: self.jobs, ..manner }, &suspects).await? };
         for trial in &mut trials {
             trial.killed_by.retain(|id| !unsound.contains(id));
         }
@@ -87,13 +99,7 @@ impl Campaign {
         Campaigned { forecast: true, ..self.record(cases, trials, unsound, began) }
     }
 
-    fn record(
-        &self,
-        cases: &[LoadedScenario],
-        trials: Vec<Trial>,
-        unsound: Vec<String>,
-        began: Instant,
-    ) -> Campaigned {
+    fn record(&self, cases: &[LoadedScenario], trials: Vec<Trial>, unsound: Vec<String>, began: Instant) -> Campaigned {
         Campaigned {
             schema_version: SCHEMA_VERSION,
             policyprobe: env!("CARGO_PKG_VERSION").to_owned(),
@@ -110,13 +116,13 @@ impl Campaign {
 }
 
 /// The cases in the order in which they should notice a mutant: a few that surely do, then all others.
-fn batches(mutant: Mutant, cases: &[LoadedScenario], forecasts: &[Forecast]) -> Vec<Vec<LoadedScenario>> {
+fn order(mutant: Mutant, forecasts: &[Forecast]) -> [Vec<usize>; 2] {
     let hopes = forecasts.iter().map(|forecast| forecast.hope(Some(mutant)));
-    let mut order: Vec<_> = hopes.zip(cases).collect();
-    order.sort_by_key(|(hope, _)| *hope);
+    let mut order: Vec<_> = hopes.zip(0..).collect();
+    order.sort_unstable();
     let first = order.iter().take(FIRST).take_while(|(hope, _)| hope.any()).count();
     let (first, rest) = order.split_at(first);
-    [first, rest].map(|part| part.iter().map(|(_, case)| (*case).clone()).collect()).into()
+    [first, rest].map(|part| part.iter().map(|(_, index)| *index).collect())
 }
 
 /// The cases that killed nothing.

@@ -134,9 +134,8 @@ fn question(cell: &PlannedCell, world: &World) -> Option<Question> {
         Source::Outside(name) => &vec![world.outside.iter().find(|host| host.name == *name)?.address],
     };
     let from = *addresses.iter().find(|address| address.is_ipv4() == to.is_ipv4())?;
-    let node_at = |address: IpAddr| {
-        world.nodes.iter().find(|node| node.addresses.contains(&address)).map(|node| node.name)
-    };
+    let node_at =
+        |address: IpAddr| world.nodes.iter().find(|node| node.addresses.contains(&address)).map(|node| node.name);
     Some(Question {
         from,
         from_node: node_at(from),

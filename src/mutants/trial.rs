@@ -22,6 +22,8 @@ pub(super) struct Manner<'a> {
     pub(super) builder: &'a EmbeddedBuilder,
     /// Play every case, whatever has failed before.
     pub(super) all_kills: bool,
+    /// How many cases are played side by side.
+    pub(super) lanes: u32,
     /// Ends the campaign.
     pub(super) cancel: &'a CancellationToken,
 }
@@ -47,15 +49,13 @@ pub(super) async fn attempt(manner: Manner<'_>, mutant: Mutant, batches: &[Vec<L
     trial
 }
 
-/// The ids of those cases that do not pass with the correct enforcer.
+/// The ids of those cases that do not pass with the correct enforcer, the canary's among them.
 pub(super) async fn unsound(manner: Manner<'_>, cases: &[LoadedScenario]) -> Result<Vec<String>, engine::RunFailure> {
-    if cases.is_empty() {
-        return Ok(Vec::new());
-    }
     let result = play(manner, None, cases, manner.cancel, |_| {}).await;
     let wrong = |verdict| !matches!(verdict, Verdict::Pass | Verdict::Recorded | Verdict::Skipped);
+    let canary = wrong(result.canary.verdict).then(|| CANARY.to_owned());
     let failed = result.scenarios.iter().filter(|case| wrong(case.verdict)).map(|case| case.id.clone());
-    result.error.map_or_else(|| Ok(failed.collect()), Err)
+    result.error.map_or_else(|| Ok(canary.into_iter().chain(failed).collect()), Err)
 }
 
 /// Plays cases in a lab, and tells each event as it comes.
@@ -70,7 +70,7 @@ async fn play(
     let options = Options {
         continue_unenforced: manner.all_kills,
         converge_limit: Some(CONVERGE_LIMIT),
-        jobs: 1,
+        jobs: manner.lanes,
         ..Options::default()
     };
     let builder = Box::new(EmbeddedBuilder { mutant, ..manner.builder.clone() });

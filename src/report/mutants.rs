@@ -71,10 +71,7 @@ fn line(text: &mut String, theme: Theme, trial: &Trial, names: usize) {
 
 fn count(theme: Theme, campaign: &Campaigned) -> String {
     let killed = campaign.trials.iter().filter(|trial| !trial.killed_by.is_empty()).count();
-    let parts = [
-        (campaign.survivors().count(), "survived"),
-        (campaign.errors().count(), "not tried"),
-    ];
+    let parts = [(campaign.survivors().count(), "survived"), (campaign.errors().count(), "not tried")];
     let all = campaign.trials.len();
     let mut text = format!("{killed} of {all} {} killed", if all == 1 { "mutant" } else { "mutants" });
     for (number, what) in parts.into_iter().filter(|(number, _)| *number > 0) {

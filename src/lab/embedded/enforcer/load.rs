@@ -162,7 +162,8 @@ impl Loader {
 
     /// Judges what the node itself sends to its pods, as a mutant does; replies to them pass.
     fn own_node(&mut self, devices: Devices) -> nlink::Result<()> {
-        let output = Chain::new(TABLE, "output")?.family(INET).base(BaseChain::filter(FilterHook::Output, Priority::Filter));
+        let output =
+            Chain::new(TABLE, "output")?.family(INET).base(BaseChain::filter(FilterHook::Output, Priority::Filter));
         let known = rule("output").match_ct_state(CtState::ESTABLISHED | CtState::RELATED).accept();
         let to_pods = rule("output").match_oif_prefix(devices.pods).try_goto("ingress")?;
         self.add(|tx| tx.add_chain(output).add_rule(known).add_rule(to_pods));

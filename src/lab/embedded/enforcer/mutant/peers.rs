@@ -42,7 +42,11 @@ pub(super) fn misread(mutant: Mutant, cluster: &mut Cluster) {
             vec![if peer.namespace_selector.is_some() { in_own_namespace(peer) } else { peer }]
         }),
         Mutant::IgnoresPodSelectorInNamespace => each_peer(cluster, |peer| {
-            vec![if peer.namespace_selector.is_some() { NetworkPolicyPeer { pod_selector: None, ..peer } } else { peer }]
+            vec![if peer.namespace_selector.is_some() {
+                NetworkPolicyPeer { pod_selector: None, ..peer }
+            } else {
+                peer
+            }]
         }),
         Mutant::PodSelectorInEveryNamespace => each_peer(cluster, |mut peer| {
             if peer.ip_block.is_none() && peer.namespace_selector.is_none() {
@@ -110,7 +114,9 @@ fn except_denies(cluster: &mut Cluster) {
 /// Changes each peer, into several or none. A rule whose peers are all gone allows nobody.
 fn each_peer(cluster: &mut Cluster, change: impl Fn(NetworkPolicyPeer) -> Vec<NetworkPolicyPeer>) {
     each(cluster, |rule| {
-        let Some(peers) = rule.peers.filter(|peers| !peers.is_empty()) else { return Some(Rule { peers: None, ..rule }) };
+        let Some(peers) = rule.peers.filter(|peers| !peers.is_empty()) else {
+            return Some(Rule { peers: None, ..rule });
+        };
         let peers: Vec<_> = peers.into_iter().flat_map(&change).collect();
         (!peers.is_empty()).then_some(Rule { peers: Some(peers), ports: rule.ports })
     });

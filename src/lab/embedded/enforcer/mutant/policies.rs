@@ -24,9 +24,9 @@ pub(super) fn misread(mutant: Mutant, cluster: &mut Cluster) {
     match mutant {
         Mutant::IgnoresEgress => without_type(cluster, "Egress"),
         Mutant::IgnoresIngress => without_type(cluster, "Ingress"),
-        Mutant::EmptyTargetIsNobody => cluster
-            .policies
-            .retain(|policy| policy.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref()).is_some_and(|it| !is_empty(it))),
+        Mutant::EmptyTargetIsNobody => cluster.policies.retain(|policy| {
+            policy.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref()).is_some_and(|it| !is_empty(it))
+        }),
         Mutant::PolicyInEveryNamespace => in_every_namespace(cluster),
         Mutant::DenyAllWins => deny_all_wins(&mut cluster.policies),
         _ => {}
@@ -65,7 +65,8 @@ fn deny_all_wins(policies: &mut [NetworkPolicy]) {
         about && rules == 0 && spec.pod_selector.as_ref().is_none_or(is_empty)
     };
     let namespaces = |way: &str, rules: fn(&NetworkPolicySpec) -> usize| -> Vec<Option<String>> {
-        let all = policies.iter().filter(|policy| policy.spec.as_ref().is_some_and(|spec| denies(spec, way, rules(spec))));
+        let all =
+            policies.iter().filter(|policy| policy.spec.as_ref().is_some_and(|spec| denies(spec, way, rules(spec))));
         all.map(|policy| policy.metadata.namespace.clone()).collect()
     };
     let ingress = namespaces("Ingress", |spec| spec.ingress.as_ref().map_or(0, Vec::len));

@@ -85,10 +85,7 @@ fn each_selector(cluster: &mut Cluster, mut change: impl FnMut(&mut LabelSelecto
 }
 
 /// Changes each expression, into several or none.
-fn each_expression(
-    cluster: &mut Cluster,
-    change: impl Fn(LabelSelectorRequirement) -> Vec<LabelSelectorRequirement>,
-) {
+fn each_expression(cluster: &mut Cluster, change: impl Fn(LabelSelectorRequirement) -> Vec<LabelSelectorRequirement>) {
     each_selector(cluster, |selector| {
         if let Some(expressions) = selector.match_expressions.take() {
             selector.match_expressions = Some(expressions.into_iter().flat_map(&change).collect());

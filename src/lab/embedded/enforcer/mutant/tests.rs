@@ -31,9 +31,7 @@ fn cluster(specs: &[Value]) -> Cluster {
     let policies = specs.iter().enumerate();
     Cluster {
         namespaces: [("default", "own"), ("other", "default")]
-            .map(|(name, team)| {
-                (name.to_owned(), labels(&[("team", team), ("kubernetes.io/metadata.name", name)]))
-            })
+            .map(|(name, team)| (name.to_owned(), labels(&[("team", team), ("kubernetes.io/metadata.name", name)])))
             .into(),
         pods: vec![
             pod("default", "a", A, NodeName::Worker, 80),
@@ -105,18 +103,43 @@ fn peers() {
         (Mutant::AndsPeers, of(&[&app("b"), &app("a")]), [true, false, false], [false, false, false]),
         (Mutant::OrsSelectors, of(&[&both]), [false, false, false], [true, true, false]),
         (Mutant::EmptyPeerIsNobody, of(&[&json!({"podSelector": {}})]), [true, false, false], [false; 3]),
-        (Mutant::EmptyNamespaceSelectorIsOwn, of(&[&json!({"namespaceSelector": {}})]), [true, true, false], [true, false, false]),
+        (
+            Mutant::EmptyNamespaceSelectorIsOwn,
+            of(&[&json!({"namespaceSelector": {}})]),
+            [true, true, false],
+            [true, false, false],
+        ),
         (Mutant::IgnoresNamespaceSelector, of(&[&both]), [false; 3], [true, false, false]),
         (Mutant::IgnoresPodSelectorInNamespace, of(&[&both]), [false; 3], [false, true, false]),
-        (Mutant::PodSelectorInEveryNamespace, of(&[&json!({"podSelector": {}})]), [true, false, false], [true, true, false]),
+        (
+            Mutant::PodSelectorInEveryNamespace,
+            of(&[&json!({"podSelector": {}})]),
+            [true, false, false],
+            [true, true, false],
+        ),
         (Mutant::NamespaceByName, of(&[&others]), [false, true, false], [true, false, false]),
         (Mutant::NamespaceLabelsUnknown, of(&[&others]), [false, true, false], [false; 3]),
         (Mutant::DropsRulesWithExcept, of(&[&except]), [false, false, true], [false; 3]),
         (Mutant::IgnoresExcept, of(&[&except]), [false, false, true], [true; 3]),
         (Mutant::FirstExceptOnly, of(&[&except]), [false, false, true], [true, false, true]),
-        (Mutant::ExceptDenies, of(&[&except, &json!({"ipBlock": {"cidr": "10.0.0.2/32"}})]), [true, false, true], [false, false, true]),
-        (Mutant::IpBlockWithoutPods, of(&[&json!({"ipBlock": {"cidr": "0.0.0.0/0"}})]), [true; 3], [false, false, true]),
-        (Mutant::IpBlockIsOneAddress, of(&[&json!({"ipBlock": {"cidr": "10.0.0.2/31"}})]), [true, true, false], [true, false, false]),
+        (
+            Mutant::ExceptDenies,
+            of(&[&except, &json!({"ipBlock": {"cidr": "10.0.0.2/32"}})]),
+            [true, false, true],
+            [false, false, true],
+        ),
+        (
+            Mutant::IpBlockWithoutPods,
+            of(&[&json!({"ipBlock": {"cidr": "0.0.0.0/0"}})]),
+            [true; 3],
+            [false, false, true],
+        ),
+        (
+            Mutant::IpBlockIsOneAddress,
+            of(&[&json!({"ipBlock": {"cidr": "10.0.0.2/31"}})]),
+            [true, true, false],
+            [true, false, false],
+        ),
         (Mutant::AbsentPeersAreNobody, json!([{}]), [true; 3], [false; 3]),
         (Mutant::EmptyPeersAreNobody, json!([{"from": []}]), [true; 3], [false; 3]),
     ] {
@@ -234,7 +257,11 @@ fn verdicts() {
     assert!(!lets(&egress, C, Udp, 53) && lets(&egress, C, Udp, 52) && lets(&egress, C, Tcp, 54));
     for (mutant, judges_replies) in [(Mutant::JudgesReplies, true), (Mutant::JudgesOwnNode, false)] {
         let [master, worker] = Agent::new(Some(mutant)).rulesets(&cluster(&[])).unwrap();
-        assert!([master, worker].iter().all(|it| (it.judges_replies, it.judges_own_node) == (judges_replies, !judges_replies)));
+        assert!(
+            [master, worker]
+                .iter()
+                .all(|it| (it.judges_replies, it.judges_own_node) == (judges_replies, !judges_replies))
+        );
     }
 }
 
@@ -271,7 +298,8 @@ fn policies_over_time() {
 
 #[test]
 fn labels_and_pods_over_time() {
-    let from = |selector: Value| json!({"podSelector": {"matchLabels": {"app": "a"}}, "ingress": [{"from": [selector]}]});
+    let from =
+        |selector: Value| json!({"podSelector": {"matchLabels": {"app": "a"}}, "ingress": [{"from": [selector]}]});
     let reaches = |mutant, looks: &[Cluster], peer: &str| tcp(story(mutant, looks).last().unwrap(), peer);
 
     let before = cluster(&[from(json!({"podSelector": {"matchLabels": {"app": "b"}}}))]);
