@@ -1,6 +1,9 @@
 //! `policyprobe mutants`: whether the suite notices enforcers that are broken on purpose.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{
+    fmt::Write as _,
+    io::{IsTerminal as _, Write as _},
+};
 
 use super::{
     Global, Problem,
@@ -137,5 +140,9 @@ fn outcome(trial: &Trial) -> String {
 fn list() -> String {
     let bold = anstyle::Style::new().bold();
     let width = Mutant::ALL.iter().map(|mutant| mutant.name().len()).max().unwrap_or(0);
-    Mutant::ALL.iter().map(|mutant| format!("{bold}{mutant:width$}{bold:#}  {}\n", mutant.fault())).collect()
+    Mutant::ALL.iter().fold(String::new(), |mut text, mutant| {
+        // Writing to a text cannot fail.
+        let _ = writeln!(text, "{bold}{mutant:width$}{bold:#}  {}", mutant.fault());
+        text
+    })
 }

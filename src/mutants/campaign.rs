@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Campaigned, Forecast, Trial,
     record::CANARY,
-    trial::{Manner, attempt, unsound},
+    trial::{Batch, Manner, attempt, unsound},
 };
 use crate::{
     engine::RunFailure,
@@ -19,8 +19,12 @@ use crate::{
 
 /// The version of the record's format.
 const SCHEMA_VERSION: u32 = 1;
-/// How many of the cases that should notice a mutant are tried before all others are even planned.
+/// How many of the cases that should notice a mutant are tried first.
 const FIRST: usize = 3;
+/// How many of them are tried again, with more patience, before all others.
+const HOPEFUL: usize = 10;
+/// How many of the cases that should notice nothing are played side by side.
+const LANES_OF_THE_REST: u32 = 4;
 
 /// The selected cases against the selected mutants.
 #[derive(Clone, Debug)]
@@ -44,19 +48,24 @@ impl Campaign {
         mut told: impl FnMut(&Trial),
     ) -> Result<Campaigned, RunFailure> {
         let began = Instant::now();
-        let manner = Manner { builder: &self.builder, all_kills: self.all_kills, lanes: 1, cancel };
+        let manner = Manner { builder: &self.builder, all_kills: self.all_kills, cancel };
         let forecasts: Arc<Vec<Forecast>> = Arc::new(cases.iter().map(Forecast::new).collect());
         let trials = self.mutants.iter().map(|mutant| {
             let forecasts = Arc::clone(&forecasts);
             async move {
                 if self.all_kills {
-                    return attempt(manner, *mutant, &[cases.to_vec()]).await;
+                    return attempt(manner, *mutant, &[Batch::soon(cases.to_vec(), 1)]).await;
                 }
                 let asked = *mutant;
                 // Beside the labs that run: whoever times connects must not wait for it.
                 let order = tokio::task::spawn_blocking(move || order(asked, &forecasts)).await;
-                let [first, rest] = order.unwrap_or_else(|_| [Vec::new(), (0..cases.len()).collect()]);
-                let batches = [first, rest].map(|part| part.iter().map(|index| cases[*index].clone()).collect());
+                let (hopeful, rest) = order.unwrap_or_else(|_| (Vec::new(), (0..cases.len()).collect()));
+                let these = |indices: &[usize]| indices.iter().map(|index| cases[*index].clone()).collect::<Vec<_>>();
+                let batches = [
+                    Batch::soon(these(&hopeful[..hopeful.len().min(FIRST)]), 1),
+                    Batch::patient(these(&hopeful)),
+                    Batch::soon(these(&rest), LANES_OF_THE_REST),
+                ];
                 attempt(manner, asked, &batches).await
             }
         });
@@ -73,7 +82,7 @@ impl Campaign {
         let nothing_killed = trials.iter().all(|trial| trial.killed_by.is_empty());
         let suspects: Vec<_> = suspects.cloned().collect();
         let unsound =
-            if nothing_killed { Vec::new() } else { unsound(Manner { lanes: self.jobs, ..manner }, &suspects).await? };
+            if nothing_killed { Vec::new() } else { unsound(manner, &Batch::soon(suspects, self.jobs)).await? };
         for trial in &mut trials {
             trial.killed_by.retain(|id| !unsound.contains(id));
         }
@@ -115,14 +124,15 @@ impl Campaign {
     }
 }
 
-/// The cases in the order in which they should notice a mutant: a few that surely do, then all others.
-fn order(mutant: Mutant, forecasts: &[Forecast]) -> [Vec<usize>; 2] {
+/// The cases in the order in which they should notice a mutant: those that surely do, up to a number, and all others.
+fn order(mutant: Mutant, forecasts: &[Forecast]) -> (Vec<usize>, Vec<usize>) {
     let hopes = forecasts.iter().map(|forecast| forecast.hope(Some(mutant)));
     let mut order: Vec<_> = hopes.zip(0..).collect();
     order.sort_unstable();
-    let first = order.iter().take(FIRST).take_while(|(hope, _)| hope.any()).count();
-    let (first, rest) = order.split_at(first);
-    [first, rest].map(|part| part.iter().map(|(_, index)| *index).collect())
+    let hopeful = order.iter().take(HOPEFUL).take_while(|(hope, _)| hope.any()).count();
+    let rest = order.split_off(hopeful);
+    let indices = |part: Vec<(_, usize)>| part.into_iter().map(|(_, index)| index).collect();
+    (indices(order), indices(rest))
 }
 
 /// The cases that killed nothing.

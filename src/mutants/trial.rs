@@ -13,7 +13,28 @@ use crate::{
 };
 
 /// How long a policy may take: the enforcer has done its work when applying a policy returns.
-const CONVERGE_LIMIT: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_secs(2);
+
+/// Cases that are played in one lab.
+pub(super) struct Batch {
+    /// How long a policy may take; none where it is the lab's own limit.
+    limit: Option<Duration>,
+    /// How many cases are played side by side.
+    lanes: u32,
+    cases: Vec<LoadedScenario>,
+}
+
+impl Batch {
+    /// Cases that are soon over.
+    pub(super) fn soon(cases: Vec<LoadedScenario>, lanes: u32) -> Self {
+        Self { limit: Some(SOON), lanes, cases }
+    }
+
+    /// Cases that get all the time that the lab gives, as on a machine that is too busy for less.
+    pub(super) fn patient(cases: Vec<LoadedScenario>) -> Self {
+        Self { limit: None, lanes: 1, cases }
+    }
+}
 
 /// How a mutant is tried.
 #[derive(Clone, Copy)]
@@ -22,17 +43,15 @@ pub(super) struct Manner<'a> {
     pub(super) builder: &'a EmbeddedBuilder,
     /// Play every case, whatever has failed before.
     pub(super) all_kills: bool,
-    /// How many cases are played side by side.
-    pub(super) lanes: u32,
     /// Ends the campaign.
     pub(super) cancel: &'a CancellationToken,
 }
 
 /// Tries a mutant: the batches one after the other, each in a lab of its own, until a case fails.
-pub(super) async fn attempt(manner: Manner<'_>, mutant: Mutant, batches: &[Vec<LoadedScenario>]) -> Trial {
+pub(super) async fn attempt(manner: Manner<'_>, mutant: Mutant, batches: &[Batch]) -> Trial {
     let began = Instant::now();
     let mut trial = Trial::new(mutant);
-    for batch in batches.iter().filter(|batch| !batch.is_empty()) {
+    for batch in batches.iter().filter(|batch| !batch.cases.is_empty()) {
         if manner.cancel.is_cancelled() || trial.error.is_some() || !(trial.killed_by.is_empty() || manner.all_kills) {
             break;
         }
@@ -50,8 +69,8 @@ pub(super) async fn attempt(manner: Manner<'_>, mutant: Mutant, batches: &[Vec<L
 }
 
 /// The ids of those cases that do not pass with the correct enforcer, the canary's among them.
-pub(super) async fn unsound(manner: Manner<'_>, cases: &[LoadedScenario]) -> Result<Vec<String>, engine::RunFailure> {
-    let result = play(manner, None, cases, manner.cancel, |_| {}).await;
+pub(super) async fn unsound(manner: Manner<'_>, batch: &Batch) -> Result<Vec<String>, engine::RunFailure> {
+    let result = play(manner, None, batch, manner.cancel, |_| {}).await;
     let wrong = |verdict| !matches!(verdict, Verdict::Pass | Verdict::Recorded | Verdict::Skipped);
     let canary = wrong(result.canary.verdict).then(|| CANARY.to_owned());
     let failed = result.scenarios.iter().filter(|case| wrong(case.verdict)).map(|case| case.id.clone());
@@ -62,19 +81,19 @@ pub(super) async fn unsound(manner: Manner<'_>, cases: &[LoadedScenario]) -> Res
 async fn play(
     manner: Manner<'_>,
     mutant: Option<Mutant>,
-    cases: &[LoadedScenario],
+    batch: &Batch,
     cancel: &CancellationToken,
     mut told: impl FnMut(&Event),
 ) -> RunResult {
     let (events, mut reader) = Events::channel();
     let options = Options {
         continue_unenforced: manner.all_kills,
-        converge_limit: Some(CONVERGE_LIMIT),
-        jobs: manner.lanes,
+        converge_limit: batch.limit,
+        jobs: batch.lanes,
         ..Options::default()
     };
     let builder = Box::new(EmbeddedBuilder { mutant, ..manner.builder.clone() });
-    let run = engine::run(builder, cases, &options, &events, cancel);
+    let run = engine::run(builder, &batch.cases, &options, &events, cancel);
     tokio::pin!(run);
     let result = loop {
         tokio::select! {
@@ -97,6 +116,8 @@ fn note(trial: &mut Trial, event: &Event) -> bool {
             true
         }
         Event::ScenarioFinished(case) => {
+            // It may have been played before.
+            trial.inconclusive.retain(|id| *id != case.id);
             match case.verdict {
                 Verdict::Skipped => trial.skipped += 1,
                 Verdict::Inconclusive => trial.inconclusive.push(case.id.clone()),

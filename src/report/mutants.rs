@@ -29,7 +29,9 @@ pub fn mutants(theme: Theme, campaign: &Campaigned, quiet: bool) -> String {
     let mut list = |title: &str, ids: &[String]| {
         if !ids.is_empty() {
             let _ = writeln!(text, "\n{}", paint(WARN, title));
-            wrap(&ids.join(", "), theme.width - 2).iter().for_each(|line| _ = writeln!(text, "  {line}"));
+            for line in wrap(&ids.join(", "), theme.width - 2) {
+                let _ = writeln!(text, "  {line}");
+            }
         }
     };
     list("Not counted, as they do not pass with the correct enforcer either:", &campaign.unsound);

@@ -90,7 +90,7 @@ mutants! {
     NamespaceLabelsUnknown = "namespace-labels-unknown",
 
     // Address blocks.
-    /// A rule with an `ipBlock` that has `except` is dropped (OpenShift SDN).
+    /// A rule with an `ipBlock` that has `except` is dropped (the SDN of `OpenShift`).
     DropsRulesWithExcept = "drops-rules-with-except",
     /// `except` is not read (AWS before 1.0.4: the metadata server; Azure NPM Lite on Windows).
     IgnoresExcept = "ignores-except",

@@ -54,7 +54,7 @@ pub(super) fn misread(mutant: Mutant, cluster: &mut Cluster) {
 
 /// Whether a selector requires nothing.
 pub(super) fn is_empty(selector: &LabelSelector) -> bool {
-    selector.match_labels.as_ref().is_none_or(|it| it.is_empty())
+    selector.match_labels.as_ref().is_none_or(std::collections::BTreeMap::is_empty)
         && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
 }
 

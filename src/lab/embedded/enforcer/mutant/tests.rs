@@ -239,12 +239,12 @@ fn whole_policies() {
 
 #[test]
 fn verdicts() {
+    use Protocol::{Tcp, Udp};
     let deny = json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]});
     let open = |mutant, is_egress, peer: &str, protocol, port| {
         let rulesets = Agent::new(Some(mutant)).rulesets(&cluster(std::slice::from_ref(&deny))).unwrap();
         lets(&direction(&rulesets, "default/a", is_egress), peer, protocol, port)
     };
-    use Protocol::{Tcp, Udp};
     assert!(open(Mutant::SameNodeOpen, false, B, Tcp, 80) && !open(Mutant::SameNodeOpen, false, C, Tcp, 80));
     assert!(open(Mutant::OtherNodeOpen, false, C, Tcp, 80) && !open(Mutant::OtherNodeOpen, false, B, Tcp, 80));
     assert!(!open(Mutant::OtherNodeOpen, true, C, Tcp, 80));

@@ -34,16 +34,18 @@ pub(in super::super) fn misjudge(
         Mutant::OutsideOpen => open_both(ruleset, &outside(real), None),
         Mutant::DnsOpen => {
             let port = |protocol| PortRange { protocol, first: DNS, last: DNS };
-            open_both(ruleset, &Peers::Any, Some(vec![port(Protocol::Tcp), port(Protocol::Udp)]));
+            open_both(ruleset, &Peers::Any, Some(&[port(Protocol::Tcp), port(Protocol::Udp)]));
         }
         Mutant::UdpOpen => {
             let every = PortRange { protocol: Protocol::Udp, first: 0, last: u16::MAX };
-            open_both(ruleset, &Peers::Any, Some(vec![every]));
+            open_both(ruleset, &Peers::Any, Some(&[every]));
         }
         Mutant::DnsBlocked => {
             for pod in &mut ruleset.pods {
                 let Direction::Isolated(accepts) = &mut pod.egress else { continue };
-                accepts.iter_mut().for_each(|accept| accept.ports = Some(without_dns(accept.ports.take())));
+                for accept in accepts {
+                    accept.ports = Some(without_dns(accept.ports.take()));
+                }
             }
         }
         Mutant::FirstPodOnly => {
@@ -69,10 +71,10 @@ fn release(pod: &mut PodRules) {
     pod.ingress = Direction::Open;
 }
 
-fn open_both(ruleset: &mut Ruleset, peers: &Peers, ports: Option<Vec<PortRange>>) {
+fn open_both(ruleset: &mut Ruleset, peers: &Peers, ports: Option<&[PortRange]>) {
     for pod in &mut ruleset.pods {
-        open(&mut pod.egress, peers.clone(), ports.clone());
-        open(&mut pod.ingress, peers.clone(), ports.clone());
+        open(&mut pod.egress, peers.clone(), ports.map(<[PortRange]>::to_vec));
+        open(&mut pod.ingress, peers.clone(), ports.map(<[PortRange]>::to_vec));
     }
 }
 
