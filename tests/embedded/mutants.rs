@@ -25,7 +25,11 @@ fn select(words: &[&str]) -> Vec<scenario::LoadedScenario> {
 async fn mutants_are_killed_and_the_correct_enforcer_is_not() {
     let Some(lab) = lab(DenyBy::Drop).await else { return };
     drop(lab);
-    let cases = select(&["metadata-lab-by-address", "metadata-policy-deleted", "isolation-deny-all-egress"]);
+    let cases = select(&[
+        "metadata-lab-by-address",
+        "metadata-policy-deleted",
+        "mutants-replies-of-a-server-isolated-for-egress",
+    ]);
     let found = campaign(false).run(&cases, &CancellationToken::new(), |_| {}).await.unwrap();
     assert_eq!(found.trials.iter().map(|trial| trial.mutant).collect::<Vec<_>>(), MUTANTS);
     assert_eq!(found.survivors().count(), 0, "{found:#?}");
@@ -57,6 +61,6 @@ fn a_forecast_tells_which_cases_notice_a_fault() {
     let notices = |id: &str, mutant| Forecast::new(&select(&[id])[0]).notices(mutant);
     assert!(notices("metadata-lab-by-address", Mutant::IgnoresExcept));
     assert!(notices("metadata-policy-deleted", Mutant::ForgetsDeletion));
-    assert!(notices("isolation-deny-all-egress", Mutant::JudgesReplies));
+    assert!(notices("mutants-replies-of-a-server-isolated-for-egress", Mutant::JudgesReplies));
     assert!(!notices("isolation-deny-all-egress", Mutant::IgnoresExcept));
 }
