@@ -10,6 +10,7 @@
 //! - [`probe`]: requests, `curl`, the agent, observations.
 //! - [`lab`]: where the traffic runs, one folder a backend.
 //! - [`engine`]: baseline, apply, converge, hold, verdict.
+//! - [`mutants`]: the suite against enforcers that are broken on purpose.
 //! - [`report`]: one file a reporter.
 //!
 //! Without the default feature `harness` only what the static agent needs is built.
@@ -25,6 +26,8 @@ pub mod cli;
 pub mod engine;
 #[cfg(feature = "harness")]
 pub mod lab;
+#[cfg(feature = "harness")]
+pub mod mutants;
 #[cfg(feature = "harness")]
 pub mod policy;
 #[cfg(feature = "harness")]

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::styling};
 
-use super::{bench, cleanup, completions, doctor, explain, init, lab, lint, list, metadata, run, schema};
-use crate::report::ReportSpec;
+use super::{bench, cleanup, completions, doctor, explain, init, lab, lint, list, metadata, mutants, run, schema};
+use crate::{lab::embedded::enforcer::Mutant, report::ReportSpec};
 
 /// Proves what a Kubernetes network really lets through.
 ///
@@ -55,6 +55,8 @@ pub enum Command {
     Run(run::Args),
     /// Show where the time of a run goes
     Bench(bench::Args),
+    /// Try the scenarios on enforcers that are broken on purpose: which notice which
+    Mutants(mutants::Args),
     /// List scenarios: id, tier, tags and title
     List(list::Args),
     /// Check scenario files and their manifests, with line and column
@@ -94,6 +96,9 @@ pub struct BackendArgs {
     /// embedded: how its enforcer stops traffic [default: drop]
     #[arg(long, value_name = "HOW")]
     pub deny_by: Option<DenyBy>,
+    /// embedded: plant a fault in its enforcer, for testing scenarios; `policyprobe mutants --list` names them
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub mutant: Option<Mutant>,
     /// kind: the image of its nodes [env: POLICYPROBE_NODE_IMAGE=] [default: kind's own]
     #[arg(long, value_name = "IMAGE", conflicts_with = "cluster")]
     pub node_image: Option<String>,

@@ -17,7 +17,9 @@ const NODE_IMAGE: &str = "POLICYPROBE_NODE_IMAGE";
 pub fn builder(args: &BackendArgs) -> anyhow::Result<Box<dyn LabBuilder>> {
     check(args)?;
     match args.backend {
-        Backend::Embedded => Ok(Box::new(EmbeddedBuilder { binary: None, deny_by: deny_by(args.deny_by) })),
+        Backend::Embedded => {
+            Ok(Box::new(EmbeddedBuilder { binary: None, deny_by: deny_by(args.deny_by), mutant: args.mutant }))
+        }
         Backend::Kind => Ok(Box::new(KindBuilder {
             node_image: node_image(args),
             cni: cni(args.cni.as_deref())?,
@@ -52,8 +54,9 @@ fn cni(flag: Option<&str>) -> Result<Cni, Problem> {
 /// Refuses flags that the chosen backend would ignore.
 fn check(args: &BackendArgs) -> Result<(), Problem> {
     use Backend::{Cluster, Embedded, Kind};
-    let flags: [(&str, bool, &[Backend]); 8] = [
+    let flags: [(&str, bool, &[Backend]); 9] = [
         ("--deny-by", args.deny_by.is_some(), &[Embedded]),
+        ("--mutant", args.mutant.is_some(), &[Embedded]),
         ("--node-image", args.node_image.is_some(), &[Kind]),
         ("--cni", args.cni.is_some(), &[Kind]),
         ("--keep", args.keep, &[Kind]),

@@ -34,6 +34,7 @@ pub(super) async fn conduct(
         probe,
         fail_fast: args.fail_fast,
         jobs,
+        converge_limit: None,
         show_answers: matches!(show, Show::Story(_)),
     };
     let cancel = signals::token()?;

@@ -14,6 +14,7 @@ pub mod lab;
 pub mod lint;
 pub mod list;
 pub mod metadata;
+pub mod mutants;
 mod output;
 pub mod run;
 pub mod schema;

@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     panic::AssertUnwindSafe,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use futures::FutureExt;
@@ -44,6 +44,8 @@ pub struct Options {
     pub fail_fast: bool,
     /// How many scenarios are played side by side; at least one.
     pub jobs: u32,
+    /// How long a policy may take to have its effect, where less than the lab's own limit is known to be enough.
+    pub converge_limit: Option<Duration>,
     /// Ask the document's questions once more after each step and send the answers as events (`lab`).
     pub show_answers: bool,
 }
@@ -153,7 +155,7 @@ async fn play_all(
         probe: options.probe,
         show_answers: options.show_answers,
         enforcing: true,
-        limit: lab.capabilities().converge_limit,
+        limit: options.converge_limit.unwrap_or(Duration::MAX).min(lab.capabilities().converge_limit),
         hold: Hold::CHANGE,
     };
     let (held_back, mut reader) = events.aside();

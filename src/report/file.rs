@@ -80,18 +80,22 @@ impl ReportSpec {
     /// Writes the report; what was at the path is there until the new one is whole and on the disk. Returns a line
     /// for the summary, where the report went to a file.
     pub fn write(&self, result: &RunResult) -> io::Result<Option<String>> {
-        let bytes = self.format.render(result);
+        self.write_bytes(&self.format.render(result))
+    }
+
+    /// Writes what is rendered already, in the same way.
+    pub fn write_bytes(&self, bytes: &[u8]) -> io::Result<Option<String>> {
         let Some(path) = &self.path else {
             let mut out = io::stdout().lock();
-            out.write_all(&bytes)?;
+            out.write_all(bytes)?;
             return out.flush().map(|()| None);
         };
         let target = resolve(path)?;
         if is_special(&target) {
-            OpenOptions::new().write(true).open(&target)?.write_all(&bytes)?;
+            OpenOptions::new().write(true).open(&target)?.write_all(bytes)?;
         } else {
             let mut temporary = beside(&target)?;
-            temporary.write_all(&bytes)?;
+            temporary.write_all(bytes)?;
             temporary.as_file().sync_all()?;
             temporary.persist(&target).map_err(|failed| failed.error)?;
             // The rename itself is on the disk only when its folder is; where a folder cannot be synced, so be it.

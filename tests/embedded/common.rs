@@ -26,7 +26,7 @@ pub(crate) fn binary() -> PathBuf {
 
 /// A lab; none where this system has no namespaces for us, with the reason printed.
 pub(crate) async fn lab(deny_by: DenyBy) -> Option<EmbeddedLab> {
-    match (EmbeddedBuilder { binary: Some(binary()), deny_by }).start("test").await {
+    match (EmbeddedBuilder { binary: Some(binary()), deny_by, ..EmbeddedBuilder::default() }).start("test").await {
         Ok(lab) => Some(lab),
         Err(error) => {
             let required = std::env::var("POLICYPROBE_REQUIRE").is_ok_and(|backends| backends.contains("embedded"));

@@ -109,7 +109,7 @@ async fn names_are_resolved_in_the_source_and_by_the_labs_own_dns() {
 async fn run(id: &str, probe: ProbeWith) -> Option<RunResult> {
     lab(DenyBy::Drop).await?;
     let scenarios = scenario::select(&[id.to_owned()]).unwrap();
-    let builder = Box::new(EmbeddedBuilder { binary: Some(binary()), deny_by: DenyBy::Drop });
+    let builder = Box::new(EmbeddedBuilder { binary: Some(binary()), ..EmbeddedBuilder::default() });
     let (events, _) = Events::channel();
     let options = Options { probe, ..Options::default() };
     Some(engine::run(builder, &scenarios, &options, &events, &CancellationToken::new()).await)

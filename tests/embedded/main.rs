@@ -8,6 +8,7 @@ mod common;
 mod direct;
 mod faults;
 mod leftovers;
+mod mutants;
 mod network;
 mod policies;
 mod speed;

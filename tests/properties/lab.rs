@@ -16,7 +16,7 @@ use policyprobe::{
     engine::plan,
     lab::{
         Source, Stage, World,
-        embedded::{DenyBy, EmbeddedBuilder, EmbeddedLab, EmbeddedStage},
+        embedded::{EmbeddedBuilder, EmbeddedLab, EmbeddedStage},
     },
     policy::{Cluster, Decision, End, Flow, decide},
     probe::{Outcome, Proof, Request, Target},
@@ -38,7 +38,7 @@ const SECOND_WINDOW: Duration = Duration::from_millis(1500);
 fn the_simulator_is_the_embedded_lab() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let builder =
-        EmbeddedBuilder { binary: Some(env!("CARGO_BIN_EXE_policyprobe").into()), deny_by: DenyBy::default() };
+        EmbeddedBuilder { binary: Some(env!("CARGO_BIN_EXE_policyprobe").into()), ..EmbeddedBuilder::default() };
     let lab = match runtime.block_on(builder.start("property")) {
         Ok(lab) => lab,
         Err(error) => {

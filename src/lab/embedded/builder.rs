@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::DenyBy;
+use super::{DenyBy, enforcer::Mutant};
 use crate::{
     engine::Events,
     lab::{Lab, LabBuilder, LabError},
@@ -20,6 +20,8 @@ pub struct EmbeddedBuilder {
     pub binary: Option<PathBuf>,
     /// How the enforcer stops traffic.
     pub deny_by: DenyBy,
+    /// A fault of the enforcer, planted on purpose; none for every use but testing scenarios.
+    pub mutant: Option<Mutant>,
 }
 
 impl EmbeddedBuilder {
@@ -30,7 +32,7 @@ impl EmbeddedBuilder {
             Some(binary) => binary,
             None => std::env::current_exe().map_err(|error| anyhow::anyhow!("cannot find this program: {error}"))?,
         };
-        super::EmbeddedLab::start(&binary, run, self.deny_by).await
+        super::EmbeddedLab::start(&binary, run, self.deny_by, self.mutant).await
     }
 }
 

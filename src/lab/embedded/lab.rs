@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     DenyBy, EmbeddedStage,
     client::Client,
+    enforcer::Mutant,
     protocol::{Reply, Request},
 };
 use crate::{
@@ -34,6 +35,7 @@ pub struct EmbeddedLab {
     client: Arc<Client>,
     run: String,
     deny_by: DenyBy,
+    mutant: Option<Mutant>,
     capabilities: Capabilities,
     last_stage: AtomicU64,
     idle: Arc<Pool>,
@@ -64,14 +66,20 @@ impl Pool {
 
 impl EmbeddedLab {
     /// Starts the inner half. This is some milliseconds' work: namespaces are made by stages.
-    pub(super) async fn start(binary: &Path, run: &str, deny_by: DenyBy) -> Result<Self, LabError> {
+    pub(super) async fn start(
+        binary: &Path,
+        run: &str,
+        deny_by: DenyBy,
+        mutant: Option<Mutant>,
+    ) -> Result<Self, LabError> {
         let (client, curl) = tokio::join!(Client::start(binary), curl_version());
         let (client, curl) = (Arc::new(client?), curl?);
-        let capabilities = capabilities(&curl, deny_by);
+        let capabilities = capabilities(&curl, deny_by, mutant);
         Ok(Self {
             client,
             run: run.to_owned(),
             deny_by,
+            mutant,
             capabilities,
             last_stage: AtomicU64::new(0),
             idle: Arc::default(),
@@ -80,6 +88,10 @@ impl EmbeddedLab {
 
     /// A stage that was used before, as if it were new; or a new one.
     async fn stage_of(&self, spec: &LabSpec) -> Result<EmbeddedStage, LabError> {
+        // What a broken enforcer forgets to take back must not meet the next case.
+        if self.mutant.is_some() {
+            return self.open_stage(spec).await;
+        }
         if let Some(id) = self.idle.take(spec) {
             let stage = EmbeddedStage::new(self.client.clone(), id);
             // What cannot be cleaned is closed by its drop.
@@ -96,7 +108,7 @@ impl EmbeddedLab {
         // It exists before it is opened, so that an opening that is given up is closed all the same.
         let stage = EmbeddedStage::new(self.client.clone(), id);
         let (run, spec) = (self.run.clone(), spec.clone());
-        let request = Request::Open { stage: id, run, spec, deny_by: self.deny_by };
+        let request = Request::Open { stage: id, run, spec, deny_by: self.deny_by, mutant: self.mutant };
         stage.update(self.client.call(request).await?)?;
         Ok(stage)
     }
@@ -133,12 +145,13 @@ impl Lab for EmbeddedLab {
     }
 }
 
-fn capabilities(curl: &str, deny_by: DenyBy) -> Capabilities {
+fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabilities {
     let no_yet = |what: &str| format!("the embedded lab has no {what} yet");
     let enforcer = match deny_by {
         DenyBy::Drop => "reference (nftables, drops)",
         DenyBy::Reject => "reference (nftables, rejects)",
     };
+    let enforcer = mutant.map_or(enforcer.to_owned(), |mutant| format!("{enforcer}, with a planted fault: {mutant}"));
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     Capabilities {
@@ -151,7 +164,7 @@ fn capabilities(curl: &str, deny_by: DenyBy) -> Capabilities {
             (Need::HostNetwork, no_yet("pods in their node's network")),
             (Need::Restart, "a pod of the embedded lab has no container to restart".to_owned()),
         ]),
-        facts: [fact("kernel", release.trim()), fact("curl", curl), fact("cni", enforcer)].into(),
+        facts: [fact("kernel", release.trim()), fact("curl", curl), fact("cni", &enforcer)].into(),
         converge_limit: CONVERGE_LIMIT,
     }
 }
@@ -194,7 +207,7 @@ mod tests {
 
     #[test]
     fn every_need_is_either_met_or_explained() {
-        let capabilities = capabilities("8.0.0", DenyBy::Drop);
+        let capabilities = capabilities("8.0.0", DenyBy::Drop, None);
         assert!(capabilities.why_not.keys().all(|need| !capabilities.has.contains(need)));
         assert_eq!(capabilities.has.len() + capabilities.why_not.len(), 12);
     }

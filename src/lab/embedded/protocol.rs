@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::DenyBy;
+use super::{DenyBy, enforcer::Mutant};
 use crate::{
     lab::{LabError, ServerId, Source, World},
     probe::direct::{Finding, Work},
@@ -24,7 +24,7 @@ pub(super) enum Command {
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum Request {
     /// Makes a stage.
-    Open { stage: u64, run: String, spec: LabSpec, deny_by: DenyBy },
+    Open { stage: u64, run: String, spec: LabSpec, deny_by: DenyBy, mutant: Option<Mutant> },
     /// Ends a stage's probes, then its servers, links and routes.
     Close { stage: u64 },
     /// Does something on a stage.

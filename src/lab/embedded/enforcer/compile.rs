@@ -43,7 +43,7 @@ pub enum CompileError {
 pub fn compile(cluster: &Cluster, node: NodeName) -> Result<Ruleset, CompileError> {
     let compiler = Compiler { cluster };
     let here = cluster.pods.iter().filter(|pod| pod.node == node);
-    Ok(Ruleset { pods: here.map(|pod| compiler.pod(pod)).collect::<Result<_, _>>()? })
+    Ok(Ruleset { pods: here.map(|pod| compiler.pod(pod)).collect::<Result<_, _>>()?, ..Ruleset::default() })
 }
 
 /// Whether every part of a policy can be compiled, whoever it selects.

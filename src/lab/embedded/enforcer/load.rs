@@ -49,7 +49,10 @@ pub(in crate::lab::embedded) async fn load(
         tables = tables.del_table(TABLE, INET);
     }
     let mut loader = Loader { tx: Some(tables.add_table(TABLE, INET)), deny_by };
-    loader.base_chains(devices)?;
+    loader.base_chains(devices, ruleset.judges_replies)?;
+    if ruleset.judges_own_node {
+        loader.own_node(devices)?;
+    }
     for (index, pod) in ruleset.pods.iter().enumerate() {
         loader.direction(&EGRESS, index, &pod.egress)?;
         loader.direction(&INGRESS, index, &pod.ingress)?;
@@ -139,18 +142,31 @@ impl Loader {
         self.tx = self.tx.take().map(change);
     }
 
-    fn base_chains(&mut self, devices: Devices) -> nlink::Result<()> {
+    fn base_chains(&mut self, devices: Devices, judges_replies: bool) -> nlink::Result<()> {
         let base = BaseChain::filter(FilterHook::Forward, Priority::Filter).policy(Policy::Drop);
         let forward = Chain::new(TABLE, "forward")?.family(INET).base(base);
         let ingress = Chain::new(TABLE, "ingress")?.family(INET);
         let known = rule("forward").match_ct_state(CtState::ESTABLISHED | CtState::RELATED).accept();
-        self.add(|tx| tx.add_chain(forward).add_chain(ingress).add_rule(known));
+        self.add(|tx| tx.add_chain(forward).add_chain(ingress));
+        if !judges_replies {
+            self.add(|tx| tx.add_rule(known));
+        }
         for uplink in devices.uplinks {
             // The egress of what comes from elsewhere was judged there, or is nobody's business.
             let elsewhere = rule("forward").match_iif(uplink).try_goto("ingress")?;
             let leaves = rule("ingress").match_oif(uplink).accept();
             self.add(|tx| tx.add_rule(elsewhere).add_rule(leaves));
         }
+        Ok(())
+    }
+
+    /// Judges what the node itself sends to its pods, as a mutant does; replies to them pass.
+    fn own_node(&mut self, devices: Devices) -> nlink::Result<()> {
+        let output =
+            Chain::new(TABLE, "output")?.family(INET).base(BaseChain::filter(FilterHook::Output, Priority::Filter));
+        let known = rule("output").match_ct_state(CtState::ESTABLISHED | CtState::RELATED).accept();
+        let to_pods = rule("output").match_oif_prefix(devices.pods).try_goto("ingress")?;
+        self.add(|tx| tx.add_chain(output).add_rule(known).add_rule(to_pods));
         Ok(())
     }
 

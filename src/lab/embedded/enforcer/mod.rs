@@ -2,20 +2,24 @@
 //!
 //! It shares no code with the simulator in `crate::policy`: selectors, CIDRs, ports and defaults are all done a second
 //! time here, so that a fault in either shows as a difference between the two. [`compile`] is pure; `load` hands its
-//! result to the kernel.
+//! result to the kernel. [`Agent`] is what stands between a stage and the two, and where a [`Mutant`] is planted.
 
 mod addresses;
+mod agent;
 mod cluster;
 mod compile;
 #[cfg(target_os = "linux")]
 mod load;
+mod mutant;
 mod ports;
 mod ruleset;
 mod selector;
 
 pub use addresses::Addresses;
+pub use agent::Agent;
 pub use cluster::{Cluster, Pod};
 pub use compile::{CompileError, check, compile};
 #[cfg(target_os = "linux")]
 pub(super) use load::{Devices, impair, listing, load};
+pub use mutant::{Mutant, UnknownMutant};
 pub use ruleset::{Accept, Direction, Peers, PodRules, PortRange, Ruleset};

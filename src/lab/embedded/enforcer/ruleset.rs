@@ -10,6 +10,10 @@ use crate::scenario::Protocol;
 pub struct Ruleset {
     /// A set of rules for every pod on the node. Traffic of a pod that is not among them is dropped.
     pub pods: Vec<PodRules>,
+    /// Whether a reply is judged like a first packet. Only a mutant does so.
+    pub judges_replies: bool,
+    /// Whether the node's own traffic to its pods is judged. Only a mutant does so.
+    pub judges_own_node: bool,
 }
 
 /// The rules of one pod.

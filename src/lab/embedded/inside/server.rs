@@ -100,9 +100,9 @@ impl Server {
 
     async fn answer(&self, id: u64, request: Request) -> anyhow::Result<Reply> {
         match request {
-            Request::Open { stage, run, spec, deny_by } => {
+            Request::Open { stage, run, spec, deny_by, mutant } => {
                 lock(&self.stages).insert(stage, None);
-                let made = Arc::new(Stage::new(run, spec, deny_by).await?);
+                let made = Arc::new(Stage::new(run, spec, deny_by, mutant).await?);
                 let world = made.world().await;
                 // A stage that was closed before it was ready is dropped here.
                 *lock(&self.stages).get_mut(&stage).context("the stage is closed")? = Some(made);

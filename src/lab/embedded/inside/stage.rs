@@ -1,6 +1,10 @@
 //! One scenario's pods, servers and policies, live. Stages share no namespace.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    sync::{Arc, PoisonError},
+};
 
 use anyhow::Context;
 use futures::future::try_join_all;
@@ -24,7 +28,11 @@ use super::{
 use crate::{
     lab::{
         ServerId, Source, World, WorldNamespace, WorldNode,
-        embedded::{DenyBy, enforcer, protocol::Document},
+        embedded::{
+            DenyBy,
+            enforcer::{self, Agent, Mutant},
+            protocol::Document,
+        },
     },
     scenario::{LabSpec, LabelAction, Labels, NodeName, PodSpec},
 };
@@ -33,6 +41,7 @@ use crate::{
 pub(super) struct Stage {
     spec: LabSpec,
     deny_by: DenyBy,
+    agent: std::sync::Mutex<Agent>,
     closed: CancellationToken,
     state: Mutex<State>,
     coredns: LivePod,
@@ -43,7 +52,12 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Builds everything, proves that the metadata server is the lab's own, and enforces that nothing is denied.
-    pub(super) async fn new(run: String, spec: LabSpec, deny_by: DenyBy) -> anyhow::Result<Self> {
+    pub(super) async fn new(
+        run: String,
+        spec: LabSpec,
+        deny_by: DenyBy,
+        mutant: Option<Mutant>,
+    ) -> anyhow::Result<Self> {
         let backbone = starting(Backbone::new().await, "the nodes")?;
         let mut state = State::default();
         let pods = spec.pods.iter().map(|pod| state.start(pod.clone(), &backbone, Log::default())).collect::<Vec<_>>();
@@ -69,8 +83,8 @@ impl Stage {
             safe::prove(nodes, &backbone.router, address, &identity).await?;
         }
         let closed = CancellationToken::new();
-        let state = Mutex::new(state);
-        let made = Self { spec, deny_by, closed, state, coredns, metadata, outside, backbone };
+        let (state, agent) = (Mutex::new(state), Agent::new(mutant).into());
+        let made = Self { spec, deny_by, agent, closed, state, coredns, metadata, outside, backbone };
         made.enforce(&*made.state.lock().await).await?;
         Ok(made)
     }
@@ -263,8 +277,8 @@ impl Stage {
         let cluster = enforcer::Cluster { namespaces: state.namespaces.clone(), pods, policies };
         let [master, worker] = &self.backbone.nodes;
         // Both are compiled before either is loaded: a policy with a fault changes nothing.
-        let on_master = enforcer::compile(&cluster, master.name)?;
-        let on_worker = enforcer::compile(&cluster, worker.name)?;
+        let rulesets = self.agent.lock().unwrap_or_else(PoisonError::into_inner).rulesets(&cluster);
+        let [on_master, on_worker] = rulesets?;
         try_join!(master.enforce(&on_master, self.deny_by), worker.enforce(&on_worker, self.deny_by))?;
         Ok(())
     }

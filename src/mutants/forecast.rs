@@ -1,0 +1,191 @@
+//! Which cases should notice a mutant: its rules, worked out on paper for each step of each case. Pure.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+
+use crate::{
+    engine::{
+        Expectation,
+        plan::{self, ClusterState, PlannedCell},
+    },
+    lab::{
+        Source, World,
+        embedded::enforcer::{self, Agent, Direction, Mutant, PodRules, Ruleset},
+    },
+    policy,
+    scenario::{LoadedScenario, NodeName, Protocol, Tier},
+};
+
+/// The port that a connection starts from, for whoever judges replies.
+const EPHEMERAL: u16 = 40_000;
+
+/// A case, reduced to what the enforcer gets to know and to the connections that are tried.
+pub struct Forecast {
+    steps: Vec<(enforcer::Cluster, Vec<Question>)>,
+}
+
+/// Whether a case should notice a mutant; what is noticed for certain, and soon, comes first in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Hope {
+    /// Nothing is noticed.
+    hopeless: bool,
+    /// Only allowed traffic is stopped, which is nobody's verdict where no witness is left.
+    only_stopped: bool,
+    /// How many cells there are until all is said.
+    cells: usize,
+}
+
+impl Hope {
+    /// Whether anything should be noticed.
+    pub(super) fn any(self) -> bool {
+        !self.hopeless
+    }
+}
+
+/// A connection and whether it must pass.
+struct Question {
+    from: IpAddr,
+    from_node: Option<NodeName>,
+    to: IpAddr,
+    to_node: Option<NodeName>,
+    protocol: Protocol,
+    port: u16,
+    must_pass: bool,
+}
+
+impl Forecast {
+    /// Plans a case in a made-up world. A case that cannot be planned has no steps; the run itself will say why.
+    #[must_use]
+    pub fn new(loaded: &LoadedScenario) -> Self {
+        let mut state = ClusterState::new(plan::world(&loaded.scenario.lab));
+        let mut steps = Vec::new();
+        for (index, step) in loaded.scenario.steps.iter().enumerate() {
+            if state.advance(loaded, step).is_err() {
+                break;
+            }
+            let cells = plan::cells(loaded, index, state.world()).unwrap_or_default();
+            let judged = cells.iter().filter(|_| loaded.scenario.tier == Tier::Required);
+            let questions = judged.filter_map(|cell| question(cell, state.world())).collect();
+            steps.push((known(&state.cluster()), questions));
+        }
+        Self { steps }
+    }
+
+    /// Whether this case should notice a mutant.
+    #[must_use]
+    pub fn notices(&self, mutant: Mutant) -> bool {
+        self.hope(Some(mutant)).any()
+    }
+
+    /// Whether it would accuse the correct enforcer.
+    #[must_use]
+    pub fn is_unsound(&self) -> bool {
+        self.hope(None).any()
+    }
+
+    pub(super) fn hope(&self, mutant: Option<Mutant>) -> Hope {
+        let mut agent = Agent::new(mutant);
+        let mut hope = Hope { hopeless: true, only_stopped: true, cells: 0 };
+        for (cluster, questions) in &self.steps {
+            hope.cells += questions.len();
+            let Ok(rulesets) = agent.rulesets(cluster) else { continue };
+            for question in questions.iter().filter(|question| passes(&rulesets, question) != question.must_pass) {
+                hope.hopeless = false;
+                hope.only_stopped &= question.must_pass;
+            }
+        }
+        hope
+    }
+}
+
+/// A cluster as the enforcer knows it.
+fn known(cluster: &policy::Cluster) -> enforcer::Cluster {
+    let pods = cluster.pods.iter().map(|pod| enforcer::Pod {
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        labels: pod.labels.clone(),
+        addresses: pod.addresses.clone(),
+        ports: pod.ports.clone(),
+        node: pod.node,
+    });
+    let policies = cluster.policies.iter().map(|policy| NetworkPolicy::clone(policy)).collect();
+    enforcer::Cluster { namespaces: cluster.namespaces.clone(), pods: pods.collect(), policies }
+}
+
+fn question(cell: &PlannedCell, world: &World) -> Option<Question> {
+    let must_pass = match cell.expectation {
+        Expectation::Reachable | Expectation::Status { .. } => true,
+        Expectation::Blocked => false,
+        Expectation::Rejected { .. } | Expectation::Recorded => return None,
+    };
+    let pods = || world.pods.iter().chain(&world.others);
+    // Names are asked of the cluster's DNS.
+    let to = match cell.address {
+        Some(address) => address,
+        None if cell.by_name => return None,
+        None => *world.others.first()?.addresses.first()?,
+    };
+    let addresses = match &cell.from {
+        Source::Pod(namespace, name) => {
+            &pods().find(|pod| pod.spec.namespace == *namespace && pod.spec.name == *name)?.addresses
+        }
+        Source::Node(name) => &world.nodes.iter().find(|node| node.name == *name)?.addresses,
+        Source::Outside(name) => &vec![world.outside.iter().find(|host| host.name == *name)?.address],
+    };
+    let from = *addresses.iter().find(|address| address.is_ipv4() == to.is_ipv4())?;
+    let node_at =
+        |address: IpAddr| world.nodes.iter().find(|node| node.addresses.contains(&address)).map(|node| node.name);
+    Some(Question {
+        from,
+        from_node: node_at(from),
+        to,
+        to_node: node_at(to),
+        protocol: cell.protocol,
+        port: cell.server_port,
+        must_pass,
+    })
+}
+
+/// What a kernel makes of the rules of both nodes.
+fn passes(rulesets: &[Ruleset; 2], question: &Question) -> bool {
+    let Question { from, to, protocol, port, .. } = *question;
+    if from == to {
+        return true;
+    }
+    let there = judged(rulesets, (from, question.from_node), (to, question.to_node), protocol, port);
+    // Only the packets of the connection's start are judged, unless that is the fault.
+    let back = || judged(rulesets, (to, question.to_node), (from, question.from_node), protocol, EPHEMERAL);
+    there && (rulesets.iter().all(|rules| !rules.judges_replies) || back())
+}
+
+/// Whether a packet passes the egress rules of its source and the ingress rules of its destination.
+fn judged(
+    rulesets: &[Ruleset; 2],
+    (from, from_node): (IpAddr, Option<NodeName>),
+    (to, to_node): (IpAddr, Option<NodeName>),
+    protocol: Protocol,
+    port: u16,
+) -> bool {
+    let (source, destination) = (place(rulesets, from), place(rulesets, to));
+    let open = |direction: &Direction, peer| match direction {
+        Direction::Open => true,
+        Direction::Isolated(accepts) => accepts.iter().any(|accept| {
+            let on_port = accept.ports.as_ref().is_none_or(|all| all.iter().any(|it| it.contains(protocol, port)));
+            accept.peers.contains(peer) && on_port
+        }),
+    };
+    let egress = source.is_none_or(|(node, _, rules)| to_node == Some(node) || open(&rules.egress, to));
+    let ingress = destination.is_none_or(|(node, ruleset, rules)| {
+        (from_node == Some(node) && !ruleset.judges_own_node) || open(&rules.ingress, from)
+    });
+    egress && ingress
+}
+
+/// The pod that an address belongs to.
+fn place(rulesets: &[Ruleset; 2], address: IpAddr) -> Option<(NodeName, &Ruleset, &PodRules)> {
+    NodeName::ALL.into_iter().zip(rulesets).find_map(|(node, ruleset)| {
+        let rules = ruleset.pods.iter().find(|pod| pod.addresses.contains(&address))?;
+        Some((node, ruleset, rules))
+    })
+}

@@ -1,0 +1,66 @@
+//! Shipped scenarios against enforcers with one fault, and against the one without.
+
+use policyprobe::{
+    lab::embedded::{DenyBy, EmbeddedBuilder, enforcer::Mutant},
+    mutants::{Campaign, Forecast},
+    scenario,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::common::*;
+
+/// One whose policies are misread, one that forgets, one that judges the wrong packets.
+const MUTANTS: [Mutant; 3] = [Mutant::IgnoresExcept, Mutant::JudgesReplies, Mutant::ForgetsDeletion];
+
+fn campaign(all_kills: bool) -> Campaign {
+    let builder = EmbeddedBuilder { binary: Some(binary()), ..EmbeddedBuilder::default() };
+    Campaign { builder, mutants: MUTANTS.to_vec(), all_kills, jobs: 1 }
+}
+
+fn select(words: &[&str]) -> Vec<scenario::LoadedScenario> {
+    scenario::select(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()).unwrap()
+}
+
+#[tokio::test]
+async fn mutants_are_killed_and_the_correct_enforcer_is_not() {
+    let Some(lab) = lab(DenyBy::Drop).await else { return };
+    drop(lab);
+    let cases = select(&[
+        "metadata-lab-by-address",
+        "metadata-policy-deleted",
+        "mutants-replies-of-a-server-isolated-for-egress",
+    ]);
+    let found = campaign(false).run(&cases, &CancellationToken::new(), |_| {}).await.unwrap();
+    assert_eq!(found.trials.iter().map(|trial| trial.mutant).collect::<Vec<_>>(), MUTANTS);
+    assert_eq!(found.survivors().count(), 0, "{found:#?}");
+    assert_eq!(found.errors().count(), 0, "{found:#?}");
+    assert!(found.unsound.is_empty(), "what killed them passes with the correct enforcer: {found:#?}");
+}
+
+#[tokio::test]
+async fn a_case_about_something_else_kills_nothing() {
+    let Some(lab) = lab(DenyBy::Drop).await else { return };
+    drop(lab);
+    let cases = select(&["metadata-wrong-label-value"]);
+    let mutants = vec![Mutant::IgnoresNamedPorts];
+    let found = Campaign { mutants, ..campaign(true) }.run(&cases, &CancellationToken::new(), |_| {}).await.unwrap();
+    assert_eq!(found.survivors().count(), 1, "{found:#?}");
+    assert_eq!(found.idle.as_deref(), Some(&["metadata-wrong-label-value".to_owned()][..]));
+    assert_eq!(found.trials[0].played, 1);
+}
+
+#[test]
+fn on_paper_no_shipped_scenario_accuses_the_correct_enforcer() {
+    for case in scenario::shipped() {
+        assert!(!Forecast::new(case).is_unsound(), "{}", case.scenario.id);
+    }
+}
+
+#[test]
+fn a_forecast_tells_which_cases_notice_a_fault() {
+    let notices = |id: &str, mutant| Forecast::new(&select(&[id])[0]).notices(mutant);
+    assert!(notices("metadata-lab-by-address", Mutant::IgnoresExcept));
+    assert!(notices("metadata-policy-deleted", Mutant::ForgetsDeletion));
+    assert!(notices("mutants-replies-of-a-server-isolated-for-egress", Mutant::JudgesReplies));
+    assert!(!notices("isolation-deny-all-egress", Mutant::IgnoresExcept));
+}
