@@ -7,6 +7,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, anyhow, ensure};
@@ -22,6 +23,7 @@ use nlink::netlink::{
 use tokio::{
     net::{TcpListener, UdpSocket},
     runtime::Handle,
+    time::{Instant, sleep},
 };
 
 use crate::probe::direct::{self, Kind, Socket, Sockets};
@@ -37,6 +39,10 @@ const SETTINGS: [(&str, &str); 4] = [
 
 /// Worse than the metric of any other route.
 const LAST_RESORT: u32 = 4_000_000;
+
+/// How long a port may still be held by who has ended, and how often that is looked at.
+const LET_GO: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// A network namespace, with netlink sockets in it.
 pub(super) struct Host {
@@ -139,15 +145,32 @@ impl Host {
     /// A listening socket in here.
     pub(super) async fn listen(&self, port: u16) -> anyhow::Result<TcpListener> {
         let bind = move || std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
-        let listener = self.run(bind).await?.with_context(|| format!("cannot listen on port {port}"))?;
+        let listener = self.bind(bind).await.with_context(|| format!("cannot listen on port {port}"))?;
         listener.set_nonblocking(true)?;
         Ok(TcpListener::from_std(listener)?)
+    }
+
+    /// Binds a port, of which a server may just have ended: every process that is being started meanwhile holds a copy of
+    /// its socket until its exec.
+    async fn bind<T: Send + 'static>(
+        &self,
+        bind: impl Fn() -> io::Result<T> + Copy + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let began = Instant::now();
+        loop {
+            match self.run(bind).await? {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < LET_GO => {
+                    sleep(LOOK_AGAIN).await;
+                }
+                bound => return Ok(bound?),
+            }
+        }
     }
 
     /// A datagram socket in here.
     pub(super) async fn datagrams(&self, port: u16) -> anyhow::Result<UdpSocket> {
         let bind = move || std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port));
-        let socket = self.run(bind).await?.with_context(|| format!("cannot listen on UDP port {port}"))?;
+        let socket = self.bind(bind).await.with_context(|| format!("cannot listen on UDP port {port}"))?;
         socket.set_nonblocking(true)?;
         Ok(UdpSocket::from_std(socket)?)
     }
