@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{
     Canary, Event, Expectation, ScenarioResult, Verdict,
     scenario::{Company, play},
+    sessions::ProbeWith,
     track::Hold,
 };
 use crate::{
@@ -28,9 +29,11 @@ pub(super) async fn run(company: &Company<'_>) -> Result<Canary, LabError> {
     let (began, told) = (Instant::now(), company.events);
     // What the canary does in detail is told nobody, but for the time that it took.
     let (events, mut details) = company.events.aside();
-    let mut company = Company { events: &events, restore: false, ..*company };
+    let mut company = Company { events: &events, canary: true, ..*company };
     company.rules.limit = company.rules.limit.min(PATIENCE);
     company.rules.show_answers = false;
+    // Nobody repeats its commands, and open probers take the least from the scenarios beside it.
+    company.rules.probe = ProbeWith::Agent;
     // Where nothing is enforced no round is ever as expected, so one that is says enough.
     company.rules.hold = Hold::ONCE;
     let (verdict, detail) = match loaded() {

@@ -16,6 +16,7 @@ use super::{
     Canary, Event, Events, LabTimes, RunFailure, RunResult, Summary, Verdict, canary,
     conclude::{Ending, exit_code},
     lanes, plan,
+    quiet::Quiet,
     round::Nonces,
     scenario::{Company, unplayed},
     sessions::ProbeWith,
@@ -149,7 +150,7 @@ async fn play_all(
     result: &mut RunResult,
 ) -> Result<(), LabError> {
     let nonces = Arc::new(Nonces::new(&result.run));
-    let quiet = tokio::sync::Mutex::new(());
+    let quiet = Quiet::default();
     let rules = Rules {
         strict: options.strict_timeouts,
         probe: options.probe,
@@ -166,7 +167,7 @@ async fn play_all(
         events: &held_back,
         rules,
         lane: 0,
-        restore: true,
+        canary: false,
         cancel,
     };
     events.phase("asking the canary whether policies are enforced");

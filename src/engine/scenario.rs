@@ -10,6 +10,7 @@ use super::{
     conclude::worst,
     history::History,
     plan::{self, StepOracle},
+    quiet::Quiet,
     record::unprobed,
     round::Nonces,
     sessions::Sessions,
@@ -28,16 +29,16 @@ pub(super) struct Company<'a> {
     pub(super) lab: &'a dyn Lab,
     /// The run's nonces.
     pub(super) nonces: &'a Arc<Nonces>,
-    /// Held while connects are timed.
-    pub(super) quiet: &'a tokio::sync::Mutex<()>,
+    /// The order in which connects are timed.
+    pub(super) quiet: &'a Quiet,
     /// Where everything is told.
     pub(super) events: &'a Events,
     /// How steps are played.
     pub(super) rules: Rules,
     /// Scenarios in different lanes share nothing but the lab.
     pub(super) lane: u32,
-    /// Whether the baseline is checked again at the end.
-    pub(super) restore: bool,
+    /// The canary gives way to others, and leaves it at its denies: its baseline is not checked again at the end.
+    pub(super) canary: bool,
     /// Ends the run.
     pub(super) cancel: &'a CancellationToken,
 }
@@ -57,6 +58,7 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
     let id = &loaded.scenario.id;
     let staging = company.lab.stage(&loaded.scenario.lab, company.lane, company.cancel);
     let stage = company.events.timed(format!("{id} › stage"), staging).await?;
+    let ready = if company.canary { None } else { Some(company.quiet.ready().await) };
     let world = stage.world();
     let mut result = ScenarioResult {
         namespaces: renamed(&world),
@@ -93,6 +95,7 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
         capabilities: company.lab.capabilities(),
         nonces: company.nonces,
         quiet: company.quiet,
+        ready,
         events: company.events,
         rules: company.rules,
         history: History::default(),
@@ -108,6 +111,9 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
         Ok(took) => result.dns_wait_ms = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
         Err(error) => return broken(company, &oracles, result, 0, began, error),
     }
+    if company.canary {
+        company.quiet.give_way().await;
+    }
     for index in 0..oracles.len() {
         match staged.play(index).await {
             Ok(step) => tell(company.events, &mut result, step),
@@ -115,7 +121,7 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
         }
     }
     if loaded.scenario.steps.iter().any(action::is_change) {
-        if company.restore && staged.occasion(0) == Occasion::Baseline {
+        if !company.canary && staged.occasion(0) == Occasion::Baseline {
             match staged.restore().await {
                 Ok(step) => {
                     taint(&mut result.steps, &step);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use tokio::time::Instant;
+use tokio::{sync::RwLockReadGuard, time::Instant};
 
 use super::{
     CellResult, Event, Events, Expectation, StepResult, Verdict, action,
@@ -16,6 +16,7 @@ use super::{
     history::{History, PathKey},
     judge::{BaselineEvidence, words},
     plan::{self, PlannedCell, StepOracle},
+    quiet::Quiet,
     record::{Circumstances, Logs, keeps_log, record, unprobed},
     round::Nonces,
     sessions::{How, ProbeWith, Sessions},
@@ -62,8 +63,10 @@ pub(super) struct Staged<'a> {
     pub(super) capabilities: &'a Capabilities,
     /// The run's nonces.
     pub(super) nonces: &'a Arc<Nonces>,
-    /// Held while connects are timed.
-    pub(super) quiet: &'a tokio::sync::Mutex<()>,
+    /// The order in which connects are timed.
+    pub(super) quiet: &'a Quiet,
+    /// Held until the first table has settled.
+    pub(super) ready: Option<RwLockReadGuard<'a, ()>>,
     /// Where everything is told.
     pub(super) events: &'a Events,
     /// How steps are played.
@@ -223,9 +226,9 @@ impl Staged<'_> {
         world: &World,
         since: Instant,
     ) -> Result<Settled, LabError> {
-        let blocked = |oracle: &StepOracle| {
-            oracle.cells.iter().filter(|oracle| oracle.cell.expectation == Expectation::Blocked).count()
-        };
+        let cells_of_all_steps = self.oracles.iter().flat_map(|step| &step.cells).map(|oracle| &oracle.cell);
+        let blocked = cells_of_all_steps.filter(|cell| cell.expectation == Expectation::Blocked);
+        let denied: Vec<PathKey> = blocked.map(PathKey::of).collect();
         let setting = Setting {
             sessions: &self.sessions,
             nonces: self.nonces,
@@ -236,11 +239,14 @@ impl Staged<'_> {
             strict: self.rules.strict,
             probe: self.rules.probe,
             hold: self.rules.hold,
-            denies: self.oracles.iter().map(blocked).sum(),
+            denies: denied.len(),
+            denied: &denied.into_iter().collect(),
         };
         let deadline = since + self.rules.limit;
         let table = Table { step: name, occasion, cells, calibration, world, since, deadline };
-        settle(&setting, &table, &mut self.history).await
+        let settled = settle(&setting, &table, &mut self.history).await;
+        self.ready = None;
+        settled
     }
 
     /// Calibrates the paths that later steps deny, without judging anything.

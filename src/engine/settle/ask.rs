@@ -7,7 +7,7 @@ use super::{
     super::{
         Expectation, WitnessKind,
         calibrate::{self, ALLOW_LIMIT, PAST_RETRANSMISSION},
-        history::History,
+        history::{History, PathKey},
         round::{Ask, Nonces},
         watch::{Question, Watching},
         witness::{Candidate, ServerKey},
@@ -185,11 +185,12 @@ impl Settling<'_> {
         candidate.kind != WitnessKind::Itself && !self.gappy.contains(&(candidate.source.clone(), key.clone()))
     }
 
-    /// Times the connects of slow paths again: what is slow because a machine is still busy with starting up makes for
-    /// windows of seconds.
+    /// Times the connects of slow paths again, where something is denied on them later: what is slow because a machine is
+    /// still busy with starting up makes for windows of seconds.
     pub(super) async fn calibrate_again(&mut self, history: &mut History) -> Result<(), LabError> {
         for _ in 0..CALIBRATIONS {
             let slow: Vec<usize> = (0..self.cells.len())
+                .filter(|index| self.setting.denied.contains(&PathKey::of(self.cells[*index])))
                 .filter(|index| history.slowest(self.cells[*index]).is_some())
                 .filter(|index| self.window(*index, history) > CALM_WINDOW)
                 .collect();

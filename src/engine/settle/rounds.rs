@@ -172,7 +172,7 @@ impl<'a> Settling<'a> {
     pub(super) async fn fire(&self, plan: &Plan, most: u32) -> Result<Vec<BTreeMap<usize, CellSeen>>, LabError> {
         let one = || async {
             let calibrating = self.table.occasion == Occasion::Baseline;
-            let _quiet = if calibrating { Some(self.setting.quiet.lock().await) } else { None };
+            let _quiet = if calibrating { Some(self.setting.quiet.timing().await) } else { None };
             volley(self.setting.sessions, self.how, &plan.batches(self.setting.nonces)).await
         };
         let pace = self.hold_pace().max(plan.window() / 2);

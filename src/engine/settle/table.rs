@@ -1,12 +1,14 @@
 //! One step's table: what is probed, what for, and how it ended.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::super::{
     Events,
+    history::PathKey,
     plan::PlannedCell,
+    quiet::Quiet,
     round::Nonces,
     sessions::{ProbeWith, Sessions},
     track::{Hold, Track},
@@ -31,8 +33,8 @@ pub(in crate::engine) struct Setting<'a> {
     pub(in crate::engine) sessions: &'a Arc<Sessions>,
     /// The run's nonces.
     pub(in crate::engine) nonces: &'a Arc<Nonces>,
-    /// Held while connects are timed, so that those of another scenario do not slow them down.
-    pub(in crate::engine) quiet: &'a tokio::sync::Mutex<()>,
+    /// The order in which connects are timed.
+    pub(in crate::engine) quiet: &'a Quiet,
     /// Where rounds are told of.
     pub(in crate::engine) events: &'a Events,
     /// The scenario's id.
@@ -47,6 +49,8 @@ pub(in crate::engine) struct Setting<'a> {
     pub(in crate::engine) hold: Hold,
     /// How many cells the scenario denies, over all steps.
     pub(in crate::engine) denies: usize,
+    /// The paths of these cells.
+    pub(in crate::engine) denied: &'a BTreeSet<PathKey>,
 }
 
 /// One step's table.
