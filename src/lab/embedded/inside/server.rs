@@ -31,7 +31,14 @@ pub(super) fn run(curl: Curl) -> anyhow::Result<ExitCode> {
     let _ = frames.send(Frame::Hello(Ok(())));
     thread::spawn(move || read(&commands));
     let prober = Prober::new(direct::raise_file_limit());
-    let server = Arc::new(Server { curl, prober, frames, stages: Mutex::default(), running: Mutex::default() });
+    let server = Arc::new(Server {
+        curl,
+        prober,
+        frames,
+        stages: Mutex::default(),
+        building: tokio::sync::Mutex::default(),
+        running: Mutex::default(),
+    });
     runtime.block_on(server.serve(received));
     Ok(ExitCode::SUCCESS)
 }
@@ -70,6 +77,8 @@ struct Server {
     frames: UnboundedSender<Frame>,
     /// The open stages, those that are being built as nothing yet.
     stages: Mutex<HashMap<u64, Option<Arc<Stage>>>>,
+    /// Held while a stage is built: the kernel makes one link after the other anyway, and so the first is ready early.
+    building: tokio::sync::Mutex<()>,
     running: Mutex<HashMap<u64, AbortHandle>>,
 }
 
@@ -102,6 +111,7 @@ impl Server {
         match request {
             Request::Open { stage, run, spec, deny_by, mutant } => {
                 lock(&self.stages).insert(stage, None);
+                let _turn = self.building.lock().await;
                 let made = Arc::new(Stage::new(run, spec, deny_by, mutant).await?);
                 let world = made.world().await;
                 // A stage that was closed before it was ready is dropped here.
