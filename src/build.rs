@@ -40,6 +40,10 @@ fn main() {
     for source in SOURCES.into_iter().filter(|source| Path::new(source).exists()) {
         println!("cargo::rerun-if-changed={source}");
     }
+    // Of what is embedded, the compiler itself notices changes, and not that a file or folder is new.
+    for embedded in ["scenarios", "kind-config"] {
+        println!("cargo::rerun-if-changed={embedded}");
+    }
     println!("cargo::rerun-if-env-changed=DOCS_RS");
     // The agent itself is built without the harness: this is where the recursion ends.
     if env::var_os("CARGO_FEATURE_HARNESS").is_none() {
