@@ -100,7 +100,8 @@ impl Forecast {
 }
 
 /// A cluster as the enforcer knows it.
-fn known(cluster: &policy::Cluster) -> enforcer::Cluster {
+#[must_use]
+pub fn known(cluster: &policy::Cluster) -> enforcer::Cluster {
     let pods = cluster.pods.iter().map(|pod| enforcer::Pod {
         namespace: pod.namespace.clone(),
         name: pod.name.clone(),

@@ -10,5 +10,5 @@ mod record;
 mod trial;
 
 pub use campaign::Campaign;
-pub use forecast::Forecast;
+pub use forecast::{Forecast, known};
 pub use record::{Campaigned, Trial};

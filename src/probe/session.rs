@@ -182,22 +182,29 @@ mod tests {
         }
     }
 
-    /// Answers each request with `identity` and the nonce that it carried, and a body of two lines.
-    async fn server(identity: &'static str) -> SocketAddr {
+    /// Answers each request with what `answer` makes of it: headers, each with its line's end, and a body.
+    async fn answering(answer: impl Fn(&str) -> (String, String) + Send + 'static) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut text = vec![0; 4096];
                 let length = stream.read(&mut text).await.unwrap_or(0);
-                let text = String::from_utf8_lossy(&text[..length]).into_owned();
-                let nonce = text.lines().find_map(|l| l.strip_prefix("Policyprobe-Nonce: ")).unwrap_or_default();
-                let (n, s) = (http::NONCE, http::SERVER);
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n{n}: {nonce}\r\n{s}: {identity}\r\n\r\n");
-                let _ = stream.write_all(format!("{head}one\ntwo").as_bytes()).await;
+                let (headers, body) = answer(&String::from_utf8_lossy(&text[..length]));
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
+                let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
             }
         });
         address
+    }
+
+    /// Answers each request with `identity` and the nonce that it carried, and a body of two lines.
+    async fn server(identity: &'static str) -> SocketAddr {
+        let answer = move |text: &str| {
+            let nonce = text.lines().find_map(|l| l.strip_prefix("Policyprobe-Nonce: ")).unwrap_or_default();
+            (format!("{}: {nonce}\r\n{}: {identity}\r\n", http::NONCE, http::SERVER), "one\ntwo".to_owned())
+        };
+        answering(answer).await
     }
 
     fn request(address: SocketAddr, nonce: &str) -> Request {
@@ -239,21 +246,12 @@ mod tests {
 
     /// Answers `/shell` as agnhost's netexec does whose environment holds this identity.
     async fn netexec(identity: &'static str) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut text = vec![0; 4096];
-                let length = stream.read(&mut text).await.unwrap_or(0);
-                let text = String::from_utf8_lossy(&text[..length]).into_owned();
-                let asked = text.split(' ').nth(1).unwrap_or_default().replace("%20", " ");
-                let said = asked.trim_start_matches("/shell?cmd=echo ").replace("$POLICYPROBE_SERVER", identity);
-                let body = format!("{{\"output\":\"{said}\\n\"}}");
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-                let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
-            }
-        });
-        address
+        let answer = move |text: &str| {
+            let asked = text.split(' ').nth(1).unwrap_or_default().replace("%20", " ");
+            let said = asked.trim_start_matches("/shell?cmd=echo ").replace("$POLICYPROBE_SERVER", identity);
+            (String::new(), format!("{{\"output\":\"{said}\\n\"}}"))
+        };
+        answering(answer).await
     }
 
     #[tokio::test]

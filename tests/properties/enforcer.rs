@@ -1,8 +1,8 @@
 //! The enforcer's compiler against the simulator: the two share no code, so a fault of either is a difference.
 
-use k8s_openapi::api::networking::v1::NetworkPolicy;
 use policyprobe::{
     lab::embedded::enforcer::{self, Direction, PodRules, Ruleset, compile},
+    mutants::known,
     policy::{Cluster, Flow, decide},
     scenario::NodeName,
 };
@@ -33,20 +33,6 @@ proptest! {
             prop_assert_eq!(lets_through(&rulesets, &cluster, ends, &flow), passes, "{:?}: {}", connection, decision);
         }
     }
-}
-
-/// A cluster as the enforcer knows it.
-fn known(cluster: &Cluster) -> enforcer::Cluster {
-    let pods = cluster.pods.iter().map(|pod| enforcer::Pod {
-        namespace: pod.namespace.clone(),
-        name: pod.name.clone(),
-        labels: pod.labels.clone(),
-        addresses: pod.addresses.clone(),
-        ports: pod.ports.clone(),
-        node: pod.node,
-    });
-    let policies = cluster.policies.iter().map(|policy| NetworkPolicy::clone(policy)).collect();
-    enforcer::Cluster { namespaces: cluster.namespaces.clone(), pods: pods.collect(), policies }
 }
 
 /// What a kernel makes of the rules: it judges what its node forwards, by address.

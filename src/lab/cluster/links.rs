@@ -113,30 +113,9 @@ fn script(agent: &[u8]) -> String {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use std::{fs, process::Stdio};
+    use std::fs;
 
-    use async_trait::async_trait;
-
-    use super::*;
-
-    /// This machine.
-    struct Here;
-
-    #[async_trait]
-    impl Place for Here {
-        async fn start(&self, command: &[&str]) -> Result<Wire, String> {
-            let mut process = tokio::process::Command::new(command[0]);
-            process.args(&command[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-            let mut child = process.spawn().map_err(|error| error.to_string())?;
-            let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-            let ended = Box::pin(std::future::pending());
-            Ok(Wire { input: Box::new(input), output: Box::new(output), ended, holder: Box::new(child) })
-        }
-
-        fn prefix(&self) -> String {
-            String::new()
-        }
-    }
+    use super::{super::shell::tests::Here, *};
 
     #[tokio::test]
     async fn an_agent_is_carried_in_once_and_found_again() {

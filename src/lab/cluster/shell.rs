@@ -214,13 +214,13 @@ impl CurlHost for Shell {
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
+pub(super) mod tests {
     use std::process::Stdio;
 
     use super::*;
 
-    /// A shell on this machine.
-    struct Here;
+    /// This machine.
+    pub(in super::super) struct Here;
 
     #[async_trait]
     impl Place for Here {

@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 
-use super::{SCENARIO, faults_of};
+use super::{DENY, SCENARIO, faults_of, opened};
 
 #[test]
 fn half_a_manifest() {
@@ -22,23 +22,11 @@ metadata: {name: a}
 
 #[test]
 fn missing_manifest() {
-    let scenario = r"id: a
-title: A
-lab: {pods: [{name: a}, {name: b}]}
-steps:
-  - name: open
-    expect: [{to: {pod: b}, allow: [a]}]
-  - name: closed
+    let scenario = &opened(r"  - name: closed
     apply: [n.yaml]
     expect: [{to: {pod: b}, deny: [a]}]
-";
-    let manifest = r"apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: deny}
-spec:
-  podSelector: {}
-";
-    assert_snapshot!(faults_of(&[("s.yaml", scenario), ("m.yaml", manifest)]), @r"
+");
+    assert_snapshot!(faults_of(&[("s.yaml", scenario), ("m.yaml", DENY)]), @r"
     error: the manifest `n.yaml` cannot be used: the file cannot be read: No such file or directory (os error 2)
      --> s.yaml:8:13
       |
@@ -216,23 +204,11 @@ whatever: true
 
 #[test]
 fn what_is_to_be_refused_may_be_wrong() {
-    let scenario = r"id: a
-title: A
-lab: {pods: [{name: a}, {name: b}]}
-steps:
-  - name: open
-    expect: [{to: {pod: b}, allow: [a]}]
-  - name: closed
+    let scenario = &opened(r"  - name: closed
     apply: [ok.yaml]
     rejected: [{file: m.yaml, message: cidr}]
     expect: [{to: {pod: b}, deny: [a]}]
-";
-    let other = r"apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: deny}
-spec:
-  podSelector: {}
-";
+");
     let manifest = r"apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: deny}
@@ -240,5 +216,5 @@ spec:
   podSelector: {}
   egress: [{to: [{ipBlock: {cidr: nonsense}}]}]
 ";
-    assert_snapshot!(faults_of(&[("s.yaml", scenario), ("ok.yaml", other), ("m.yaml", manifest)]), @"");
+    assert_snapshot!(faults_of(&[("s.yaml", scenario), ("ok.yaml", DENY), ("m.yaml", manifest)]), @"");
 }

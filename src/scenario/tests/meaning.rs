@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 
-use super::faults_of;
+use super::{faults_of, opened};
 
 #[test]
 fn no_steps() {
@@ -29,13 +29,7 @@ steps: []
 
 #[test]
 fn targets() {
-    let scenario = r#"id: a
-title: A
-lab: {pods: [{name: a}, {name: b}]}
-steps:
-  - name: open
-    expect: [{to: {pod: b}, allow: [a]}]
-  - name: targets
+    let scenario = &opened(r#"  - name: targets
     expect:
       - {to: {}, allow: [a]}
       - {to: {port: 80}, allow: [a]}
@@ -46,7 +40,7 @@ steps:
       - {to: {pod: b, port: 81}, allow: [a]}
       - {to: {pod: b, protocol: UDP}, allow: [a]}
       - {to: {dns: "a b"}, allow: [a]}
-"#;
+"#);
     assert_snapshot!(faults_of(&[("s.yaml", scenario)]), @r#"
     error: this destination has no target
      --> s.yaml:9:10

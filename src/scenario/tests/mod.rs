@@ -26,6 +26,20 @@ steps:
     expect: [{to: {pod: b}, deny: [a]}]
 ";
 
+/// A policy that selects every pod.
+const DENY: &str = r"apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny}
+spec:
+  podSelector: {}
+";
+
+/// The same with other steps after the first.
+fn opened(steps: &str) -> String {
+    let (opened, _) = SCENARIO.split_once("  - name: closed").unwrap();
+    format!("{opened}{steps}")
+}
+
 /// Writes files into a new folder.
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();

@@ -2,24 +2,18 @@
 
 use insta::assert_snapshot;
 
-use super::faults_of;
+use super::{DENY, faults_of, opened};
 
 #[test]
 fn actions() {
-    let scenario = r"id: a
-title: A
-lab: {pods: [{name: a}, {name: b}]}
-steps:
-  - name: open
-    expect: [{to: {pod: b}, allow: [a]}]
-  - name: open
+    let scenario = &opened(r"  - name: open
     label:
       - {set: {x: y}}
       - {pod: a, namespace: default, set: {x: y}}
       - {pod: a}
       - {namespace: dfault, set: {x: y}, remove: [x]}
     expect: [{to: {pod: b}, allow: [a], deny: [default/a, a]}, {to: {pod: b}}]
-";
+");
     assert_snapshot!(faults_of(&[("s.yaml", scenario)]), @r"
     error: there are two steps `open`
      --> s.yaml:7:11
@@ -89,26 +83,14 @@ steps:
 
 #[test]
 fn empty_steps() {
-    let scenario = r"id: a
-title: A
-lab: {pods: [{name: a}, {name: b}]}
-steps:
-  - name: open
-    expect: [{to: {pod: b}, allow: [a]}]
-  - name: idle
+    let scenario = &opened(r"  - name: idle
   - name: acts
     restart: [a]
   - name: gone
     delete: [m.yaml]
     expect: [{to: {pod: b}, status: {code: 99, from: [a, a]}}]
-";
-    let manifest = r"apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: deny}
-spec:
-  podSelector: {}
-";
-    assert_snapshot!(faults_of(&[("s.yaml", scenario), ("m.yaml", manifest)]), @r"
+");
+    assert_snapshot!(faults_of(&[("s.yaml", scenario), ("m.yaml", DENY)]), @r"
     error: this step does nothing and expects nothing
      --> s.yaml:7:11
       |
