@@ -132,7 +132,6 @@ impl Build {
             record.network = (!shared).then(|| network.clone());
         })?;
         self.events.phase(format!("making the cluster {name}"));
-        let image = self.options.node_image.as_deref();
         let emulator = async {
             let Some(agent) = agent else { return Ok(None) };
             let image = emulator::image(self.state.run(), agent).await?;
@@ -142,7 +141,7 @@ impl Build {
             self.start_emulator(image, &network).await?;
             Ok::<_, LabError>(None)
         };
-        let (waiting, ()) = tokio::try_join!(emulator, cluster::create(&self.state, name, image, &self.options.cni))?;
+        let (waiting, ()) = tokio::try_join!(emulator, cluster::create(&self.state, name, &self.options))?;
         // The network is kind's to make: on its own terms it has IPv6 and an MTU.
         match waiting {
             Some(image) => self.start_emulator(image, &network).await,
