@@ -1,7 +1,10 @@
 //! What the agent does: it serves an identity, or a cloud's metadata, until a signal ends it; or it probes, until its
 //! input ends.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use policyprobe::{
@@ -52,15 +55,16 @@ async fn run(server: Server, listen: &[SocketAddr], datagrams: &[SocketAddr], at
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut tasks = JoinSet::new();
     if let Some(at) = at {
-        tasks.spawn(Arc::new(control(&server.identity, &server.log)).serve(bind(at).await?));
+        tasks.spawn(Arc::new(control(&server.identity, &server.log)).serve(listen_on(at).await?));
     }
     for address in datagrams {
-        let socket = UdpSocket::bind(address).await.with_context(|| format!("cannot listen on {address} over UDP"))?;
+        let socket =
+            bind(*address, UdpSocket::bind).await.with_context(|| format!("cannot listen on {address} over UDP"))?;
         tasks.spawn(udp::serve(socket, server.identity.clone(), server.log.clone()));
     }
     let server = Arc::new(server);
     for address in listen {
-        tasks.spawn(Arc::clone(&server).serve(bind(*address).await?));
+        tasks.spawn(Arc::clone(&server).serve(listen_on(*address).await?));
     }
     println!("ready");
     tokio::select! {
@@ -70,6 +74,17 @@ async fn run(server: Server, listen: &[SocketAddr], datagrams: &[SocketAddr], at
     Ok(())
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+async fn listen_on(address: SocketAddr) -> Result<TcpListener> {
+    bind(address, TcpListener::bind).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Binds an address. All addresses of both families are those of IPv4 where the kernel has no IPv6.
+async fn bind<T, F: Future<Output = std::io::Result<T>>>(
+    address: SocketAddr,
+    bind: impl Fn(SocketAddr) -> F,
+) -> std::io::Result<T> {
+    match bind(address).await {
+        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => bind((Ipv4Addr::UNSPECIFIED, address.port()).into()).await,
+        bound => bound,
+    }
 }
