@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Expectation, WitnessKind, plan::PlannedCell};
 use crate::{
-    lab::{ServerId, Source, World},
+    lab::{ServerId, Source, World, WorldPod},
     probe::{Outcome, Target},
     scenario::{DEFAULT_NAMESPACE, Family, NodeName, Protocol},
 };
@@ -70,7 +70,7 @@ pub(super) struct Candidate {
 #[must_use]
 pub(super) fn candidates(cells: &[PlannedCell], cell: &PlannedCell, world: &World, from_nodes: bool) -> Vec<Candidate> {
     let key = ServerKey::of(cell);
-    let Some(target) = by_address(cell) else { return Vec::new() };
+    let Some(target) = at_server(cell, world) else { return Vec::new() };
     let mut found: Vec<Candidate> = Vec::new();
     let mut add = |kind, source: Source, from: String, target: Target| {
         if source != cell.from && found.iter().all(|candidate| candidate.source != source) {
@@ -123,6 +123,15 @@ fn nodes_near(server: &ServerId, world: &World) -> Vec<NodeName> {
         ServerId::Outside(_) | ServerId::Apiserver | ServerId::Dns => vec![NodeName::Worker, NodeName::Master],
     };
     near.into_iter().filter(|node| present.contains(node)).collect()
+}
+
+/// What a node asks, or the server itself: the pod behind a Service, whose name only pods resolve.
+fn at_server(cell: &PlannedCell, world: &World) -> Option<Target> {
+    let (None, ServerId::Pod(namespace, name)) = (cell.address, &cell.server) else { return by_address(cell) };
+    let is_server = |pod: &&WorldPod| (&pod.spec.namespace, &pod.spec.name) == (namespace, name);
+    let addresses = world.pods.iter().find(is_server).map(|pod| pod.addresses.as_slice()).unwrap_or_default();
+    let address = addresses.iter().find(|address| address.is_ipv6() == (cell.family == Family::Ipv6))?;
+    Some(cell.target.clone()?.at(*address).on(cell.server_port))
 }
 
 fn by_address(cell: &PlannedCell) -> Option<Target> {

@@ -91,6 +91,15 @@ impl Target {
         }
     }
 
+    /// The same, asked at this port.
+    #[must_use]
+    pub fn on(mut self, asked: u16) -> Self {
+        if let Self::Http { port, .. } | Self::Udp { port, .. } = &mut self {
+            *port = asked;
+        }
+        self
+    }
+
     /// The same, asked of this address. A name that is only to be resolved stays.
     #[must_use]
     pub fn at(mut self, address: IpAddr) -> Self {
