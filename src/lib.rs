@@ -31,6 +31,8 @@ pub mod mutants;
 #[cfg(feature = "harness")]
 pub mod policy;
 #[cfg(feature = "harness")]
+pub mod profile;
+#[cfg(feature = "harness")]
 pub mod report;
 #[cfg(feature = "harness")]
 pub mod scenario;

@@ -1,9 +1,9 @@
 //! The scenario file format: model, loading with positions, lint, JSON Schema.
 
 mod check;
-mod decode;
+pub(crate) mod decode;
 mod diagnostic;
-mod document;
+pub(crate) mod document;
 mod family;
 mod files;
 mod load;
