@@ -5,7 +5,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
 use policyprobe::{
-    http::{Echo, Log, Server, control},
+    http::{Echo, Log, Server, control_of},
+    metadata::{addresses, endpoints, servers},
     probe::direct::{self, Here, Prober},
     udp,
 };
@@ -23,12 +24,12 @@ pub(crate) async fn serve(Serve { identity, listen, udp, control: at }: Serve) -
     run(Server { identity, handler, log: Log::default() }, &listen, &udp, at).await
 }
 
-/// Takes the cloud's metadata addresses and answers there.
-pub(crate) async fn metadata(Metadata { cloud, identity, seed, control: at }: Metadata) -> Result<()> {
-    let cloud = cloud.definition();
-    let taken = take(cloud.addresses)?;
-    let listen: Vec<_> = taken.into_iter().map(|address| SocketAddr::new(address, 80)).collect();
-    let handler = Arc::from((cloud.server)(&seed));
+/// Takes the clouds' metadata addresses and answers there.
+pub(crate) async fn metadata(Metadata { clouds, identity, options, control: at }: Metadata) -> Result<()> {
+    let endpoints = endpoints(&clouds);
+    let taken = take(&addresses(&clouds))?;
+    let listen: Vec<_> = endpoints.into_iter().filter(|endpoint| taken.contains(&endpoint.ip())).collect();
+    let handler = Arc::from(servers(&clouds, &options));
     run(Server { identity, handler, log: Log::default() }, &listen, &[], at).await
 }
 
@@ -52,7 +53,7 @@ async fn run(server: Server, listen: &[SocketAddr], datagrams: &[SocketAddr], at
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut tasks = JoinSet::new();
     if let Some(at) = at {
-        tasks.spawn(Arc::new(control(&server.identity, &server.log)).serve(bind(at).await?));
+        tasks.spawn(Arc::new(control_of(&server)).serve(bind(at).await?));
     }
     for address in datagrams {
         let socket = UdpSocket::bind(address).await.with_context(|| format!("cannot listen on {address} over UDP"))?;

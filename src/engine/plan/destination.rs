@@ -170,10 +170,17 @@ fn place(scenario: &Scenario, world: &World, to: &Destination) -> Result<Place, 
         };
         let ask = cloud.definition();
         let server = world.metadata.as_ref();
+        let host = match metadata.by {
+            By::Address => None,
+            By::Name => Some(ask.hosts.first().ok_or_else(|| {
+                let fault = Fault::new(format!("the metadata server of {} has no name", ask.title));
+                fault.hint("ask it by its address")
+            })?),
+        };
         let identity = server.map(|server| server.identity.clone()).unwrap_or_default();
         return Ok(Place {
             address: server.and_then(|server| of_family(&server.addresses, to.family)),
-            host: (metadata.by == By::Name).then(|| ask.hosts[0].to_owned()),
+            host: host.map(|host| (*host).to_owned()),
             need: Some(Need::Metadata),
             path: ask.path,
             headers: ask.headers,

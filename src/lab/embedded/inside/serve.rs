@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     http::{Echo, Handler, Server},
-    metadata::Cloud,
+    metadata::{Cloud, Options},
     udp,
 };
 
@@ -24,8 +24,8 @@ pub(super) use crate::{
 
 /// A cloud's metadata address: the one for IPv4.
 pub(super) fn address(cloud: Cloud) -> anyhow::Result<Ipv4Addr> {
-    let v4 = cloud.definition().addresses.iter().find_map(|address| match address {
-        IpAddr::V4(v4) => Some(*v4),
+    let v4 = cloud.definition().addresses().into_iter().find_map(|address| match address {
+        IpAddr::V4(v4) => Some(v4),
         IpAddr::V6(_) => None,
     });
     v4.with_context(|| format!("the metadata server of {cloud} has no IPv4 address"))
@@ -43,7 +43,7 @@ pub(super) fn echo(identity: &str) -> Arc<dyn Handler> {
 
 /// What a cloud's server answers, with secrets that name the run.
 pub(super) fn metadata(cloud: Cloud, run: &str) -> Arc<dyn Handler> {
-    Arc::from((cloud.definition().server)(run))
+    Arc::from((cloud.definition().server)(&Options::seeded(run)))
 }
 
 /// Serves on these listeners until the set is dropped.
