@@ -27,7 +27,7 @@ fn run(command: Command, global: Global) -> anyhow::Result<u8> {
         Command::Explain(args) => cli::explain::run(&args),
         Command::Schema(args) => cli::schema::run(&args),
         Command::Init(args) => cli::init::run(&args),
-        Command::Metadata(args) => wait(cli::metadata::run(args)),
+        Command::Metadata(args) => wait(cli::metadata::run(args, global)),
         Command::Cleanup(args) => wait(cli::cleanup::run(&args)),
         Command::Completions(args) => cli::completions::run(&args),
     }

@@ -29,8 +29,10 @@ pub(crate) async fn metadata(Metadata { clouds, identity, options, control: at }
     let endpoints = endpoints(&clouds);
     let taken = take(&addresses(&clouds))?;
     let listen: Vec<_> = endpoints.into_iter().filter(|endpoint| taken.contains(&endpoint.ip())).collect();
+    // Google's and Azure's are name servers too; here, what they answer over UDP is the probe's own question.
+    let datagrams: Vec<_> = taken.iter().map(|address| SocketAddr::new(*address, 53)).collect();
     let handler = Arc::from(servers(&clouds, &options));
-    run(Server { identity, handler, log: Log::default() }, &listen, &[], at).await
+    run(Server { identity, handler, log: Log::default() }, &listen, &datagrams, at).await
 }
 
 /// Makes the requests that lines on the standard input ask for, until it ends.

@@ -14,6 +14,7 @@ use tokio::{
     task::JoinSet,
 };
 
+use super::{Global, audit};
 use crate::{
     engine::{OK, USAGE},
     http::{Entry, Event, Log, Server, control_of},
@@ -31,6 +32,7 @@ pub struct MetadataArgs {
 enum MetadataCommand {
     /// Serve a cloud's metadata, with made-up values, until interrupted.
     Serve(ServeArgs),
+    Audit(Box<audit::Args>),
 }
 
 #[derive(Args, Debug)]
@@ -74,8 +76,14 @@ fn identity(text: &str) -> Result<String, String> {
 }
 
 /// Runs the subcommand; the exit code.
-pub async fn run(args: MetadataArgs) -> anyhow::Result<u8> {
-    let MetadataCommand::Serve(args) = args.command;
+pub async fn run(args: MetadataArgs, global: Global) -> anyhow::Result<u8> {
+    match args.command {
+        MetadataCommand::Serve(args) => serve(args).await,
+        MetadataCommand::Audit(args) => audit::run(&args, global).await,
+    }
+}
+
+async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
     let own = own_addresses()?;
     for address in args.listen.iter().chain(&args.control) {
         if let Some(refusal) = refusal(address.ip(), &own) {

@@ -94,7 +94,6 @@ pub(super) fn plugin(request: &Request, seed: &str) -> Response {
     let is_read = matches!(request.method.as_str(), "GET" | "HEAD");
     match (is_read, request.path.trim_matches('/')) {
         (true, "versions") => plain(200, "application/json", json!(["2015-09-01"]).to_string()),
-        (true, "health") => plain(200, "application/json", String::new()),
         (true, "vmSettings") => {
             let settings = json!({
                 "activityId": uuid(seed, "activity"), "correlationId": uuid(seed, "correlation"),
@@ -105,7 +104,7 @@ pub(super) fn plugin(request: &Request, seed: &str) -> Response {
             });
             plain(200, "application/json", settings.to_string())
         }
-        (false, "status" | "vmAgentLog") => plain(200, "application/json", String::new()),
+        (true, "health") | (false, "status" | "vmAgentLog") => plain(200, "application/json", String::new()),
         _ => plain(404, "text/plain", String::new()),
     }
 }

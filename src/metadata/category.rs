@@ -5,11 +5,12 @@ use std::{fmt, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cloud, LINK_LOCAL, WIRESERVER, on};
+use super::{Cloud, WIRESERVER, on};
 
 /// A kind of metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "harness", derive(schemars::JsonSchema))]
 pub enum Category {
     /// Which machine it is: id, type, zone, host name.
     Instance,
@@ -200,12 +201,6 @@ pub static EXPOSURES: &[Exposure] = &[
     Exposure::new(Cloud::EksPodIdentity, Category::Credentials, "/v1/credentials"),
 ];
 
-/// The address that a cloud's usual server has is the one that most have.
-#[must_use]
-pub fn is_link_local(cloud: Cloud) -> bool {
-    cloud.definition().endpoints[0].ip() == LINK_LOCAL
-}
-
 /// The table as Markdown, for the documentation.
 #[must_use]
 pub fn table() -> String {
@@ -220,4 +215,18 @@ pub fn table() -> String {
         ));
     }
     lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_the_table() {
+        let table = table();
+        assert!(
+            include_str!("README.md").contains(&table),
+            "src/metadata/README.md is stale; its table must be:\n{table}"
+        );
+    }
 }

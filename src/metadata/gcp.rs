@@ -116,7 +116,7 @@ impl Gcp {
                 Found::Value(response) | Found::Refused(response) => response,
                 Found::Redirect => not_found(&path),
             };
-            let changed = async {
+            let until_changed = async {
                 loop {
                     let response = current(&shared);
                     if response.header("ETag") != Some(before.as_str()) {
@@ -128,8 +128,8 @@ impl Gcp {
                 }
             };
             match limit {
-                Some(limit) => tokio::time::timeout(limit, changed).await.unwrap_or_else(|_| current(&shared)),
-                None => changed.await,
+                Some(limit) => tokio::time::timeout(limit, until_changed).await.unwrap_or_else(|_| current(&shared)),
+                None => until_changed.await,
             }
         }))
     }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::http::{Handler, Reply, Request, Response};
 
-/// Hetzner's server. A second address, fe80::a9fe:a9fe, is on each machine's own link, where no pod is.
+/// Hetzner's server. A second address, `fe80::a9fe:a9fe`, is on each machine's own link, where no pod is.
 pub(super) static DEFINITION: Definition = Definition {
     name: "hetzner",
     title: "Hetzner Cloud",
@@ -71,7 +71,7 @@ fn tree(seed: &str) -> Node {
 
 /// Everything at once, as YAML.
 fn document(seed: &str) -> String {
-    let values = VALUES.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>();
+    let values = VALUES.iter().flat_map(|(name, value)| [*name, ": ", value, "\n"]).collect::<String>();
     format!(
         "{values}local-ipv4: ''\nnetwork-config:\n  config:\n  - mac_address: 96:00:00:08:19:da\n    name: eth0\n    \
          subnets:\n    - dns_nameservers:\n      - 185.12.64.1\n      ipv4: true\n      type: dhcp\n    type: physical\n  \

@@ -1,6 +1,7 @@
 //! The emulated cloud metadata servers, one file a cloud, and the addresses that real ones have.
 
 mod addresses;
+mod advice;
 mod alibaba;
 mod aws;
 mod aws_data;
@@ -30,6 +31,7 @@ mod tests;
 mod text_tree;
 
 pub use addresses::*;
+pub use advice::*;
 pub use category::*;
 pub use cloud::*;
 pub use options::*;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::http::{Handler, Reply, Request, Response};
 
-/// `OpenStack`'s server. A second address, fe80::a9fe:a9fe, is on each machine's own link, where no pod is.
+/// `OpenStack`'s server. A second address, `fe80::a9fe:a9fe`, is on each machine's own link, where no pod is.
 pub(super) static DEFINITION: Definition = Definition {
     name: "openstack",
     title: "OpenStack",
@@ -71,7 +71,7 @@ impl Handler for Openstack {
         };
         match self.tree.find(&path) {
             Some(Node::Value(value)) => {
-                let is_json = request.path.trim_end_matches('/').ends_with(".json");
+                let is_json = path.rsplit_once('.').is_some_and(|(_, end)| end == "json");
                 plain(200, if is_json { "application/json" } else { "text/plain; charset=UTF-8" }, value.at(0))
             }
             Some(directory) => text(directory.listing()),

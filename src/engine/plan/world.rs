@@ -36,7 +36,7 @@ pub fn world(lab: &LabSpec) -> World {
         cloud,
         addresses: cloud.definition().addresses(),
         identity: "metadata".to_owned(),
-        node: None,
+        topology: lab.metadata_server.topology,
     });
     World {
         namespaces,
