@@ -28,9 +28,21 @@ pub struct MetadataArgs {
     command: MetadataCommand,
 }
 
+impl MetadataArgs {
+    /// Whether this does nothing but serve.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        matches!(self.command, MetadataCommand::Serve(_))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum MetadataCommand {
-    /// Serve a cloud's metadata, with made-up values, until interrupted.
+    /// Serve a cloud's metadata, with made-up values, until interrupted
+    #[command(after_help = "\
+Examples:
+  policyprobe metadata serve --cloud aws --imds v2 --hop-limit 1 --listen 127.0.0.1:8080 --log
+  policyprobe metadata serve --cloud azure --listen 127.0.0.1:8080 --listen '[::1]:8080' --control 127.0.0.1:8081")]
     Serve(ServeArgs),
     Audit(Box<audit::Args>),
 }
