@@ -20,8 +20,8 @@ use crate::{
     },
 };
 
-/// How many clouds are looked at side by side.
-const LANES: usize = 4;
+/// How many clouds are looked at side by side: waiting is most of the work.
+const LANES: usize = 16;
 
 /// Say what of each cloud's metadata pods can get at, and what to do about it
 ///

@@ -20,8 +20,8 @@ const FACTOR: u32 = 50;
 const LEAST: Duration = Duration::from_millis(100);
 /// The name of the canary: its pod, its label, its policy.
 pub(super) const CANARY: &str = "policyprobe-canary";
-/// So many rounds in a row have to be the same.
-const ROUNDS: usize = 2;
+/// So many rounds have to be as the one before.
+const ROUNDS: usize = 1;
 
 /// What every cloud's survey has in common.
 pub(super) struct Setup {
@@ -216,8 +216,8 @@ async fn ask_all(
     let limit = tokio::time::Instant::now() + setup.lab.capabilities().converge_limit;
     let (mut last, mut same) = (before.clone(), 0);
     loop {
-        let is_enforced = canary.is_stopped(window).await;
-        let after = round.ask(&mut sessions, window).await?;
+        let (is_enforced, after) = tokio::join!(canary.is_stopped(window), round.ask(&mut sessions, window));
+        let after = after?;
         same = if is_enforced && outcomes(&after) == outcomes(&last) { same + 1 } else { 0 };
         if same >= ROUNDS || tokio::time::Instant::now() >= limit || cancel.is_cancelled() {
             return Ok((before, after));

@@ -15,7 +15,7 @@ pub(super) fn render(report: &Report, theme: Theme) -> String {
     let is_whole = report.seen.iter().all(|seen| seen.states[1..].iter().all(Option::is_none));
     let categories: Vec<&str> =
         if is_whole { vec!["service"] } else { Category::ALL.iter().map(|category| category.as_str()).collect() };
-    let clouds = report.seen.iter().map(|seen| seen.cloud.definition().name.len()).max().unwrap_or_default();
+    let clouds = report.seen.iter().map(|seen| seen.cloud.definition().name.len()).max().unwrap_or_default().max(5);
     let positions = report.seen.iter().map(|seen| seen.position.text.len()).max().unwrap_or_default();
     let _ = write!(text, "  {:clouds$}  {:positions$}", "cloud", "from");
     for category in &categories {
