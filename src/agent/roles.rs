@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use policyprobe::{
-    http::{Echo, Log, Server, control},
+    http::{Echo, Log, Server, control_of},
+    metadata::{addresses, endpoints, servers},
     probe::direct::{self, Here, Prober},
     udp,
 };
@@ -26,13 +27,15 @@ pub(crate) async fn serve(Serve { identity, listen, udp, control: at }: Serve) -
     run(Server { identity, handler, log: Log::default() }, &listen, &udp, at).await
 }
 
-/// Takes the cloud's metadata addresses and answers there.
-pub(crate) async fn metadata(Metadata { cloud, identity, seed, control: at }: Metadata) -> Result<()> {
-    let cloud = cloud.definition();
-    let taken = take(cloud.addresses)?;
-    let listen: Vec<_> = taken.into_iter().map(|address| SocketAddr::new(address, 80)).collect();
-    let handler = Arc::from((cloud.server)(&seed));
-    run(Server { identity, handler, log: Log::default() }, &listen, &[], at).await
+/// Takes the clouds' metadata addresses and answers there.
+pub(crate) async fn metadata(Metadata { clouds, identity, options, control: at }: Metadata) -> Result<()> {
+    let endpoints = endpoints(&clouds);
+    let taken = take(&addresses(&clouds))?;
+    let listen: Vec<_> = endpoints.into_iter().filter(|endpoint| taken.contains(&endpoint.ip())).collect();
+    // Google's and Azure's are name servers too; here, what they answer over UDP is the probe's own question.
+    let datagrams: Vec<_> = taken.iter().map(|address| SocketAddr::new(*address, 53)).collect();
+    let handler = Arc::from(servers(&clouds, &options));
+    run(Server { identity, handler, log: Log::default() }, &listen, &datagrams, at).await
 }
 
 /// Makes the requests that lines on the standard input ask for, until it ends.
@@ -55,7 +58,7 @@ async fn run(server: Server, listen: &[SocketAddr], datagrams: &[SocketAddr], at
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut tasks = JoinSet::new();
     if let Some(at) = at {
-        tasks.spawn(Arc::new(control(&server.identity, &server.log)).serve(listen_on(at).await?));
+        tasks.spawn(Arc::new(control_of(&server)).serve(listen_on(at).await?));
     }
     for address in datagrams {
         let socket =

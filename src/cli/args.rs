@@ -77,7 +77,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   policyprobe metadata serve --cloud gcp --listen 127.0.0.1:8080
-  curl -H 'Metadata-Flavor: Google' http://127.0.0.1:8080/computeMetadata/v1/instance/image")]
+  curl -H 'Metadata-Flavor: Google' http://127.0.0.1:8080/computeMetadata/v1/instance/image
+  policyprobe metadata audit --policies ./my-policies")]
     Metadata(metadata::MetadataArgs),
     /// Remove what runs left that were killed
     Cleanup(cleanup::Args),

@@ -84,7 +84,7 @@ pub(super) fn candidates(cells: &[PlannedCell], cell: &PlannedCell, world: &Worl
     }
     // The cluster's DNS is not what a node asks.
     if from_nodes && !cell.is_about_dns() {
-        for node in nodes_near(&cell.server, world) {
+        for node in nodes_near(cell, world) {
             add(WitnessKind::Node, Source::Node(node), format!("node/{}", node.as_str()), target.clone());
         }
     }
@@ -105,9 +105,9 @@ pub(super) fn candidates(cells: &[PlannedCell], cell: &PlannedCell, world: &Worl
 }
 
 /// The nodes that are always allowed to reach a server: for a pod its own, otherwise any.
-fn nodes_near(server: &ServerId, world: &World) -> Vec<NodeName> {
+fn nodes_near(cell: &PlannedCell, world: &World) -> Vec<NodeName> {
     let present: BTreeSet<NodeName> = world.nodes.iter().map(|node| node.name).collect();
-    let near: Vec<NodeName> = match server {
+    let near: Vec<NodeName> = match &cell.server {
         ServerId::Pod(namespace, name) => world
             .pods
             .iter()
@@ -115,8 +115,11 @@ fn nodes_near(server: &ServerId, world: &World) -> Vec<NodeName> {
             .map(|pod| pod.spec.node)
             .collect(),
         ServerId::Metadata => {
-            let own = world.metadata.as_ref().and_then(|metadata| metadata.node);
-            own.map_or_else(|| vec![NodeName::Worker, NodeName::Master], |node| vec![node])
+            // Another node may get to another server.
+            let is_same = |node: &NodeName| {
+                world.metadata.as_ref().is_some_and(|metadata| metadata.identity_for(*node, false) == cell.identity)
+            };
+            [NodeName::Worker, NodeName::Master].into_iter().filter(is_same).collect()
         }
         // A node to itself is the server to itself, which comes last.
         ServerId::Node(own) => NodeName::ALL.into_iter().filter(|node| node != own).collect(),

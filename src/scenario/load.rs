@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Diagnostic, Diagnostics, LoadedScenario, Scenario, Severity,
+    Diagnostic, Diagnostics, LoadedScenario, Manifest, Scenario, Severity,
     check::{self, Context},
     decode::decode,
     diagnostic::{enough, nearest},
@@ -39,6 +39,23 @@ pub fn load_path(path: &Path) -> Result<Vec<LoadedScenario>, Diagnostics> {
         found.extend(load_file(path, Origin::Disk, false, &mut faults));
     }
     finish(found, faults)
+}
+
+/// Loads the objects of a manifest file, or of every YAML file below a folder.
+pub fn load_policies(path: &Path) -> Result<Vec<Arc<Manifest>>, Diagnostics> {
+    let mut faults = Vec::new();
+    let files = if path.is_dir() { files::yaml_files(path, &mut faults) } else { vec![path.to_owned()] };
+    let mut manifests = Vec::new();
+    for file in files {
+        match Origin::Disk.read(&file) {
+            Ok(source) => manifests.extend(manifest::read(&source, Strictness::Valid, &mut faults)),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if faults.iter().any(|fault| fault.severity == Severity::Error) {
+        return Err(Diagnostics(faults));
+    }
+    Ok(manifests.into_iter().map(Arc::new).collect())
 }
 
 /// The scenarios that came with the binary.

@@ -26,7 +26,7 @@ use super::{
     space::Lease,
 };
 use crate::{
-    lab::{LabError, ServerId, Source, Stage, World, WorldNamespace, WorldPod, state::RUN_LABEL},
+    lab::{LabError, ServerId, Source, Stage, World, WorldMetadata, WorldNamespace, WorldPod, state::RUN_LABEL},
     policy::literalise,
     probe::{Means, Session},
     scenario::{DEFAULT_NAMESPACE, LabSpec, LabelAction, Labels, Manifest, NodeName, PodSpec},
@@ -219,7 +219,12 @@ impl ClusterStage {
             pods: pods.collect(),
             nodes: self.shared.nodes(),
             outside: Vec::new(),
-            metadata: self.shared.ground.metadata().map(|(world, _)| world).filter(|_| self.spec.metadata.is_some()),
+            metadata: self.spec.metadata.and_then(|cloud| {
+                let (world, _) = self.shared.ground.metadata()?;
+                let mut addresses = cloud.definition().addresses();
+                addresses.retain(|address| world.addresses.contains(address));
+                Some(WorldMetadata { cloud, addresses, ..world })
+            }),
             apiserver: self.shared.apiserver,
             others: dns_pods(&self.shared.access, &self.shared.nodes()).await?,
         };
