@@ -28,6 +28,7 @@ fn run(command: Command, global: Global) -> anyhow::Result<u8> {
         Command::Schema(args) => cli::schema::run(&args),
         Command::Init(args) => cli::init::run(&args),
         Command::Metadata(args) => wait(cli::metadata::run(args)),
+        Command::Node(args) => wait(cli::node::run(args, global)),
         Command::Cleanup(args) => wait(cli::cleanup::run(&args)),
         Command::Completions(args) => cli::completions::run(&args),
     }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::styling};
 
-use super::{bench, cleanup, completions, doctor, explain, init, lab, lint, list, metadata, mutants, run, schema};
+use super::{
+    bench, cleanup, completions, doctor, explain, init, lab, lint, list, metadata, mutants, node, run, schema,
+};
 use crate::{lab::embedded::enforcer::Mutant, report::ReportSpec};
 
 /// Proves what a Kubernetes network really lets through.
@@ -79,6 +81,12 @@ Examples:
   policyprobe metadata serve --cloud gcp --listen 127.0.0.1:8080
   curl -H 'Metadata-Flavor: Google' http://127.0.0.1:8080/computeMetadata/v1/instance/image")]
     Metadata(metadata::MetadataArgs),
+    /// Node metadata: what it shows, and who set it
+    #[command(after_help = "\
+Examples:
+  policyprobe node inventory
+  policyprobe node inventory worker-1")]
+    Node(node::NodeArgs),
     /// Remove what runs left that were killed
     Cleanup(cleanup::Args),
     /// Print a completion script for a shell

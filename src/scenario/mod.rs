@@ -1,9 +1,9 @@
 //! The scenario file format: model, loading with positions, lint, JSON Schema.
 
 mod check;
-mod decode;
+pub(crate) mod decode;
 mod diagnostic;
-mod document;
+pub(crate) mod document;
 mod family;
 mod files;
 mod load;
@@ -17,6 +17,7 @@ mod select;
 mod shape;
 
 pub use crate::metadata::Cloud;
+pub(crate) use diagnostic::nearest;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::{LARGEST_FILE, SHIPPED};
 pub use load::{load_path, shipped};

@@ -22,7 +22,7 @@ mod stage;
 pub use builder::ClusterBuilder;
 pub use doctor::doctor;
 
-pub(crate) use access::Access;
+pub(crate) use access::{Access, chain};
 pub(crate) use deployments::remove as remove_deployment;
 pub(crate) use facts::{Age, Facts, is_ready};
 pub(crate) use ground::Ground;
