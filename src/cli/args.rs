@@ -81,11 +81,13 @@ Examples:
   policyprobe metadata serve --cloud gcp --listen 127.0.0.1:8080
   curl -H 'Metadata-Flavor: Google' http://127.0.0.1:8080/computeMetadata/v1/instance/image")]
     Metadata(metadata::MetadataArgs),
-    /// Node metadata: what it shows, and who set it
+    /// Node metadata: what it shows, who set it, and what changes
     #[command(after_help = "\
 Examples:
   policyprobe node inventory
-  policyprobe node inventory worker-1")]
+  policyprobe node snapshot -o nodes.yaml
+  policyprobe node diff nodes.yaml --fail-on critical
+  policyprobe node watch")]
     Node(node::NodeArgs),
     /// Remove what runs left that were killed
     Cleanup(cleanup::Args),

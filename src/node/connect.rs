@@ -18,8 +18,12 @@ pub async fn connect(context: Option<&str>, kubeconfig: Option<&Path>) -> Result
         })?;
         return Client::try_from(config).map_err(|error| LabError::from(anyhow::Error::new(error)));
     }
-    let access = Access::user(context, kubeconfig).await.map_err(explained)?;
-    Ok(access.client)
+    Ok(access(context, kubeconfig).await?.client)
+}
+
+/// The way to the cluster that the flags mean, by a kubeconfig.
+pub(crate) async fn access(context: Option<&str>, kubeconfig: Option<&Path>) -> Result<Access, LabError> {
+    Access::user(context, kubeconfig).await.map_err(explained)
 }
 
 /// The same error with a hint that fits commands that have no other backend to offer.

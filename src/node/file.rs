@@ -145,3 +145,19 @@ pub(crate) fn schema_of<T: JsonSchema>(file: &str, title: &str) -> Value {
 
 /// Where schemas are published.
 pub(crate) const PUBLISHED: &str = "https://raw.githubusercontent.com/policyprobe/policyprobe/main/scenarios/";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::{baseline, rules};
+
+    #[test]
+    fn the_published_schemas_are_not_stale() {
+        for (name, schema) in [("node-rules", rules::json_schema()), ("node-baseline", baseline::json_schema())] {
+            let path = format!("{}/scenarios/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let published: Value = serde_json::from_str(&text).unwrap_or_default();
+            assert!(published == schema, "policyprobe schema --of {name} > scenarios/{name}.schema.json");
+        }
+    }
+}

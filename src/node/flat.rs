@@ -2,7 +2,7 @@
 //!
 //! Lists with keys become fields by their keys, so that an order that means nothing is no change.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::Value;
 
@@ -140,8 +140,13 @@ fn shortened(value: String) -> String {
         return value;
     }
     let digest = ring::digest::digest(&ring::digest::SHA256, value.as_bytes());
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{HASH}{hex} ({} bytes)", value.len())
+    let mut text = digest.as_ref().iter().fold(HASH.to_owned(), |mut text, byte| {
+        // Writing to a text cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    let _ = write!(text, " ({} bytes)", value.len());
+    text
 }
 
 #[cfg(test)]

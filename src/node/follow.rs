@@ -42,7 +42,7 @@ pub fn follow(source: Source) -> impl Stream<Item = Result<Seen, Error>> + Send 
         let mut reason = "begin".to_owned();
         let mut retry = Retry::default();
         loop {
-            yield Seen::ListBegins(reason);
+            yield Seen::ListBegins(std::mem::replace(&mut reason, "the list was cut off".to_owned()));
             let mut version = String::new();
             let mut pages = Box::pin(source.pages());
             let failed = loop {
@@ -60,7 +60,6 @@ pub fn follow(source: Source) -> impl Stream<Item = Result<Seen, Error>> + Send 
                 }
             };
             if let Some(error) = failed {
-                reason = "the list was cut off".to_owned();
                 yield Seen::Lost(retry.after(error)?);
                 retry.pause().await;
                 continue;

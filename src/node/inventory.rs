@@ -148,7 +148,7 @@ pub(crate) mod tests {
                 "name": "node01", "uid": "f5eb12a4", "creationTimestamp": "2026-11-20T12:00:00Z", "resourceVersion": "7",
                 "labels": {
                     "kubernetes.io/arch": "amd64", "kubernetes.io/hostname": "node01", "region": "us-east-1",
-                    "node-role.kubernetes.io/worker": "",
+                    "node-role.kubernetes.io/worker": "", "team": "a",
                 },
                 "annotations": {"flannel.alpha.coreos.com/public-ip": "192.168.87.255"},
                 "managedFields": [

@@ -2,7 +2,9 @@
 //!
 //! The core is pure: a node becomes fields ([`flat`]), which are compared ([`diff`]), weighed ([`catalogue`]) and
 //! traced to who claims to have set them ([`owner`]). Only [`source`] and [`connect`] talk to an API server.
+//! [`access`]: who can read and who can change it.
 
+pub mod access;
 pub mod age;
 pub mod audit_log;
 pub mod baseline;

@@ -87,8 +87,8 @@ impl Managed {
         owners
     }
 
-    /// Whoever made a change from `before` to these, as they claim: of the entries that changed those that own the field
-    /// now, else those with a new time. A client that only removes a field leaves no trace: then there is none.
+    /// Whoever made a change from `before` to these, as they claim: whoever owns the field now, those first whose entries
+    /// changed; where nobody owns it any more, those with a new time. A client that only removes a field leaves no trace: then there is none.
     #[must_use]
     pub fn claimants(&self, before: &Self, field: &str) -> Vec<Manager> {
         let path = segments(field);
@@ -96,6 +96,10 @@ impl Managed {
         let owning: Vec<_> = changed().filter(|entry| owns(&entry["fieldsV1"], &path)).map(manager).collect();
         if !owning.is_empty() {
             return owning;
+        }
+        // Whoever writes as somebody that owns the field already, within the same second, changes no entry.
+        if let Some(owner) = self.owners(field).into_iter().next() {
+            return vec![owner];
         }
         let known = |entry: &&Value| before.0.iter().any(|old| key(old) == key(entry));
         changed().filter(|entry| !known(entry)).map(manager).collect()
@@ -191,13 +195,18 @@ mod tests {
         let label = "metadata.labels[example.com/a.b]";
         let mut after = managed();
         after.0[2]["time"] = json!("2026-01-04T00:00:00Z");
-        after.0[2]["fieldsV1"] = json!({"f:metadata": {"f:labels": {}}});
+        after.0[2]["fieldsV1"] = json!({"f:metadata": {"f:labels": {".": {}}}});
         assert_eq!(names(&after.claimants(&managed(), label)), ["kubectl-label"], "a write has a new time");
         after.0[2]["time"] = managed().0[2]["time"].clone();
         assert!(after.claimants(&managed(), label).is_empty(), "a removal leaves no trace");
         let mut taken = managed();
         taken.0[1]["fieldsV1"] = json!({"f:metadata": {"f:labels": {"f:example.com/a.b": {}}}});
         assert_eq!(names(&taken.claimants(&managed(), label)), ["kubelet"], "within a second the time is the same");
+        assert_eq!(
+            names(&managed().claimants(&managed(), label)),
+            ["kubectl-label"],
+            "a second write changes no entry"
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ const GAP: usize = 2;
 #[must_use]
 pub fn sheet(node: &NodeEntry, theme: Theme) -> String {
     let mut text = format!("{}\n", paint(theme::HEAD, &theme::visible(&node.name)));
-    let rows: Vec<_> = node.fields.iter().filter(|entry| entry.field != "metadata.name").map(|e| row(e)).collect();
+    let rows: Vec<_> = node.fields.iter().filter(|entry| entry.field != "metadata.name").map(row).collect();
     let widest = |at: usize, most: usize| rows.iter().map(|(_, row)| width(&row[at])).max().unwrap_or(0).min(most);
     let widths = [widest(0, FIELD), widest(1, VALUE), widest(2, FROM)];
     let used: usize = 2 + widths.iter().map(|width| width + GAP).sum::<usize>();

@@ -1,6 +1,7 @@
 //! `policyprobe node diff`: a baseline against a cluster, or against another baseline.
 
 use std::{
+    fmt::Write as _,
     io::{IsTerminal as _, Write as _},
     path::PathBuf,
 };
@@ -115,7 +116,7 @@ fn text(changes: &[Change], theme: Theme) -> String {
     let mut node = None;
     for change in changes {
         if node != Some(&change.node) {
-            text.push_str(&format!("{}\n", paint(theme::HEAD, &theme::visible(&change.node))));
+            let _ = writeln!(text, "{}", paint(theme::HEAD, &theme::visible(&change.node)));
             node = Some(&change.node);
         }
         let style = match change.severity {
@@ -127,7 +128,7 @@ fn text(changes: &[Change], theme: Theme) -> String {
         let lines = theme::wrap(&said(change), theme.width.saturating_sub(11));
         for (index, line) in lines.iter().enumerate() {
             let lead = if index == 0 { severity.as_str() } else { "        " };
-            text.push_str(&format!("  {lead} {line}\n"));
+            let _ = writeln!(text, "  {lead} {line}");
         }
     }
     let counts = Severity::ALL.iter().rev().filter_map(|severity| {

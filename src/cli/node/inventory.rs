@@ -120,7 +120,6 @@ impl Printer {
         let mut text = String::new();
         match &mut self.form {
             Form::Lines(table) if !entries.is_empty() => text = table.page(&entries, self.now),
-            Form::Lines(_) => {}
             Form::Sheets => {
                 for entry in &entries {
                     text.push_str(if std::mem::take(&mut self.first) { "" } else { "\n" });
@@ -135,7 +134,7 @@ impl Printer {
             }
             // Lists written one behind the other are one list.
             Form::Yaml if !entries.is_empty() => text = serde_yaml::to_string(&entries).context("nodes as YAML")?,
-            Form::Yaml => {}
+            Form::Lines(_) | Form::Yaml => {}
         }
         anstream::stdout().write_all(text.as_bytes()).context("writing")
     }

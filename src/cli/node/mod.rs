@@ -1,5 +1,6 @@
 //! `policyprobe node`: node metadata. One file a subcommand.
 
+mod audit;
 mod diff;
 mod inventory;
 mod lines;
@@ -37,6 +38,8 @@ enum NodeCommand {
     Diff(diff::Args),
     /// Report each change of a node, once, and who made it
     Watch(watch::Args),
+    /// Find out who can read and who can change node metadata
+    Audit(audit::Args),
     /// Print a manifest that runs the watch in a cluster, with least privilege
     Manifest(manifest::Args),
 }
@@ -66,6 +69,7 @@ pub async fn run(args: NodeArgs, global: Global) -> anyhow::Result<u8> {
         NodeCommand::Snapshot(args) => snapshot::run(&args).await,
         NodeCommand::Diff(args) => diff::run(&args).await,
         NodeCommand::Watch(args) => watch::run(&args, global).await,
+        NodeCommand::Audit(args) => audit::run(&args, global).await,
         NodeCommand::Manifest(args) => manifest::run(&args),
     }
 }

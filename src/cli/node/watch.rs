@@ -188,13 +188,14 @@ impl Watch {
                 biased;
                 () = interrupted.cancelled() => return Ok(engine::INTERRUPTED),
                 () = until(end) => return Ok(engine::OK),
-                line = next_line(&mut audit) => match line {
-                    Some(line) => self.audit_line(&line),
-                    None => {
+                line = next_line(&mut audit) => {
+                    if let Some(line) = line {
+                        self.audit_line(&line);
+                    } else {
                         anstream::eprintln!("warning: the audit log has ended: from here on nobody is authenticated");
                         audit = None;
                     }
-                },
+                }
                 () = until(wake) => {}
                 event = seen.next() => match event {
                     Some(Ok(event)) => self.event(event),
