@@ -8,6 +8,7 @@ pub mod access;
 pub mod age;
 pub mod audit_log;
 pub mod baseline;
+pub mod bench;
 pub mod catalogue;
 pub mod connect;
 pub mod diff;

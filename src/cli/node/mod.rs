@@ -1,6 +1,7 @@
 //! `policyprobe node`: node metadata. One file a subcommand.
 
 mod audit;
+mod bench;
 mod diff;
 mod inventory;
 mod lines;
@@ -40,6 +41,8 @@ enum NodeCommand {
     Watch(watch::Args),
     /// Find out who can read and who can change node metadata
     Audit(audit::Args),
+    /// Measure inventory and watch on thousands of nodes
+    Bench(bench::Args),
     /// Print a manifest that runs the watch in a cluster, with least privilege
     Manifest(manifest::Args),
 }
@@ -70,6 +73,7 @@ pub async fn run(args: NodeArgs, global: Global) -> anyhow::Result<u8> {
         NodeCommand::Diff(args) => diff::run(&args).await,
         NodeCommand::Watch(args) => watch::run(&args, global).await,
         NodeCommand::Audit(args) => audit::run(&args, global).await,
+        NodeCommand::Bench(args) => bench::run(&args).await,
         NodeCommand::Manifest(args) => manifest::run(&args),
     }
 }

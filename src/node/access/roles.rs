@@ -30,8 +30,10 @@ fn named(reason: &str) -> Option<[&str; 4]> {
 #[must_use]
 pub fn grant(question: &Question, reason: &str, roles: &[ClusterRole]) -> Option<Grant> {
     let [binding_kind, binding, role_kind, name] = named(reason)?;
-    let binding = binding.rsplit('/').next().unwrap_or(binding);
-    let unbind = format!("kubectl delete {} {binding}", binding_kind.to_lowercase());
+    // That of a namespace is written `NAME/NAMESPACE`.
+    let (binding, space) = binding.split_once('/').unwrap_or((binding, ""));
+    let within = if space.is_empty() { String::new() } else { format!(" -n {space}") };
+    let unbind = format!("kubectl delete {} {binding}{within}", binding_kind.to_lowercase());
     let bound = format!("{binding_kind} `{binding}` of {role_kind} `{name}`");
     let Some(own) = roles.iter().find(|known| role_kind == "ClusterRole" && known.name_any() == name) else {
         return Some(Grant { rule: bound, close: unbind });
@@ -151,7 +153,9 @@ mod tests {
         let grant = grant(question("list secrets in kube-system"), reason, &roles()).unwrap();
         assert_eq!(grant.rule, "ClusterRoleBinding `b` of ClusterRole `all`: verbs * on *");
         let reason = r#"RBAC: allowed by RoleBinding "b/kube-system" of Role "r" to User "u""#;
-        assert_eq!(super::grant(question("get nodes"), reason, &roles()).unwrap().rule, "RoleBinding `b` of Role `r`");
+        let grant = super::grant(question("get nodes"), reason, &roles()).unwrap();
+        assert_eq!(grant.rule, "RoleBinding `b` of Role `r`");
+        assert_eq!(grant.close, "kubectl delete rolebinding b -n kube-system");
         assert_eq!(super::grant(question("get nodes"), "webhook says so", &roles()), None);
     }
 }
