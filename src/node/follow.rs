@@ -7,7 +7,7 @@ use futures::{Stream, TryStreamExt as _};
 use kube::{Error, core::WatchEvent};
 use serde_json::Value;
 
-use super::source::Source;
+use super::source::{Source, said};
 
 /// What happens in a watch.
 #[derive(Debug)]
@@ -150,7 +150,7 @@ impl Retry {
         if unreachable || (refused && (!self.worked || self.failures > STARTING)) {
             return Err(error);
         }
-        Ok(crate::lab::cluster::chain(&error))
+        Ok(said(&error))
     }
 
     async fn pause(&self) {

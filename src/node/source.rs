@@ -102,6 +102,15 @@ fn token(status: &kube::core::Status) -> Option<String> {
     status.metadata.as_ref()?.continue_.clone().filter(|token| !token.is_empty())
 }
 
+/// What the API server said, without what the client adds to it.
+#[must_use]
+pub fn said(error: &Error) -> String {
+    match error {
+        Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        error => crate::lab::cluster::chain(error),
+    }
+}
+
 /// An error of the API server as a person can act on it. `verb` is what was asked for.
 #[must_use]
 pub fn refused(error: &Error, verb: &str) -> LabError {
@@ -119,7 +128,7 @@ pub fn refused(error: &Error, verb: &str) -> LabError {
             LabError::with_hint(status.message.clone(), "`policyprobe node inventory` without a name lists all nodes")
         }
         error => LabError::with_hint(
-            format!("cannot {verb} nodes: {}", crate::lab::cluster::chain(error)),
+            format!("cannot {verb} nodes: {}", said(error)),
             "see that the API server answers: `kubectl get nodes`",
         ),
     }

@@ -224,7 +224,8 @@ impl Build {
     /// The lab, on nodes that may still be starting.
     fn lab(&self, name: &str, access: &Access, kept: Option<RunState>, facts: Facts) -> ClusterLab {
         let metadata = self.metadata();
-        let mut capabilities = Capabilities { has: [Need::NodeSource, Need::Disruptive].into(), ..Capabilities::default() };
+        let mut capabilities =
+            Capabilities { has: [Need::NodeSource, Need::Disruptive].into(), ..Capabilities::default() };
         if metadata.is_some() {
             capabilities.has.insert(Need::Metadata);
         } else {

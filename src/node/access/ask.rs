@@ -12,7 +12,11 @@ use super::{
     question::{QUESTIONS, Question, Subject},
     roles::{Grant, grant},
 };
-use crate::{engine::Verdict, lab::LabError, node::pattern};
+use crate::{
+    engine::Verdict,
+    lab::LabError,
+    node::{pattern, source::said},
+};
 
 /// How many reviews are under way at once.
 const AT_ONCE: usize = 32;
@@ -114,7 +118,7 @@ pub(crate) fn refused(error: &Error, verb: &str, resource: &str) -> LabError {
         ),
         _ => "see that the API server answers: `kubectl get --raw /readyz`".to_owned(),
     };
-    LabError::with_hint(format!("cannot {verb} {resource}: {}", crate::lab::cluster::chain(error)), hint)
+    LabError::with_hint(format!("cannot {verb} {resource}: {}", said(error)), hint)
 }
 
 #[cfg(test)]

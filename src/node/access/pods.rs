@@ -23,6 +23,7 @@ use crate::{
         cluster::exec,
         state::{PodRecord, RUN_LABEL, RunState},
     },
+    node::source::said,
 };
 
 /// How long a pod may take to run, its image included, and its script.
@@ -73,9 +74,7 @@ impl Ground<'_> {
         let tried = async {
             let pod: Pod = serde_json::from_value(pod).map_err(|error| error.to_string())?;
             let made = pods.create(&PostParams::default(), &pod).await;
-            made.map_err(|error| {
-                format!("no pod can be made in `{namespace}`: {}", crate::lab::cluster::chain(&error))
-            })?;
+            made.map_err(|error| format!("no pod can be made in `{namespace}`: {}", said(&error)))?;
             await_condition(pods.clone(), &name, is_pod_running()).await.map_err(|error| error.to_string())?;
             exec(&pods, &name, &["sh", "-s"], script(self.target).as_bytes()).await
         };

@@ -22,10 +22,12 @@ metadata: {name: a}
 
 #[test]
 fn missing_manifest() {
-    let scenario = &opened(r"  - name: closed
+    let scenario = &opened(
+        r"  - name: closed
     apply: [n.yaml]
     expect: [{to: {pod: b}, deny: [a]}]
-");
+",
+    );
     assert_snapshot!(faults_of(&[("s.yaml", scenario), ("m.yaml", DENY)]), @r"
     error: the manifest `n.yaml` cannot be used: the file cannot be read: No such file or directory (os error 2)
      --> s.yaml:8:13
@@ -204,11 +206,13 @@ whatever: true
 
 #[test]
 fn what_is_to_be_refused_may_be_wrong() {
-    let scenario = &opened(r"  - name: closed
+    let scenario = &opened(
+        r"  - name: closed
     apply: [ok.yaml]
     rejected: [{file: m.yaml, message: cidr}]
     expect: [{to: {pod: b}, deny: [a]}]
-");
+",
+    );
     let manifest = r"apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: deny}

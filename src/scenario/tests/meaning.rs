@@ -29,7 +29,8 @@ steps: []
 
 #[test]
 fn targets() {
-    let scenario = &opened(r#"  - name: targets
+    let scenario = &opened(
+        r#"  - name: targets
     expect:
       - {to: {}, allow: [a]}
       - {to: {port: 80}, allow: [a]}
@@ -40,7 +41,8 @@ fn targets() {
       - {to: {pod: b, port: 81}, allow: [a]}
       - {to: {pod: b, protocol: UDP}, allow: [a]}
       - {to: {dns: "a b"}, allow: [a]}
-"#);
+"#,
+    );
     assert_snapshot!(faults_of(&[("s.yaml", scenario)]), @r#"
     error: this destination has no target
      --> s.yaml:9:10

@@ -6,14 +6,16 @@ use super::{DENY, faults_of, opened};
 
 #[test]
 fn actions() {
-    let scenario = &opened(r"  - name: open
+    let scenario = &opened(
+        r"  - name: open
     label:
       - {set: {x: y}}
       - {pod: a, namespace: default, set: {x: y}}
       - {pod: a}
       - {namespace: dfault, set: {x: y}, remove: [x]}
     expect: [{to: {pod: b}, allow: [a], deny: [default/a, a]}, {to: {pod: b}}]
-");
+",
+    );
     assert_snapshot!(faults_of(&[("s.yaml", scenario)]), @r"
     error: there are two steps `open`
      --> s.yaml:7:11
@@ -83,13 +85,15 @@ fn actions() {
 
 #[test]
 fn empty_steps() {
-    let scenario = &opened(r"  - name: idle
+    let scenario = &opened(
+        r"  - name: idle
   - name: acts
     restart: [a]
   - name: gone
     delete: [m.yaml]
     expect: [{to: {pod: b}, status: {code: 99, from: [a, a]}}]
-");
+",
+    );
     assert_snapshot!(faults_of(&[("s.yaml", scenario), ("m.yaml", DENY)]), @r"
     error: this step does nothing and expects nothing
      --> s.yaml:7:11
