@@ -11,6 +11,7 @@
 //! - [`lab`]: where the traffic runs, one folder a backend.
 //! - [`engine`]: baseline, apply, converge, hold, verdict.
 //! - [`mutants`]: the suite against enforcers that are broken on purpose.
+//! - [`node`]: node metadata: inventory, baselines, changes.
 //! - [`report`]: one file a reporter.
 //!
 //! Without the default feature `harness` only what the static agent needs is built.
@@ -28,6 +29,8 @@ pub mod engine;
 pub mod lab;
 #[cfg(feature = "harness")]
 pub mod mutants;
+#[cfg(feature = "harness")]
+pub mod node;
 #[cfg(feature = "harness")]
 pub mod policy;
 #[cfg(feature = "harness")]

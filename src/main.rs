@@ -30,6 +30,7 @@ fn run(command: Command, global: Global) -> anyhow::Result<u8> {
         // A server of its own needs one thread, and is measured on one core.
         Command::Metadata(args) if args.is_server() => wait_alone(cli::metadata::run(args, global)),
         Command::Metadata(args) => wait(cli::metadata::run(args, global)),
+        Command::Node(args) => wait(cli::node::run(args, global)),
         Command::Cleanup(args) => wait(cli::cleanup::run(&args)),
         Command::Completions(args) => cli::completions::run(&args),
     }

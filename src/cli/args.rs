@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::styling};
 
-use super::{bench, cleanup, completions, doctor, explain, init, lab, lint, list, metadata, mutants, run, schema};
+use super::{
+    bench, cleanup, completions, doctor, explain, init, lab, lint, list, metadata, mutants, node, run, schema,
+};
 use crate::{lab::embedded::enforcer::Mutant, report::ReportSpec};
 
 /// Proves what a Kubernetes network really lets through.
@@ -80,6 +82,14 @@ Examples:
   curl -H 'Metadata-Flavor: Google' http://127.0.0.1:8080/computeMetadata/v1/instance/image
   policyprobe metadata audit --policies ./my-policies")]
     Metadata(metadata::MetadataArgs),
+    /// Node metadata: what it shows, who set it, and what changes
+    #[command(after_help = "\
+Examples:
+  policyprobe node inventory
+  policyprobe node snapshot -o nodes.yaml
+  policyprobe node diff nodes.yaml --fail-on critical
+  policyprobe node watch")]
+    Node(node::NodeArgs),
     /// Remove what runs left that were killed
     Cleanup(cleanup::Args),
     /// Print a completion script for a shell

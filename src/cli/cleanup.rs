@@ -8,8 +8,9 @@ use crate::{
         LabError,
         cluster::{Access, remove_namespace},
         kind::{remove, settle::settle},
-        state::{self, NamespaceRecord, Record, RunState},
+        state::{self, NamespaceRecord, PodRecord, Record, RunState},
     },
+    node::access::pods,
 };
 
 /// What to remove.
@@ -78,7 +79,15 @@ fn lines(record: &Record) -> Vec<String> {
     let docker = record.docker.then(|| "containers and images with its label".to_owned());
     let network = record.network.iter().map(|name| format!("Docker network {name}"));
     let namespaces = record.namespaces.iter().map(|space| format!("namespace {} in {}", space.name, space.context));
-    children.chain(cluster).chain(docker).chain(network).chain(namespaces).chain(["its record".to_owned()]).collect()
+    let pods = record.pods.iter().map(|pod| format!("pod {} in {} of {}", pod.name, pod.namespace, pod.context));
+    children
+        .chain(cluster)
+        .chain(docker)
+        .chain(network)
+        .chain(namespaces)
+        .chain(pods)
+        .chain(["its record".to_owned()])
+        .collect()
 }
 
 async fn clean(state: &RunState) -> Vec<LabError> {
@@ -100,12 +109,23 @@ async fn clean(state: &RunState) -> Vec<LabError> {
     for space in &record.namespaces {
         errors.extend(remove_space(space).await.err());
     }
+    for pod in &record.pods {
+        errors.extend(remove_pod(pod).await.err());
+    }
     errors
 }
 
 async fn remove_space(space: &NamespaceRecord) -> Result<(), LabError> {
     let access = Access::user(Some(&space.context), space.kubeconfig.as_deref()).await?;
     remove_namespace(&access, &space.name).await
+}
+
+async fn remove_pod(pod: &PodRecord) -> Result<(), LabError> {
+    let access = Access::user(Some(&pod.context), pod.kubeconfig.as_deref()).await?;
+    match pods::remove(&access.client, std::slice::from_ref(pod)).await.pop() {
+        Some(error) => Err(anyhow::Error::msg(error).into()),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod lint;
 pub mod list;
 pub mod metadata;
 pub mod mutants;
+pub mod node;
 mod output;
 pub mod run;
 pub mod schema;

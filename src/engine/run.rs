@@ -295,7 +295,7 @@ fn blank(backend: &str) -> RunResult {
 
 /// A short name for a run, of lower-case letters and digits: the time, so that runs sort, and what tells two runs of the
 /// same second apart.
-fn run_id() -> String {
+pub(crate) fn run_id() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let random = RandomState::new().hash_one(std::process::id());
     format!("{}{}", base36(seconds, 6), base36(random, 5))

@@ -36,6 +36,9 @@ pub struct Record {
     /// Namespaces in clusters that the run did not make.
     #[serde(default)]
     pub namespaces: Vec<NamespaceRecord>,
+    /// Pods in namespaces that the run did not make.
+    #[serde(default)]
+    pub pods: Vec<PodRecord>,
     /// Processes that make things.
     #[serde(default)]
     pub children: Vec<ChildRecord>,
@@ -48,6 +51,19 @@ pub struct NamespaceRecord {
     pub kubeconfig: Option<PathBuf>,
     /// The context.
     pub context: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A pod in a user's namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodRecord {
+    /// The kubeconfig, where it is not the default one.
+    pub kubeconfig: Option<PathBuf>,
+    /// The context.
+    pub context: String,
+    /// Its namespace.
+    pub namespace: String,
     /// Its name.
     pub name: String,
 }

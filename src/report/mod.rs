@@ -14,7 +14,7 @@ mod summary;
 mod terminal;
 #[cfg(test)]
 pub(crate) mod testing;
-mod theme;
+pub(crate) mod theme;
 mod timeline;
 mod topology;
 mod words;

@@ -171,15 +171,20 @@ const MOST_DOCUMENTS: usize = 1_000;
 
 /// Reads all documents of a text. Documents without content are left out, as `kubectl` does.
 pub(crate) fn parse(file: &SourceFile) -> Result<Vec<Document<'_>>, Vec<Diagnostic>> {
+    parse_within(file, MOST_VALUES)
+}
+
+/// The same for files of so many keys and values.
+pub(crate) fn parse_within(file: &SourceFile, most_values: usize) -> Result<Vec<Document<'_>>, Vec<Diagnostic>> {
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
         with_snippet: false,
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 20_000 },
-        budget: serde_saphyr::budget! { max_depth: 32, max_nodes: MOST_VALUES, max_documents: MOST_DOCUMENTS },
+        budget: serde_saphyr::budget! { max_depth: 32, max_nodes: most_values, max_documents: MOST_DOCUMENTS },
     };
     let nodes: Vec<Spanned<Node>> = serde_saphyr::from_multiple_with_options(&file.text, options)
-        .map_err(|error| vec![syntax_error(file, &error)])?;
+        .map_err(|error| vec![syntax_error(file, &error, most_values)])?;
     let mut faults = Vec::new();
     let mut indices = Vec::new();
     for node in &nodes {
@@ -218,12 +223,12 @@ pub(crate) fn parse(file: &SourceFile) -> Result<Vec<Document<'_>>, Vec<Diagnost
     if faults.is_empty() { Ok(documents) } else { Err(faults) }
 }
 
-fn syntax_error(file: &SourceFile, error: &serde_saphyr::Error) -> Diagnostic {
+fn syntax_error(file: &SourceFile, error: &serde_saphyr::Error, most_values: usize) -> Diagnostic {
     let at = error.location().and_then(|location| file.bytes(location)).map_or(0..0, |span| span.start..span.start);
     let message = error.render_with_formatter(&serde_saphyr::DefaultMessageFormatter);
     let message = message.split(" at line ").next().unwrap_or_default().trim_start_matches("error: ").to_owned();
     if message.starts_with("budget breached: Nodes") {
-        let message = format!("the file is too large: at most {MOST_VALUES} keys and values are read");
+        let message = format!("the file is too large: at most {most_values} keys and values are read");
         return file.error(at, message).hint("split it into several files");
     }
     if message.starts_with("budget breached: Documents") {

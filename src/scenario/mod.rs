@@ -18,6 +18,7 @@ mod select;
 mod shape;
 
 pub use crate::metadata::Cloud;
+pub(crate) use diagnostic::nearest;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::{LARGEST_FILE, SHIPPED};
 pub use load::{load_path, load_policies, shipped};

@@ -19,6 +19,17 @@ fn help_of_every_command() {
 }
 
 #[test]
+fn help_of_every_node_command() {
+    let root = transcript(&mut policyprobe(&["node", "--help"]));
+    let commands = root.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    for name in commands.filter_map(|line| line.split_whitespace().next()) {
+        let text = transcript(&mut policyprobe(&["node", name, "--help"]));
+        assert!(text.starts_with("exit: 0") && text.contains("Examples:"), "{text}");
+        insta::assert_snapshot!(format!("help_node_{name}"), text);
+    }
+}
+
+#[test]
 fn no_command_shows_the_help_and_is_a_usage_error() {
     let text = transcript(&mut policyprobe(&[]));
     assert!(text.starts_with("exit: 2") && text.contains("Usage: policyprobe"), "{text}");

@@ -1,6 +1,7 @@
 //! The command line as a user meets it: the real binary, its streams and its exit codes. No test here builds a lab.
 
 mod help;
+mod node;
 mod reports;
 mod usage;
 

@@ -22,11 +22,12 @@ mod stage;
 pub use builder::ClusterBuilder;
 pub use doctor::doctor;
 
-pub(crate) use access::Access;
+pub(crate) use access::{Access, chain};
 pub(crate) use deployments::remove as remove_deployment;
+pub(crate) use exec::exec;
 pub(crate) use facts::{Age, Facts, is_ready};
 pub(crate) use ground::Ground;
 pub(crate) use lab::{ClusterLab, Parts, agent_for, remove_namespace};
 pub(crate) use names::Naming;
-pub(crate) use objects::PROBE_IMAGE;
+pub(crate) use objects::{CONTAINER, PROBE_IMAGE};
 pub(crate) use shell::{Place, Shell, Wire};

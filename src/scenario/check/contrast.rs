@@ -61,7 +61,9 @@ fn cells(scenario: &Scenario) -> Vec<Placed> {
             let named = |list: &'static str, all: &'static str| (list, all);
             let allow = expect.allow.iter().enumerate().map(|entry| (entry, true, named("allow", "")));
             let deny = expect.deny.iter().enumerate().map(|entry| (entry, false, named("deny", "")));
-            let status = status.map(|entry| (entry, true, named("status", "from")));
+            // A server that refuses is reached, and does not give what is asked for.
+            let given = expect.status.as_ref().is_some_and(|status| status.code < 400);
+            let status = status.map(|entry| (entry, given, named("status", "from")));
             for ((number, name), allowed, (list, inner)) in allow.chain(deny).chain(status) {
                 let mut at = at_path![at; list];
                 if !inner.is_empty() {

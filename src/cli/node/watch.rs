@@ -1,0 +1,324 @@
+//! `policyprobe node watch`: each change of a node, once.
+
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use tokio::{net::TcpListener, sync::mpsc::Receiver, task::JoinSet};
+
+use super::{ClusterArgs, lines, select::SelectArgs, warn};
+use crate::{
+    cli::{Global, signals},
+    engine,
+    http::{Log, Server},
+    lab::LabError,
+    node::{
+        NodeState, Selection, Severity,
+        audit_log::{self, Correlator},
+        baseline::Baseline,
+        follow::{Seen, follow},
+        metrics::Metrics,
+        report::Report,
+        rules::Rules,
+        source::{Source, refused},
+        track::{Moment, Tracker},
+    },
+};
+
+/// What to watch for, and how to say it.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = "\
+Each change is reported once. Over a gap (the API server's history has expired) the net change of each field is reported,
+with the gap's interval and the node's UID before and after. The field manager is what the client called itself; with
+--audit-log the authenticated user is reported, and rules go by it.
+
+Exit code: 0 after --for, 1 at the first change that is at least --fail-on, 5 where nodes cannot be watched.
+
+Examples:
+  policyprobe node watch
+  policyprobe node watch --baseline nodes.yaml --fail-on critical --for 10m
+  policyprobe node watch -o json --rules rules.yaml --metrics 127.0.0.1:9464
+  docker exec kind-control-plane tail -F /var/log/kubernetes/audit.log | policyprobe node watch --audit-log -")]
+pub(super) struct Args {
+    /// Begin with what differs from this baseline
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Rules: what is authorised, severities, and fields that do not count
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
+    /// API audit events, a JSON object a line; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    audit_log: Option<PathBuf>,
+    /// How long a change waits for its audit event
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    audit_wait: Duration,
+    /// End with exit code 1 at the first change of this severity
+    #[arg(long, value_name = "SEVERITY", value_enum)]
+    fail_on: Option<Severity>,
+    /// End after this time, such as 90s, 10m or 1h
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    length: Option<Duration>,
+    /// How to show changes
+    #[arg(long, short, value_enum, default_value = "text")]
+    output: Output,
+    /// Serve counts for Prometheus at this address
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    select: SelectArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// A line for people
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+/// A time such as `90s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| "it begins with a number, as in 90s, 10m or 1h".to_owned())?;
+    let time = match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "" | "s" => Some(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs),
+        "h" => number.checked_mul(3600).map(Duration::from_secs),
+        _ => None,
+    };
+    time.ok_or_else(|| format!("`{unit}` is no unit; there are ms, s, m and h"))
+}
+
+/// Watches; returns the exit code.
+pub(super) async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
+    let rules = super::rules(args.rules.as_deref())?;
+    let mut selection = rules.selection();
+    let mut tracker = Tracker::default();
+    if let Some(path) = &args.baseline {
+        let (baseline, warnings) = Baseline::load(path)?;
+        warn(warnings);
+        let own = baseline.selection();
+        selection.leave_out.extend(own.leave_out);
+        selection.keep.extend(own.keep);
+        selection = args.select.over(selection)?;
+        tracker = Tracker::from_baseline(baseline.reduced(&selection));
+    } else {
+        selection = args.select.over(selection)?;
+    }
+    let audit = args.audit_log.as_deref().map(lines::follow).transpose()?;
+    if audit.is_some() {
+        for rule in rules.unproven() {
+            anstream::eprintln!(
+                "note: the rule `{rule}` has no `users`, so that with audit events it authorises nothing"
+            );
+        }
+    }
+    let metrics = Metrics::default();
+    let _server = serve(args.metrics, &metrics).await?;
+    let source = Source::new(args.cluster.connect().await?);
+    let watch = Watch {
+        selection,
+        rules,
+        tracker,
+        correlator: audit.is_some().then(|| Correlator::new(args.audit_wait)),
+        metrics,
+        output: args.output,
+        fail_on: args.fail_on,
+        quiet: global.quiet,
+        started: Instant::now(),
+        up: false,
+        ready: Vec::new(),
+    };
+    watch.run(source, audit, args.length).await
+}
+
+/// Serves the counts until the handle is dropped.
+async fn serve(address: Option<SocketAddr>, metrics: &Metrics) -> anyhow::Result<JoinSet<()>> {
+    let mut tasks = JoinSet::new();
+    if let Some(address) = address {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        anstream::eprintln!("metrics: http://{}/metrics", listener.local_addr()?);
+        let handler = Arc::new(metrics.clone());
+        let server = Server { identity: "policyprobe-node-watch".to_owned(), handler, log: Log::default() };
+        tasks.spawn(Arc::new(server).serve(listener));
+    }
+    Ok(tasks)
+}
+
+struct Watch {
+    selection: Selection,
+    rules: Rules,
+    tracker: Tracker,
+    correlator: Option<Correlator>,
+    metrics: Metrics,
+    output: Output,
+    fail_on: Option<Severity>,
+    quiet: bool,
+    started: Instant,
+    up: bool,
+    ready: Vec<Report>,
+}
+
+impl Watch {
+    async fn run(
+        mut self,
+        source: Source,
+        mut audit: Option<Receiver<String>>,
+        length: Option<Duration>,
+    ) -> anyhow::Result<u8> {
+        let interrupted = signals::quietly()?;
+        let mut seen = pin!(follow(source));
+        let end = length.map(|length| tokio::time::Instant::now() + length);
+        loop {
+            let deadline = self.correlator.as_ref().and_then(Correlator::deadline);
+            let wake = deadline.map(|at| tokio::time::Instant::from_std(self.started + at));
+            tokio::select! {
+                biased;
+                () = interrupted.cancelled() => return Ok(engine::INTERRUPTED),
+                () = until(end) => return Ok(engine::OK),
+                line = next_line(&mut audit) => {
+                    if let Some(line) = line {
+                        self.audit_line(&line);
+                    } else {
+                        anstream::eprintln!("warning: the audit log has ended: from here on nobody is authenticated");
+                        audit = None;
+                    }
+                }
+                () = until(wake) => {}
+                event = seen.next() => match event {
+                    Some(Ok(event)) => self.event(event),
+                    Some(Err(error)) => return Err(refused(&error, "watch").into()),
+                    None => return Err(LabError::with_hint("the watch ended", "start it again").into()),
+                },
+            }
+            if self.report()? {
+                return Ok(engine::FAILED);
+            }
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment { wall: Timestamp::now(), since_start: self.started.elapsed() }
+    }
+
+    fn event(&mut self, event: Seen) {
+        let now = self.now();
+        let state = |node: &serde_json::Value| NodeState::of(node, &self.selection);
+        let (stands, reports) = match event {
+            Seen::ListBegins(reason) => {
+                if self.tracker.is_known() {
+                    self.metrics.gap();
+                    self.say(&format!("the watch cannot go on ({reason}): nodes are listed again"));
+                }
+                self.tracker.list_begins(&reason);
+                (false, Vec::new())
+            }
+            Seen::Listed(node) => (false, state(&node).map_or_else(Vec::new, |node| self.tracker.listed(node, now))),
+            Seen::ListEnds => {
+                let reports = self.tracker.list_ends(now);
+                self.say(&format!("watching {} nodes", self.tracker.len()));
+                (true, reports)
+            }
+            Seen::Applied(node) => (true, state(&node).map_or_else(Vec::new, |node| self.tracker.applied(node, now))),
+            Seen::Deleted(node) => (true, state(&node).map_or_else(Vec::new, |node| self.tracker.deleted(&node, now))),
+            Seen::Alive => {
+                self.tracker.alive(now);
+                (true, Vec::new())
+            }
+            Seen::Lost(reason) => {
+                if self.up {
+                    self.say(&format!("the API server is gone ({reason}); it is tried again"));
+                }
+                (false, Vec::new())
+            }
+        };
+        self.up = stands;
+        self.metrics.state(self.up, self.tracker.len());
+        match &mut self.correlator {
+            Some(correlator) => reports.into_iter().for_each(|report| correlator.notice(report, now.since_start)),
+            None => self.ready.extend(reports),
+        }
+    }
+
+    fn audit_line(&mut self, line: &str) {
+        let Some(correlator) = &mut self.correlator else { return };
+        match audit_log::parse(line) {
+            Ok(writes) => writes.into_iter().for_each(|write| correlator.write(write)),
+            // What `tail -F` says of rotated files, and what a crash cut off.
+            Err(_) if line.trim().is_empty() || line.starts_with("==>") => {}
+            Err(error) => self.say(&format!("a line of the audit log is passed over: {error}")),
+        }
+    }
+
+    /// Prints what is ready; whether one of the changes ends the watch.
+    fn report(&mut self) -> anyhow::Result<bool> {
+        let now = self.now().since_start;
+        let audited = self.correlator.is_some();
+        let ready = match &mut self.correlator {
+            Some(correlator) => correlator.ready(now),
+            None => std::mem::take(&mut self.ready),
+        };
+        let (mut text, mut failed) = (String::new(), false);
+        for mut report in ready {
+            report.judge(&self.rules, audited);
+            self.metrics.report(&report);
+            failed |= self.fail_on.is_some_and(|least| report.change.severity >= least);
+            text += &match self.output {
+                Output::Text => report.line(audited),
+                Output::Json => serde_json::to_string(&report).context("a change as JSON")?,
+            };
+            text.push('\n');
+        }
+        if !text.is_empty() {
+            let mut out = anstream::stdout();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("writing")?;
+        }
+        Ok(failed)
+    }
+
+    fn say(&self, text: &str) {
+        if !self.quiet {
+            anstream::eprintln!("{text}");
+        }
+    }
+}
+
+/// Waits until then; without a time for ever.
+async fn until(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_line(lines: &mut Option<Receiver<String>>) -> Option<String> {
+    match lines {
+        Some(lines) => lines.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(["", "m", "5d", "-1s", "99999999999999999999h"].iter().all(|text| duration(text).is_err()));
+    }
+}

@@ -1,0 +1,167 @@
+//! Trying for real: a pod for each service account, one `exec` of the script in each, and their removal.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, PostParams},
+    runtime::{conditions::is_pod_running, wait::await_condition},
+};
+use serde_json::json;
+
+use super::{
+    ask::is_meant,
+    attempt::{ATTEMPTS, Answer, Target, answers, script},
+    finding::{Finding, How},
+    question::Subject,
+};
+use crate::{
+    engine::Verdict,
+    lab::{
+        cluster::exec,
+        state::{PodRecord, RUN_LABEL, RunState},
+    },
+    node::source::said,
+};
+
+/// How long a pod may take to run, its image included, and its script.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the pods are made of.
+pub struct Ground<'a> {
+    /// The cluster.
+    pub client: &'a Client,
+    /// What is made is written down there first.
+    pub state: &'a RunState,
+    /// How `cleanup` reaches the cluster.
+    pub record: PodRecord,
+    /// The image, which needs `curl` and `sh`.
+    pub image: &'a str,
+    /// The node that tries are about.
+    pub target: &'a Target,
+}
+
+/// What became of the tries of one service account.
+pub struct Trial {
+    /// The service account.
+    pub subject: Subject,
+    /// The answers, or why there is none.
+    pub answers: Result<Vec<Option<Answer>>, String>,
+}
+
+impl Ground<'_> {
+    /// Tries as each of these service accounts, side by side. Others than service accounts have no pods.
+    pub async fn trials(&self, subjects: &[Subject]) -> Vec<Trial> {
+        join_all(subjects.iter().filter_map(|subject| match subject {
+            Subject::ServiceAccount(namespace, name) => Some(async move {
+                let answers = self.trial(namespace, name).await;
+                Trial { subject: subject.clone(), answers }
+            }),
+            _ => None,
+        }))
+        .await
+    }
+
+    async fn trial(&self, namespace: &str, account: &str) -> Result<Vec<Option<Answer>>, String> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let name = format!("policyprobe-audit-{}-{account}", self.state.run());
+        let name: String = name.chars().take(63).collect::<String>().trim_end_matches(['-', '.']).to_owned();
+        let record = PodRecord { namespace: namespace.to_owned(), name: name.clone(), ..self.record.clone() };
+        self.state.update(|all| all.pods.push(record)).map_err(|error| format!("{error:#}"))?;
+        let pod = self.pod(&name, account);
+        let tried = async {
+            let pod: Pod = serde_json::from_value(pod).map_err(|error| error.to_string())?;
+            let made = pods.create(&PostParams::default(), &pod).await;
+            made.map_err(|error| format!("no pod can be made in `{namespace}`: {}", said(&error)))?;
+            await_condition(pods.clone(), &name, is_pod_running()).await.map_err(|error| error.to_string())?;
+            exec(&pods, &name, &["sh", "-s"], script(self.target).as_bytes()).await
+        };
+        let output = match tokio::time::timeout(PATIENCE, tried).await {
+            Ok(output) => output,
+            Err(_) => Err(format!("a pod in `{namespace}` did not run and answer within {} s", PATIENCE.as_secs())),
+        };
+        output.map(|output| answers(&output))
+    }
+
+    /// In the form that the `restricted` pod security level admits.
+    fn pod(&self, name: &str, account: &str) -> serde_json::Value {
+        json!({
+            "metadata": {"name": name, "labels": {RUN_LABEL: self.state.run()}},
+            "spec": {
+                "serviceAccountName": account, "automountServiceAccountToken": true, "restartPolicy": "Never",
+                "terminationGracePeriodSeconds": 0, "enableServiceLinks": false,
+                "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+                "volumes": [{"name": "tmp", "emptyDir": {}}],
+                "containers": [{
+                    "name": crate::lab::cluster::CONTAINER, "image": self.image, "imagePullPolicy": "IfNotPresent",
+                    // It ends by itself should nobody be there to remove it.
+                    "command": ["sleep", "600"],
+                    "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
+                    },
+                }],
+            },
+        })
+    }
+}
+
+/// Removes the pods that a record names; what could not be removed.
+pub async fn remove(client: &Client, pods: &[PodRecord]) -> Vec<String> {
+    let removed = join_all(pods.iter().map(|pod| async {
+        let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
+        match api.delete(&pod.name, &DeleteParams::default().grace_period(0)).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => None,
+            Err(error) => Some(format!("pod {} in {}: {error}", pod.name, pod.namespace)),
+            Ok(_) => None,
+        }
+    }));
+    removed.await.into_iter().flatten().collect()
+}
+
+/// What follows from the tries. `asked` are the findings of the reviews, which know the rules.
+#[must_use]
+pub fn findings(trial: &Trial, asked: &[Finding], allow: &[String]) -> Vec<Finding> {
+    let subject = trial.subject.name();
+    let blank = Finding {
+        subject: subject.clone(),
+        tried: "the tries from a pod".to_owned(),
+        how: How::Pod,
+        happened: String::new(),
+        expected: "an answer to each".to_owned(),
+        verdict: Verdict::Inconclusive,
+        rule: None,
+        matters: None,
+        close: None,
+    };
+    let answers = match &trial.answers {
+        Ok(answers) => answers,
+        Err(why) => return vec![Finding { happened: why.clone(), ..blank }],
+    };
+    let one = |(attempt, answer): (&super::attempt::Attempt, &Option<Answer>)| {
+        let Some(answer) = answer else {
+            let happened = "the script did not come to its end".to_owned();
+            return Finding { tried: attempt.words.to_owned(), happened, ..blank.clone() };
+        };
+        let review = asked.iter().find(|it| it.subject == subject && Some(it.tried.as_str()) == attempt.question);
+        let meant = attempt.question.is_some_and(|words| is_meant(&subject, words, allow));
+        let verdict = match answer.verdict() {
+            Verdict::Fail if meant => Verdict::Recorded,
+            verdict => verdict,
+        };
+        let close = review.and_then(|review| review.close.clone()).or_else(|| Some(attempt.close.to_owned()));
+        Finding {
+            tried: attempt.words.to_owned(),
+            happened: answer.words(),
+            expected: attempt.expected.to_owned(),
+            verdict,
+            rule: review.and_then(|review| review.rule.clone()),
+            matters: Some(attempt.matters.to_owned()),
+            close: close.filter(|close| verdict == Verdict::Fail && !close.is_empty()),
+            ..blank.clone()
+        }
+    };
+    ATTEMPTS.iter().zip(answers).map(one).collect()
+}

@@ -1,0 +1,182 @@
+//! Nodes that exist as objects alone, for measuring: made, changed at a rate, and removed.
+
+use std::{
+    collections::HashMap,
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use super::{
+    NodeState, Selection,
+    follow::{Seen, follow},
+    source::Source,
+    track::{Moment, Tracker},
+};
+
+/// What marks the objects.
+const LABEL: &str = "policyprobe.io/bench";
+/// The annotation that is changed.
+const CHANGE: &str = "policyprobe.io/bench-change";
+/// The value after all others: what was not reported before it is lost.
+const LAST: &str = "last";
+/// How many requests are under way at once.
+const AT_ONCE: usize = 32;
+/// How long the last changes may take to be seen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Makes nodes `from..to`, as large as `template` is.
+pub async fn make(client: &Client, template: &Value, from: usize, to: usize) -> anyhow::Result<()> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let made = (from..to).map(|number| {
+        let nodes = nodes.clone();
+        async move {
+            let node: Node = serde_json::from_value(object(template, number)).context("a node as JSON")?;
+            match nodes.create(&PostParams::default(), &node).await {
+                Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+                made => made.map(drop).context("cannot make a node"),
+            }
+        }
+    });
+    stream::iter(made).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+/// A node like the template, that nobody can schedule to.
+fn object(template: &Value, number: usize) -> Value {
+    let name = name(number);
+    json!({
+        "apiVersion": "v1", "kind": "Node", "status": template["status"],
+        "metadata": {
+            "name": name,
+            "labels": {LABEL: "", "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"},
+        },
+        "spec": {
+            "unschedulable": true, "podCIDR": format!("10.{}.{}.0/24", number / 256 % 256, number % 256),
+            "taints": [{"key": LABEL, "effect": "NoSchedule"}],
+        },
+    })
+}
+
+fn name(number: usize) -> String {
+    format!("policyprobe-bench-{number:05}")
+}
+
+/// Removes all that were made.
+pub async fn remove(client: &Client) -> anyhow::Result<()> {
+    let ours = ListParams::default().labels(LABEL);
+    let removed = Api::<Node>::all(client.clone()).delete_collection(&DeleteParams::default(), &ours).await;
+    removed.map(drop).context("cannot remove the nodes that were made")
+}
+
+/// What a watch made of changes.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// From the sending of each change to its report, in order of length.
+    pub latencies: Vec<Duration>,
+    /// How many changes were never reported.
+    pub lost: usize,
+    /// How many were reported more than once.
+    pub repeated: usize,
+    /// How many changes a second there really were.
+    pub rate: f64,
+}
+
+/// Changes annotations of `nodes` nodes at a rate, `changes` in all, and watches.
+pub async fn watch(client: &Client, nodes: usize, changes: usize, rate: u32) -> anyhow::Result<Watched> {
+    let started = Instant::now();
+    let (ready, mut is_ready) = tokio::sync::watch::channel(false);
+    let watching = async {
+        let mut tracker = Tracker::default();
+        let selection = Selection::default();
+        let mut seen: HashMap<String, Vec<Instant>> = HashMap::new();
+        let mut events = pin!(follow(Source::new(client.clone())));
+        while !seen.contains_key(LAST) {
+            let event = events.try_next().await.context("watching")?.context("the watch ended")?;
+            let now = Moment { wall: Timestamp::now(), since_start: started.elapsed() };
+            let state = |node: &Value| NodeState::of(node, &selection);
+            let reports = match event {
+                Seen::ListBegins(reason) => {
+                    tracker.list_begins(&reason);
+                    Vec::new()
+                }
+                Seen::Listed(node) => state(&node).map_or_else(Vec::new, |node| tracker.listed(node, now)),
+                Seen::ListEnds => {
+                    let reports = tracker.list_ends(now);
+                    ready.send_replace(true);
+                    reports
+                }
+                Seen::Applied(node) => state(&node).map_or_else(Vec::new, |node| tracker.applied(node, now)),
+                Seen::Deleted(node) => state(&node).map_or_else(Vec::new, |node| tracker.deleted(&node, now)),
+                Seen::Alive | Seen::Lost(_) => Vec::new(),
+            };
+            for report in reports.iter().filter(|report| report.change.field.contains(CHANGE)) {
+                // The line that a person would get is part of the time.
+                let line = serde_json::to_string(report).context("a report as JSON")?;
+                anyhow::ensure!(!line.is_empty(), "a report is never empty");
+                seen.entry(report.change.new.clone().unwrap_or_default()).or_default().push(Instant::now());
+            }
+        }
+        anyhow::Ok(seen)
+    };
+    let changing = async {
+        is_ready.wait_for(|ready| *ready).await.context("the watch ended")?;
+        change(client, nodes, changes, rate).await
+    };
+    let mut watching = pin!(watching);
+    let (sent, took) = tokio::select! {
+        sent = changing => sent?,
+        ended = &mut watching => {
+            ended?;
+            anyhow::bail!("more was seen than was sent");
+        }
+    };
+    let seen = tokio::time::timeout(PATIENCE, watching).await;
+    let seen = seen.context("not every change was reported")??;
+    let mut latencies: Vec<Duration> = Vec::new();
+    for (value, at) in &sent {
+        latencies.extend(seen.get(value).and_then(|seen| seen.first()).map(|seen| seen.saturating_duration_since(*at)));
+    }
+    latencies.sort_unstable();
+    let repeated = seen.values().filter(|times| times.len() > 1).count();
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let rate = changes as f64 / took.as_secs_f64();
+    Ok(Watched { lost: changes - latencies.len(), latencies, repeated, rate })
+}
+
+/// Sends changes at a rate, each as soon as its time has come; when each was sent, and how long it all took.
+async fn change(
+    client: &Client,
+    nodes: usize,
+    changes: usize,
+    rate: u32,
+) -> anyhow::Result<(Vec<(String, Instant)>, Duration)> {
+    let api: Api<Node> = Api::all(client.clone());
+    let begun = tokio::time::Instant::now();
+    let each = Duration::from_secs(1) / rate.max(1);
+    let sent = stream::iter(0..changes).map(|number| {
+        let api = api.clone();
+        async move {
+            tokio::time::sleep_until(begun + each * u32::try_from(number).unwrap_or(u32::MAX)).await;
+            let value = format!("change-{number}");
+            let patch = Patch::Merge(json!({"metadata": {"annotations": {CHANGE: value}}}));
+            let at = Instant::now();
+            api.patch_metadata(&name(number % nodes), &PatchParams::default(), &patch).await.context("a change")?;
+            anyhow::Ok((value, at))
+        }
+    });
+    // More at once than are under way at any time, so that the rate is kept.
+    let sent = sent.buffer_unordered(256).try_collect().await?;
+    let took = begun.elapsed();
+    let last = Patch::Merge(json!({"metadata": {"annotations": {CHANGE: LAST}}}));
+    api.patch_metadata(&name(0), &PatchParams::default(), &last).await.context("the last change")?;
+    Ok((sent, took))
+}

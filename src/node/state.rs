@@ -1,0 +1,82 @@
+//! A node at one moment: its fields, as far as they are wanted, and who set them.
+
+use serde_json::Value;
+
+use super::{
+    catalogue::known,
+    flat::{Fields, flatten},
+    owner::Managed,
+    pattern,
+};
+
+/// Which fields count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Patterns of fields that are left out beside the volatile ones.
+    pub leave_out: Vec<String>,
+    /// Patterns of fields that count although they are volatile or left out.
+    pub keep: Vec<String>,
+}
+
+impl Selection {
+    /// Whether a field counts.
+    #[must_use]
+    pub fn takes(&self, field: &str) -> bool {
+        pattern::any(&self.keep, field) || !(known(field).volatile || pattern::any(&self.leave_out, field))
+    }
+
+    /// Every field.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self { leave_out: Vec::new(), keep: vec!["*".to_owned()] }
+    }
+}
+
+/// A node at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeState {
+    /// Its name.
+    pub name: String,
+    /// Its UID: another one is another node.
+    pub uid: String,
+    /// The version of the object.
+    pub version: String,
+    /// The fields that count.
+    pub fields: Fields,
+    /// Who set them.
+    pub managed: Managed,
+}
+
+impl NodeState {
+    /// A node as the API server sent it; none where it is no object with a name.
+    #[must_use]
+    pub fn of(node: &Value, selection: &Selection) -> Option<Self> {
+        let text = |key: &str| node["metadata"][key].as_str().unwrap_or_default().to_owned();
+        let name = node["metadata"]["name"].as_str()?.to_owned();
+        Some(Self {
+            name,
+            uid: text("uid"),
+            version: text("resourceVersion"),
+            fields: flatten(node, &|field| selection.takes(field)),
+            managed: Managed::of(node),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volatile_fields_are_left_out_unless_they_are_wanted() {
+        let heartbeat = "status.conditions[Ready].lastHeartbeatTime";
+        let mut selection = Selection::default();
+        assert!(!selection.takes(heartbeat) && selection.takes("spec.podCIDR"));
+        selection.leave_out = vec!["spec.*".to_owned()];
+        assert!(!selection.takes("spec.podCIDR"));
+        selection.keep = vec!["spec.podCIDR".to_owned(), "status.conditions[Ready]*".to_owned()];
+        assert!(selection.takes("spec.podCIDR") && selection.takes(heartbeat));
+        assert!(!selection.takes("spec.providerID"));
+        assert!(Selection::everything().takes("status.images"));
+    }
+}

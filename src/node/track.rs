@@ -1,0 +1,381 @@
+//! What a watch has seen becomes changes, each reported once. Pure: it is told what happens, and when.
+//!
+//! While a watch stands every version of every node arrives, so every change is reported, also one that is taken back.
+//! When the watch was lost and its version has expired, nodes are listed again: then the net change of each field is
+//! reported, marked with the gap.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    diff::{self, Change, Nodes, UID},
+    flat::Fields,
+    report::{Gap, Report},
+    state::NodeState,
+};
+
+/// A moment, by two clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// By the clock on the wall, which may jump.
+    pub wall: Timestamp,
+    /// By one that only goes forward, since some start.
+    pub since_start: Duration,
+}
+
+/// What a gap is for nodes that were compared with a file.
+const BASELINE: &str = "the baseline file";
+
+/// How many removed nodes are remembered, to know one that is made again.
+const REMEMBERED: usize = 10_000;
+
+/// All nodes, as they were last seen.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    nodes: HashMap<String, NodeState>,
+    removed: HashMap<String, NodeState>,
+    order: VecDeque<String>,
+    /// Whether nodes were listed, or a baseline was given: before, nothing can be a change.
+    known: bool,
+    from_baseline: bool,
+    /// The last moment at which the watch stood.
+    alive: Option<Moment>,
+    listing: Option<Listing>,
+}
+
+#[derive(Debug)]
+struct Listing {
+    seen: HashSet<String>,
+    reason: String,
+}
+
+impl Tracker {
+    /// Begins with what a file says. Its nodes have no versions yet.
+    #[must_use]
+    pub fn from_baseline(nodes: Nodes) -> Self {
+        let state = |(name, fields): (String, Fields)| {
+            let uid = fields.get(UID).cloned().unwrap_or_default();
+            (name.clone(), NodeState { name, uid, fields, ..NodeState::default() })
+        };
+        Self { nodes: nodes.into_iter().map(state).collect(), known: true, from_baseline: true, ..Self::default() }
+    }
+
+    /// Whether nodes are known: from then on every difference is a change.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// How many nodes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The watch stands.
+    pub fn alive(&mut self, now: Moment) {
+        self.alive = Some(now);
+    }
+
+    /// Nodes are about to be listed, for this reason.
+    pub fn list_begins(&mut self, reason: &str) {
+        // A listing that was cut off and began again is one listing: what it has reported is reported.
+        let reason = self.listing.take().map_or_else(|| reason.to_owned(), |before| before.reason);
+        self.listing = Some(Listing { seen: HashSet::new(), reason });
+    }
+
+    /// A node of the list.
+    pub fn listed(&mut self, node: NodeState, now: Moment) -> Vec<Report> {
+        if let Some(listing) = &mut self.listing {
+            listing.seen.insert(node.name.clone());
+        }
+        self.put(node, now, true)
+    }
+
+    /// The list is whole: what it does not have is gone.
+    pub fn list_ends(&mut self, now: Moment) -> Vec<Report> {
+        let seen = self.listing.as_ref().map(|listing| &listing.seen);
+        let mut gone: Vec<_> =
+            self.nodes.keys().filter(|name| seen.is_some_and(|seen| !seen.contains(*name))).cloned().collect();
+        gone.sort();
+        let reports = gone.iter().filter_map(|name| self.remove(name, None, now)).collect();
+        self.listing = None;
+        (self.known, self.from_baseline) = (true, false);
+        self.alive(now);
+        reports
+    }
+
+    /// A node was added or changed.
+    pub fn applied(&mut self, node: NodeState, now: Moment) -> Vec<Report> {
+        self.alive(now);
+        // A list whose pages are of several versions is followed by changes that it has already.
+        let known = self.nodes.get(&node.name).map(|known| &known.version);
+        if known.is_some_and(|known| !newer(&node.version, known)) {
+            return Vec::new();
+        }
+        self.put(node, now, false)
+    }
+
+    /// A node was deleted.
+    pub fn deleted(&mut self, node: &NodeState, now: Moment) -> Vec<Report> {
+        self.alive(now);
+        let known = self.nodes.get(&node.name);
+        if known.is_none_or(|known| known.uid != node.uid && !known.uid.is_empty()) {
+            return Vec::new();
+        }
+        self.remove(&node.name, Some(&node.version), now).into_iter().collect()
+    }
+
+    fn put(&mut self, node: NodeState, now: Moment, over_gap: bool) -> Vec<Report> {
+        let live = self.nodes.get(&node.name);
+        let before = live.or_else(|| self.removed.get(&node.name));
+        let mut changes = match before {
+            _ if !self.known => Vec::new(),
+            Some(before) => diff::fields(&node.name, &before.fields, &node.fields),
+            None => vec![Change::added(&node.name, &node.uid)],
+        };
+        // The UID says that it is another node, whether or not it is a field that counts.
+        let again = before.is_some_and(|before| before.uid != node.uid && !before.uid.is_empty());
+        if self.known && again && !changes.iter().any(|change| change.field == UID) {
+            let uid = before.map_or("", |before| before.uid.as_str());
+            let change = Change { old: Some(uid.to_owned()), ..Change::removed(&node.name, uid) };
+            changes.insert(0, Change { new: Some(node.uid.clone()), severity: super::Severity::Critical, ..change });
+        }
+        // What is most important first: that it is another node.
+        changes.sort_by_key(|change| change.field != UID);
+        let gap = over_gap.then(|| self.gap(live.map(|live| live.uid.clone()), Some(node.uid.clone()), now));
+        let unmanaged = super::owner::Managed::default();
+        let managed = before.map_or(&unmanaged, |before| &before.managed);
+        let report = |change: Change| {
+            let claimed = if change.field == UID { Vec::new() } else { node.managed.claimants(managed, &change.field) };
+            let (uid, resource_version) = (node.uid.clone(), node.version.clone());
+            report(change, uid, resource_version, claimed, gap.clone(), now)
+        };
+        let reports = changes.into_iter().map(report).collect();
+        self.removed.remove(&node.name);
+        self.nodes.insert(node.name.clone(), node);
+        reports
+    }
+
+    fn remove(&mut self, name: &str, version: Option<&str>, now: Moment) -> Option<Report> {
+        let node = self.nodes.remove(name)?;
+        let gap = version.is_none().then(|| self.gap(Some(node.uid.clone()), None, now));
+        let version = version.unwrap_or_default().to_owned();
+        let report = report(Change::removed(name, &node.uid), node.uid.clone(), version, Vec::new(), gap, now);
+        if self.removed.insert(name.to_owned(), node).is_none() {
+            self.order.push_back(name.to_owned());
+        }
+        while self.order.len() > REMEMBERED {
+            let oldest = self.order.pop_front().unwrap_or_default();
+            self.removed.remove(&oldest);
+        }
+        Some(report)
+    }
+
+    fn gap(&self, uid_before: Option<String>, uid_after: Option<String>, now: Moment) -> Gap {
+        let from = self.alive.filter(|_| !self.from_baseline);
+        let reason = if self.from_baseline { BASELINE } else { self.listing.as_ref().map_or("", |it| &it.reason) };
+        Gap {
+            from: from.map(|from| from.wall),
+            until: now.wall,
+            seconds: from.map(|from| now.since_start.saturating_sub(from.since_start).as_secs_f64()),
+            reason: reason.to_owned(),
+            uid_before: uid_before.filter(|uid| !uid.is_empty()),
+            uid_after,
+        }
+    }
+}
+
+fn report(
+    change: Change,
+    uid: String,
+    resource_version: String,
+    claimed: Vec<super::owner::Manager>,
+    gap: Option<Gap>,
+    now: Moment,
+) -> Report {
+    let what = change.what();
+    Report { time: now.wall, change, what, uid, resource_version, claimed, authenticated: None, authorised: None, gap }
+}
+
+/// Whether a version is newer. Versions are numbers wherever there is etcd; what is none counts as new.
+fn newer(version: &str, known: &str) -> bool {
+    match (version.parse::<u64>(), known.parse::<u64>()) {
+        (Ok(version), Ok(known)) => version > known,
+        _ => version != known,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        let wall = Timestamp::new(1_800_000_000 + i64::try_from(seconds).unwrap(), 0).unwrap();
+        Moment { wall, since_start: Duration::from_secs(seconds) }
+    }
+
+    fn node(name: &str, uid: &str, version: u64, fields: &[(&str, &str)]) -> NodeState {
+        let mut all: Fields = fields.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        all.insert(UID.to_owned(), uid.to_owned());
+        NodeState {
+            name: name.into(),
+            uid: uid.into(),
+            version: version.to_string(),
+            fields: all,
+            ..NodeState::default()
+        }
+    }
+
+    fn started(nodes: &[NodeState]) -> Tracker {
+        let mut tracker = Tracker::default();
+        list(&mut tracker, nodes, at(0));
+        tracker
+    }
+
+    fn list(tracker: &mut Tracker, nodes: &[NodeState], now: Moment) -> Vec<Report> {
+        tracker.list_begins("the resource version expired");
+        let mut reports: Vec<_> = nodes.iter().flat_map(|node| tracker.listed(node.clone(), now)).collect();
+        reports.extend(tracker.list_ends(now));
+        reports
+    }
+
+    const TAINT: &str = "spec.taints[a:NoSchedule]";
+
+    #[test]
+    fn a_taint_that_is_gone_for_a_second_is_reported_both_ways() {
+        let mut tracker = started(&[node("n", "1", 1, &[(TAINT, "")])]);
+        let gone = tracker.applied(node("n", "1", 2, &[]), at(1));
+        let back = tracker.applied(node("n", "1", 3, &[(TAINT, "")]), at(2));
+        assert_eq!([gone[0].what, back[0].what], ["removed", "added"]);
+        assert!(gone[0].gap.is_none() && back[0].gap.is_none());
+        assert!(tracker.applied(node("n", "1", 3, &[(TAINT, "")]), at(3)).is_empty(), "the same again is nothing new");
+        assert!(tracker.applied(node("n", "1", 2, &[]), at(3)).is_empty(), "what is older is nothing new");
+    }
+
+    #[test]
+    fn over_a_gap_the_net_change_is_reported_once() {
+        let mut tracker = started(&[node("n", "1", 1, &[(TAINT, "")]), node("gone", "2", 1, &[])]);
+        tracker.alive(at(10));
+        let now = [node("n", "9", 50, &[("spec.unschedulable", "true")]), node("new", "3", 40, &[])];
+        let reports = list(&mut tracker, &now, at(40));
+        let said: Vec<_> = reports.iter().map(|report| (report.change.node.as_str(), report.what)).collect();
+        assert_eq!(
+            said,
+            [
+                ("n", "node made again"),
+                ("n", "removed"),
+                ("n", "added"),
+                ("new", "node added"),
+                ("gone", "node removed")
+            ]
+        );
+        let gap = reports[1].gap.as_ref().unwrap();
+        assert_eq!((gap.from, gap.until, gap.seconds), (Some(at(10).wall), at(40).wall, Some(30.0)));
+        assert_eq!((gap.uid_before.as_deref(), gap.uid_after.as_deref()), (Some("1"), Some("9")));
+        assert_eq!(gap.reason, "the resource version expired");
+        assert!(list(&mut tracker, &now, at(50)).is_empty(), "a second list has nothing new");
+    }
+
+    #[test]
+    fn a_list_that_is_cut_off_reports_nothing_twice() {
+        let mut tracker = started(&[node("a", "1", 1, &[]), node("b", "2", 1, &[])]);
+        tracker.list_begins("connection lost");
+        assert_eq!(tracker.listed(node("a", "1", 5, &[(TAINT, "")]), at(20)).len(), 1);
+        tracker.list_begins("connection lost again");
+        assert!(tracker.listed(node("a", "1", 5, &[(TAINT, "")]), at(30)).is_empty());
+        let rest = tracker.list_ends(at(30));
+        assert_eq!((rest[0].change.node.as_str(), rest[0].what), ("b", "node removed"));
+        assert_eq!(rest[0].gap.as_ref().unwrap().from, Some(at(0).wall), "the gap began when the watch was lost");
+    }
+
+    #[test]
+    fn a_node_made_again_is_known_by_its_uid() {
+        let mut tracker = started(&[node("n", "1", 1, &[(TAINT, "")])]);
+        assert_eq!(tracker.deleted(&node("n", "1", 2, &[]), at(1))[0].what, "node removed");
+        assert!(tracker.deleted(&node("n", "1", 2, &[]), at(1)).is_empty());
+        let again = tracker.applied(node("n", "2", 3, &[]), at(2));
+        let said: Vec<_> = again.iter().map(|report| report.what).collect();
+        assert_eq!(said, ["node made again", "removed"]);
+        assert_eq!(again[0].change.old.as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn clocks_that_jump_make_no_gap_longer_or_negative() {
+        let mut tracker = started(&[node("n", "1", 1, &[])]);
+        let back = Moment { wall: at(0).wall - jiff::SignedDuration::from_hours(3), ..at(7) };
+        let reports = list(&mut tracker, &[node("n", "1", 2, &[(TAINT, "")])], back);
+        assert_eq!(reports[0].gap.as_ref().unwrap().seconds, Some(7.0));
+    }
+
+    #[test]
+    fn a_baseline_is_where_it_begins() {
+        let baseline = Nodes::from([("n".to_owned(), node("n", "1", 1, &[(TAINT, "")]).fields)]);
+        let mut tracker = Tracker::from_baseline(baseline);
+        let reports = list(&mut tracker, &[node("n", "1", 7, &[])], at(1));
+        assert_eq!(reports[0].what, "removed");
+        assert_eq!((reports[0].gap.as_ref().unwrap().from, reports[0].gap.as_ref().unwrap().seconds), (None, None));
+    }
+
+    /// A history: versions of one node, which is sometimes deleted.
+    fn history() -> impl Strategy<Value = Vec<Option<(u8, u8)>>> {
+        proptest::collection::vec(proptest::option::weighted(0.8, (0..3u8, 0..3u8)), 1..12)
+    }
+
+    proptest! {
+        /// However a history is cut into watched stretches and gaps, the reports lead from its first state to its last, and
+        /// what is watched without a gap is reported in full.
+        #[test]
+        fn reports_lead_from_the_first_state_to_the_last(states in history(), gaps in proptest::collection::vec(any::<bool>(), 12)) {
+            let state = |index: usize, fields: (u8, u8)| {
+                let version = u64::try_from(index).unwrap() + 2;
+                node("n", "1", version, &[("x", &fields.0.to_string()), ("y", &fields.1.to_string())])
+            };
+            let mut tracker = started(&[]);
+            let mut told: Option<Fields> = None;
+            let (mut there, mut remembered) = (false, Fields::new());
+            for (index, fields) in states.iter().enumerate() {
+                let now = at(u64::try_from(index).unwrap());
+                let reports = match (fields, gaps[index]) {
+                    (Some(fields), false) => tracker.applied(state(index, *fields), now),
+                    (None, false) if there => tracker.deleted(&state(index, (0, 0)), now),
+                    (None, false) => Vec::new(),
+                    (fields, true) => {
+                        let listed: Vec<_> = fields.iter().map(|fields| state(index, *fields)).collect();
+                        list(&mut tracker, &listed, now)
+                    }
+                };
+                there = fields.is_some();
+                for report in &reports {
+                    match report.what {
+                        "node added" => told = Some(state(index, states[index].unwrap()).fields),
+                        "node removed" => { remembered = told.take().unwrap(); }
+                        _ => {
+                            let fields = told.get_or_insert_with(|| remembered.clone());
+                            prop_assert_eq!(fields.get(&report.change.field), report.change.old.as_ref());
+                            fields.insert(report.change.field.clone(), report.change.new.clone().unwrap());
+                        }
+                    }
+                    prop_assert_eq!(report.gap.is_some(), gaps[index]);
+                }
+                if let Some(fields) = fields {
+                    let now = state(index, *fields).fields;
+                    prop_assert_eq!(told.as_ref().unwrap_or(&remembered), &now);
+                    told = Some(now);
+                }
+            }
+        }
+    }
+}

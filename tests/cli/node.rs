@@ -1,0 +1,228 @@
+//! Node metadata against an API server of a few lines: what is said in which order, and what becomes of errors.
+
+use std::{
+    collections::VecDeque,
+    io::{BufRead as _, BufReader, Write as _},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{policyprobe, transcript};
+
+/// Answers lists of nodes with one script and watches with another, each answer once.
+struct Server {
+    folder: TempDir,
+}
+
+#[derive(Default)]
+struct Script {
+    lists: VecDeque<(u16, Value)>,
+    watches: VecDeque<Vec<Value>>,
+}
+
+impl Server {
+    fn start(lists: Vec<(u16, Value)>, watches: Vec<Vec<Value>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let script = Arc::new(Mutex::new(Script { lists: lists.into(), watches: watches.into() }));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let script = Arc::clone(&script);
+                std::thread::spawn(move || answer(stream, &script));
+            }
+        });
+        let folder = tempfile::tempdir().expect("there is room");
+        let user = json!({"token": "t"});
+        std::fs::write(folder.path().join("config"), kubeconfig(&format!("http://{address}"), &user))
+            .expect("there is room");
+        Self { folder }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("config")
+    }
+}
+
+fn kubeconfig(server: &str, user: &Value) -> String {
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "c", "user": user}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+    })
+    .to_string()
+}
+
+fn answer(mut stream: TcpStream, script: &Mutex<Script>) {
+    let mut lines = BufReader::new(stream.try_clone().expect("it is open")).lines().map_while(Result::ok);
+    let Some(first) = lines.next() else { return };
+    while lines.next().is_some_and(|line| !line.is_empty()) {}
+    let path = first.split(' ').nth(1).unwrap_or_default();
+    let next_list = || script.lock().expect("no thread panicked").lists.pop_front();
+    let (code, body) = if path.starts_with("/version") {
+        (
+            200,
+            json!({"major": "1", "minor": "34", "gitVersion": "v1.34.4", "gitCommit": "", "gitTreeState": "",
+                     "buildDate": "", "goVersion": "", "compiler": "", "platform": ""})
+            .to_string(),
+        )
+    } else if path.contains("watch=true") {
+        let events = script.lock().expect("no thread panicked").watches.pop_front();
+        match events {
+            Some(events) => (200, events.iter().map(Value::to_string).collect::<Vec<_>>().join("\n") + "\n"),
+            // Nothing more happens.
+            None => loop {
+                std::thread::park();
+            },
+        }
+    } else {
+        let (code, body) = next_list().unwrap_or_else(|| (500, status(500, "no more lists")));
+        (code, body.to_string())
+    };
+    let head = format!("HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    let _ = stream.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes());
+}
+
+fn status(code: u16, message: &str) -> Value {
+    let reason = if code == 403 { "Forbidden" } else { "Expired" };
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": reason, "code": code,
+           "metadata": {}})
+}
+
+fn node(name: &str, uid: &str, version: u32, labels: &Value, taints: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Node", "spec": {"taints": taints},
+        "metadata": {"name": name, "uid": uid, "resourceVersion": version.to_string(), "labels": labels},
+    })
+}
+
+fn list(version: u32, next: &str, nodes: &[Value]) -> (u16, Value) {
+    let metadata = json!({"resourceVersion": version.to_string(), "continue": next});
+    (200, json!({"kind": "NodeList", "apiVersion": "v1", "metadata": metadata, "items": nodes}))
+}
+
+fn run(config: &Path, args: &[&str]) -> String {
+    let config = config.display().to_string();
+    let text = transcript(&mut policyprobe(&[args, &["--kubeconfig", &config]].concat()));
+    text.replace(&config, "CONFIG")
+}
+
+#[test]
+fn a_list_goes_over_all_pages() {
+    let nodes = [node("a", "1", 1, &json!({}), &json!([])), node("b", "2", 1, &json!({}), &json!([]))];
+    let server = Server::start(vec![list(5, "more", &nodes[..1]), list(5, "", &nodes[1..])], Vec::new());
+    let text = run(&server.config(), &["node", "inventory", "-o", "json"]);
+    let body = text.split("--- stdout\n").nth(1).and_then(|rest| rest.split("--- stderr").next()).unwrap_or_default();
+    let shown: Value = serde_json::from_str(body).expect("it is JSON");
+    let names: Vec<_> = shown.as_array().into_iter().flatten().map(|node| node["name"].clone()).collect();
+    assert_eq!(names, ["a", "b"], "{text}");
+}
+
+#[test]
+fn without_permission_the_verb_is_named() {
+    let refusal = status(403, "nodes is forbidden: User \"anna\" cannot list resource \"nodes\"");
+    for args in [&["node", "inventory"][..], &["node", "snapshot"], &["node", "watch"]] {
+        let server = Server::start(vec![(403, refusal.clone())], Vec::new());
+        let text = run(&server.config(), args);
+        assert!(text.starts_with("exit: 5") && text.contains("the verb `list` on `nodes`"), "{args:?}: {text}");
+        assert!(text.contains("--verb=get,list,watch"), "{text}");
+    }
+}
+
+#[test]
+fn a_credential_plugin_that_fails_is_named() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let config = folder.path().join("config");
+    let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "policyprobe-no-such-plugin",
+                      "interactiveMode": "Never"});
+    std::fs::write(&config, kubeconfig("http://127.0.0.1:1", &json!({"exec": exec}))).expect("there is room");
+    let text = run(&config, &["node", "inventory"]);
+    assert!(text.starts_with("exit: 5") && text.contains("users[].user.exec"), "{text}");
+    std::fs::write(&config, "clusters: [").expect("there is room");
+    let text = run(&config, &["node", "inventory"]);
+    assert!(text.starts_with("exit: 5") && text.contains("kubeconfig") && text.contains("hint"), "{text}");
+}
+
+#[test]
+fn a_watch_reports_each_change_once_also_over_a_gap() {
+    let taint = json!([{"key": "a", "effect": "NoSchedule"}]);
+    let event = |kind: &str, node: Value| json!({"type": kind, "object": node});
+    let gone = status(410, "too old resource version: 12 (50)");
+    let server = Server::start(
+        vec![
+            list(
+                10,
+                "",
+                &[node("n", "1", 7, &json!({"x": "1"}), &json!([])), node("old", "3", 8, &json!({}), &json!([]))],
+            ),
+            list(50, "", &[node("n", "2", 40, &json!({"x": "4"}), &json!([]))]),
+        ],
+        vec![
+            vec![
+                event("MODIFIED", node("n", "1", 11, &json!({"x": "2"}), &json!([]))),
+                event("MODIFIED", node("n", "1", 12, &json!({"x": "1"}), &json!([]))),
+            ],
+            vec![json!({"type": "ERROR", "object": gone})],
+            vec![
+                // What the list had already.
+                event("MODIFIED", node("n", "2", 40, &json!({"x": "4"}), &json!([]))),
+                event("MODIFIED", node("n", "2", 51, &json!({"x": "4"}), &taint)),
+            ],
+        ],
+    );
+    let folder = tempfile::tempdir().expect("there is room");
+    let rules = folder.path().join("rules.yaml");
+    // The last change alone ends the watch.
+    let text = "apiVersion: policyprobe.io/v1\nkind: NodeRules\n\
+                severity: [{field: metadata.uid, severity: warning}]\n";
+    std::fs::write(&rules, text).expect("there is room");
+    let rules = rules.display().to_string();
+    let text = run(&server.config(), &["node", "watch", "-o", "json", "--fail-on", "critical", "--rules", &rules]);
+    assert!(text.starts_with("exit: 1"), "{text}");
+    let lines = text.lines().filter(|line| line.starts_with('{'));
+    let reports: Vec<Value> = lines.filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let said: Vec<_> = reports
+        .iter()
+        .map(|report| {
+            let text = |key: &str| report[key].as_str().unwrap_or("-").to_owned();
+            format!(
+                "{} {} {} {}>{} gap={}",
+                text("node"),
+                text("what"),
+                text("field"),
+                text("old"),
+                text("new"),
+                report["gap"]["reason"].as_str().unwrap_or("none")
+            )
+        })
+        .collect();
+    insta::assert_snapshot!(said.join("\n"));
+    let gap = &reports[2]["gap"];
+    assert_eq!((&gap["uidBefore"], &gap["uidAfter"]), (&json!("1"), &json!("2")), "{gap}");
+    assert!(gap["seconds"].as_f64().is_some_and(|seconds| seconds >= 0.0), "{gap}");
+}
+
+#[test]
+fn two_baselines_are_compared_without_a_cluster() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("apiVersion: policyprobe.io/v1\nkind: NodeBaseline\nnodes:\n{text}"))
+            .expect("there is room");
+        path.display().to_string()
+    };
+    let old = file("old.yaml", "  n: {spec.podCIDR: 10.0.0.0/24, \"status.nodeInfo.bootID\": a}\n");
+    let new = file("new.yaml", "  n: {spec.podCIDR: 10.0.0.0/24, \"status.nodeInfo.bootID\": b}\n");
+    let diff = |args: &[&str]| transcript(&mut policyprobe(&[&["node", "diff"][..], args].concat()));
+    let text = diff(&[&old, &new]);
+    assert!(text.starts_with("exit: 1") && text.contains("1 change: 1 notice"), "{text}");
+    assert!(diff(&[&old, &new, "--fail-on", "warning"]).starts_with("exit: 0"));
+    assert!(diff(&[&old, &old]).contains("nothing differs"));
+    let nonsense = file("nonsense.yaml", "  n: {spec.podCIDR: everywhere, spec.podCDIR: 10.0.0.0/24}\n");
+    let text = diff(&[&old, &nonsense]).replace(&folder.path().display().to_string(), "DIR");
+    insta::assert_snapshot!(text);
+}
