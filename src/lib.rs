@@ -34,6 +34,8 @@ pub mod node;
 #[cfg(feature = "harness")]
 pub mod policy;
 #[cfg(feature = "harness")]
+pub mod profile;
+#[cfg(feature = "harness")]
 pub mod report;
 #[cfg(feature = "harness")]
 pub mod scenario;

@@ -27,7 +27,9 @@ fn run(command: Command, global: Global) -> anyhow::Result<u8> {
         Command::Explain(args) => cli::explain::run(&args),
         Command::Schema(args) => cli::schema::run(&args),
         Command::Init(args) => cli::init::run(&args),
-        Command::Metadata(args) => wait(cli::metadata::run(args)),
+        // A server of its own needs one thread, and is measured on one core.
+        Command::Metadata(args) if args.is_server() => wait_alone(cli::metadata::run(args, global)),
+        Command::Metadata(args) => wait(cli::metadata::run(args, global)),
         Command::Node(args) => wait(cli::node::run(args, global)),
         Command::Cleanup(args) => wait(cli::cleanup::run(&args)),
         Command::Completions(args) => cli::completions::run(&args),
@@ -37,4 +39,9 @@ fn run(command: Command, global: Global) -> anyhow::Result<u8> {
 /// The only runtime. Commands that need none start without its threads.
 fn wait(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(command)
+}
+
+/// A runtime of this thread alone.
+fn wait_alone(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }

@@ -3,13 +3,14 @@
 use std::{fmt::Display, net::SocketAddr, str::FromStr};
 
 use anyhow::{Result, anyhow, bail, ensure};
-use policyprobe::metadata::{Cloud, is_metadata_address};
+use policyprobe::metadata::{Cloud, Options, is_metadata_address};
 
 /// What `--help` would say.
 pub(crate) const USAGE: &str = "\
 usage: policyprobe-agent serve --identity ID [--listen ADDR:PORT]... [--udp ADDR:PORT]... [--control ADDR:PORT]
        policyprobe-agent probe
-       policyprobe-agent metadata --cloud CLOUD --identity ID --in-container [--control ADDR:PORT] [--seed SEED]
+       policyprobe-agent metadata --cloud CLOUD... --identity ID --in-container [--control ADDR:PORT] [--seed SEED]
+                                  [--imds v1|v2|disabled] [--hop-limit HOPS] [--legacy]
        policyprobe-agent version";
 
 /// What to do.
@@ -31,19 +32,20 @@ pub(crate) struct Serve {
     pub(crate) control: Option<SocketAddr>,
 }
 
-/// Be a cloud's metadata server, at its addresses.
+/// Be the metadata server of one cloud or of several, at their addresses.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Metadata {
-    pub(crate) cloud: Cloud,
+    pub(crate) clouds: Vec<Cloud>,
     pub(crate) identity: String,
-    pub(crate) seed: String,
+    pub(crate) options: Options,
     pub(crate) control: Option<SocketAddr>,
 }
 
 /// Reads the arguments behind the program's name.
 pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command> {
     let command = arguments.next().ok_or_else(|| anyhow!("no command"))?;
-    let (mut identity, mut control, mut cloud, mut seed) = (None, None, None, None);
+    let (mut identity, mut control, mut seed) = (None, None, None);
+    let (mut clouds, mut options) = (Vec::<Cloud>::new(), Options::default());
     let (mut listen, mut udp) = (Vec::<SocketAddr>::new(), Vec::<SocketAddr>::new());
     let mut in_container = false;
     while let Some(flag) = arguments.next() {
@@ -53,7 +55,10 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
             ("serve" | "metadata", "--control") => control = Some(read(&flag, &value()?)?),
             ("serve", "--listen") => listen.push(read(&flag, &value()?)?),
             ("serve", "--udp") => udp.push(read(&flag, &value()?)?),
-            ("metadata", "--cloud") => cloud = Some(read(&flag, &value()?)?),
+            ("metadata", "--cloud") => clouds.push(read(&flag, &value()?)?),
+            ("metadata", "--imds") => options.imds = read(&flag, &value()?)?,
+            ("metadata", "--hop-limit") => options.hop_limit = Some(read(&flag, &value()?)?),
+            ("metadata", "--legacy") => options.legacy = true,
             ("metadata", "--seed") => seed = Some(value()?),
             ("metadata", "--in-container") => in_container = true,
             _ => bail!("`{command}` has no `{flag}`"),
@@ -73,9 +78,10 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
                 "this puts a metadata address on the loopback device, which only a container's own network \
                  survives: say `--in-container` if it runs in one"
             );
-            let (identity, cloud) = (identity()?, cloud.ok_or_else(|| anyhow!("`--cloud` is missing"))?);
-            let seed = seed.unwrap_or_else(|| identity.replace('/', "-"));
-            Ok(Command::Metadata(Metadata { cloud, identity, seed, control }))
+            ensure!(!clouds.is_empty(), "`--cloud` is missing");
+            let identity = identity()?;
+            options.seed = seed.unwrap_or_else(|| identity.replace('/', "-"));
+            Ok(Command::Metadata(Metadata { clouds, identity, options, control }))
         }
         "probe" => Ok(Command::Probe),
         "version" | "--version" => Ok(Command::Version),

@@ -1,11 +1,15 @@
 //! What the agent does: it serves an identity, or a cloud's metadata, until a signal ends it; or it probes, until its
 //! input ends.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use policyprobe::{
-    http::{Echo, Log, Server, control},
+    http::{Echo, Log, Server, control_of},
+    metadata::{addresses, endpoints, servers},
     probe::direct::{self, Here, Prober},
     udp,
 };
@@ -23,13 +27,15 @@ pub(crate) async fn serve(Serve { identity, listen, udp, control: at }: Serve) -
     run(Server { identity, handler, log: Log::default() }, &listen, &udp, at).await
 }
 
-/// Takes the cloud's metadata addresses and answers there.
-pub(crate) async fn metadata(Metadata { cloud, identity, seed, control: at }: Metadata) -> Result<()> {
-    let cloud = cloud.definition();
-    let taken = take(cloud.addresses)?;
-    let listen: Vec<_> = taken.into_iter().map(|address| SocketAddr::new(address, 80)).collect();
-    let handler = Arc::from((cloud.server)(&seed));
-    run(Server { identity, handler, log: Log::default() }, &listen, &[], at).await
+/// Takes the clouds' metadata addresses and answers there.
+pub(crate) async fn metadata(Metadata { clouds, identity, options, control: at }: Metadata) -> Result<()> {
+    let endpoints = endpoints(&clouds);
+    let taken = take(&addresses(&clouds))?;
+    let listen: Vec<_> = endpoints.into_iter().filter(|endpoint| taken.contains(&endpoint.ip())).collect();
+    // Google's and Azure's are name servers too; here, what they answer over UDP is the probe's own question.
+    let datagrams: Vec<_> = taken.iter().map(|address| SocketAddr::new(*address, 53)).collect();
+    let handler = Arc::from(servers(&clouds, &options));
+    run(Server { identity, handler, log: Log::default() }, &listen, &datagrams, at).await
 }
 
 /// Makes the requests that lines on the standard input ask for, until it ends.
@@ -52,15 +58,16 @@ async fn run(server: Server, listen: &[SocketAddr], datagrams: &[SocketAddr], at
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut tasks = JoinSet::new();
     if let Some(at) = at {
-        tasks.spawn(Arc::new(control(&server.identity, &server.log)).serve(bind(at).await?));
+        tasks.spawn(Arc::new(control_of(&server)).serve(listen_on(at).await?));
     }
     for address in datagrams {
-        let socket = UdpSocket::bind(address).await.with_context(|| format!("cannot listen on {address} over UDP"))?;
+        let socket =
+            bind(*address, UdpSocket::bind).await.with_context(|| format!("cannot listen on {address} over UDP"))?;
         tasks.spawn(udp::serve(socket, server.identity.clone(), server.log.clone()));
     }
     let server = Arc::new(server);
     for address in listen {
-        tasks.spawn(Arc::clone(&server).serve(bind(*address).await?));
+        tasks.spawn(Arc::clone(&server).serve(listen_on(*address).await?));
     }
     println!("ready");
     tokio::select! {
@@ -70,6 +77,17 @@ async fn run(server: Server, listen: &[SocketAddr], datagrams: &[SocketAddr], at
     Ok(())
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+async fn listen_on(address: SocketAddr) -> Result<TcpListener> {
+    bind(address, TcpListener::bind).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Binds an address. All addresses of both families are those of IPv4 where the kernel has no IPv6.
+async fn bind<T, F: Future<Output = std::io::Result<T>>>(
+    address: SocketAddr,
+    bind: impl Fn(SocketAddr) -> F,
+) -> std::io::Result<T> {
+    match bind(address).await {
+        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => bind((Ipv4Addr::UNSPECIFIED, address.port()).into()).await,
+        bound => bound,
+    }
 }

@@ -79,7 +79,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   policyprobe metadata serve --cloud gcp --listen 127.0.0.1:8080
-  curl -H 'Metadata-Flavor: Google' http://127.0.0.1:8080/computeMetadata/v1/instance/image")]
+  curl -H 'Metadata-Flavor: Google' http://127.0.0.1:8080/computeMetadata/v1/instance/image
+  policyprobe metadata audit --policies ./my-policies")]
     Metadata(metadata::MetadataArgs),
     /// Node metadata: what it shows, who set it, and what changes
     #[command(after_help = "\
@@ -115,6 +116,9 @@ pub struct BackendArgs {
     /// kind: `default`, `none`, or a manifest file to apply in place of kind's CNI [default: default]
     #[arg(long, value_name = "CNI", conflicts_with = "cluster")]
     pub cni: Option<String>,
+    /// kind: `lab`, `dual-stack` (IPv4 and IPv6), or a kind configuration file [default: lab]
+    #[arg(long, value_name = "CONFIG", conflicts_with = "cluster")]
+    pub kind_config: Option<String>,
     /// kind: leave the cluster behind, for further runs
     #[arg(long)]
     pub keep: bool,
@@ -163,6 +167,9 @@ pub struct RunArgs {
     /// Run the scenarios although the lab turns out to enforce no policy
     #[arg(long)]
     pub continue_unenforced: bool,
+    /// Which deviations of the CNI are known: `detect`, `none`, a shipped profile's name, or a profile file
+    #[arg(long, value_name = "PROFILE", default_value = "detect")]
+    pub profile: String,
     /// Stop at the first scenario that fails
     #[arg(long)]
     pub fail_fast: bool,

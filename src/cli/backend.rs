@@ -7,7 +7,7 @@ use crate::lab::{
     LabBuilder,
     cluster::ClusterBuilder,
     embedded::{self, EmbeddedBuilder},
-    kind::{Cni, KindBuilder},
+    kind::{Cni, KindBuilder, shipped_configurations},
 };
 
 /// The environment's way to say `--node-image`. It is no error beside another backend: it is set for a whole CI job.
@@ -23,6 +23,7 @@ pub fn builder(args: &BackendArgs) -> anyhow::Result<Box<dyn LabBuilder>> {
         Backend::Kind => Ok(Box::new(KindBuilder {
             node_image: node_image(args),
             cni: cni(args.cni.as_deref())?,
+            config: kind_config(args.kind_config.as_deref())?,
             keep: args.keep,
             cluster: args.cluster.clone(),
             probe_image: args.probe_image.clone(),
@@ -51,14 +52,32 @@ fn cni(flag: Option<&str>) -> Result<Cni, Problem> {
     }
 }
 
+/// The kind configuration that `--kind-config` means, found out before a cluster is made.
+fn kind_config(flag: Option<&str>) -> Result<Option<String>, Problem> {
+    let Some(chosen) = flag else { return Ok(None) };
+    let shipped = shipped_configurations();
+    if shipped.contains(&chosen) {
+        return Ok(Some(chosen.to_owned()));
+    }
+    let hint = format!("it takes a kind configuration file, or one of {}", shipped.join(", "));
+    let wrong = |why: String| Problem::usage(format!("`--kind-config {chosen}`: {why}")).hint(hint.clone());
+    let text = std::fs::read_to_string(chosen).map_err(|error| wrong(error.to_string()))?;
+    let value: serde_json::Value = serde_yaml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    if value["kind"] != "Cluster" {
+        return Err(wrong("it is no `kind: Cluster`".to_owned()));
+    }
+    Ok(Some(chosen.to_owned()))
+}
+
 /// Refuses flags that the chosen backend would ignore.
 fn check(args: &BackendArgs) -> Result<(), Problem> {
     use Backend::{Cluster, Embedded, Kind};
-    let flags: [(&str, bool, &[Backend]); 9] = [
+    let flags: [(&str, bool, &[Backend]); 10] = [
         ("--deny-by", args.deny_by.is_some(), &[Embedded]),
         ("--mutant", args.mutant.is_some(), &[Embedded]),
         ("--node-image", args.node_image.is_some(), &[Kind]),
         ("--cni", args.cni.is_some(), &[Kind]),
+        ("--kind-config", args.kind_config.is_some(), &[Kind]),
         ("--keep", args.keep, &[Kind]),
         ("--cluster", args.cluster.is_some(), &[Kind]),
         ("--context", args.context.is_some(), &[Cluster]),

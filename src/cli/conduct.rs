@@ -1,11 +1,15 @@
 //! What `lab` and `run` have in common: one run with its reporters, report files, signals and exit code.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    io::{self, IsTerminal as _},
+    path::Path,
+};
 
 use super::{Global, Problem, RunArgs, output, signals};
 use crate::{
-    engine::{self, Events, Options, ProbeWith, RunResult},
+    engine::{self, Events, Options, ProbeWith, Profiles, RunResult},
     lab::LabBuilder,
+    profile::{self, Known},
     report::{Narrative, Progress, Pump, ReportSpec, Reporter, Terminal, Theme, Told},
     scenario::LoadedScenario,
 };
@@ -33,6 +37,7 @@ pub(super) async fn conduct(
         strict_timeouts: args.strict_timeouts,
         probe,
         fail_fast: args.fail_fast,
+        profiles: profiles(&args.profile)?,
         jobs,
         converge_limit: None,
         show_answers: matches!(show, Show::Story(_)),
@@ -44,6 +49,28 @@ pub(super) async fn conduct(
     let result = engine::run(builder, scenarios, &options, &events, &cancel).await;
     drop(events);
     Ok(conclude(&result, pump, &args.reports))
+}
+
+/// What `--profile` means. A file with faults is told with their places.
+fn profiles(chosen: &str) -> anyhow::Result<Profiles> {
+    let how = || "by `--profile`".to_owned();
+    match chosen {
+        "detect" => Ok(Profiles::Detect),
+        "none" => Ok(Profiles::Nothing),
+        file if Path::new(file).is_file() => {
+            Ok(Profiles::Use(Known::new(profile::load_file(Path::new(file))?, None, how())))
+        }
+        other => {
+            if let Some(shipped) = profile::by_name(other) {
+                return Ok(Profiles::Use(Known::new(shipped.clone(), None, how())));
+            }
+            let names =
+                profile::shipped().iter().map(|profile| profile.profile.as_str()).collect::<Vec<_>>().join(", ");
+            Err(Problem::usage(format!("`--profile {other}`: there is no such profile or file"))
+                .hint(format!("it takes `detect`, `none`, a profile file, or one of {names}"))
+                .into())
+        }
+    }
 }
 
 /// Before anything is made: an hour's run must not end in a wrong path.

@@ -1,7 +1,7 @@
 //! `policyprobe metadata`: an emulated metadata server by itself, for a look at it and for tests of one's own.
 
 use std::{
-    io::ErrorKind,
+    io::{ErrorKind, Write as _},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -14,10 +14,11 @@ use tokio::{
     task::JoinSet,
 };
 
+use super::{Global, audit};
 use crate::{
     engine::{OK, USAGE},
-    http::{Log, Server, control},
-    metadata::{Cloud, METADATA_ADDRESSES, is_metadata_address},
+    http::{Entry, Event, Log, Server, control_of},
+    metadata::{Cloud, Imds, METADATA_ADDRESSES, Options, is_metadata_address},
 };
 
 /// The emulated metadata servers.
@@ -27,10 +28,23 @@ pub struct MetadataArgs {
     command: MetadataCommand,
 }
 
+impl MetadataArgs {
+    /// Whether this does nothing but serve.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        matches!(self.command, MetadataCommand::Serve(_))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum MetadataCommand {
-    /// Serve a cloud's metadata, with made-up values, until interrupted.
+    /// Serve a cloud's metadata, with made-up values, until interrupted
+    #[command(after_help = "\
+Examples:
+  policyprobe metadata serve --cloud aws --imds v2 --hop-limit 1 --listen 127.0.0.1:8080 --log
+  policyprobe metadata serve --cloud azure --listen 127.0.0.1:8080 --listen '[::1]:8080' --control 127.0.0.1:8081")]
     Serve(ServeArgs),
+    Audit(Box<audit::Args>),
 }
 
 #[derive(Args, Debug)]
@@ -41,12 +55,27 @@ struct ServeArgs {
     /// Where to serve, such as 127.0.0.1:8080. It may be given several times. A metadata address is refused.
     #[arg(long, required = true, value_name = "ADDR")]
     listen: Vec<SocketAddr>,
-    /// Where to serve the log of requests: /log, /nonces, /identity.
+    /// Where to serve the log of requests: /log, /nonces, /identity; PUT PATH changes a value of Google's, or Azure's events.
     #[arg(long, value_name = "ADDR")]
     control: Option<SocketAddr>,
     /// What the server says that it is, to requests with a nonce [default: metadata/CLOUD].
     #[arg(long, value_name = "NAME", value_parser = identity)]
     identity: Option<String>,
+    /// AWS, Alibaba: whether a session token is needed: v1 (not), v2 (always), disabled (nothing is served)
+    #[arg(long, value_enum, default_value = "v1")]
+    imds: Imds,
+    /// AWS: how many hops the answer with a session token may take [default: the system's]
+    #[arg(long, value_name = "HOPS", value_parser = clap::value_parser!(u8).range(1..=64))]
+    hop_limit: Option<u8>,
+    /// Serve the old ways too: Google's paths that need no header, AWS' answers of Xen hosts, Oracle's version 1
+    #[arg(long)]
+    legacy: bool,
+    /// Keep connections open where the real server closes each, to measure the server and not the connections
+    #[arg(long)]
+    keep_alive: bool,
+    /// Print a line for each request, each connection without one, and whatever else arrives
+    #[arg(long)]
+    log: bool,
     /// A word in each made-up secret, by which a leaked one is recognised.
     #[arg(long, value_name = "WORD", default_value = "local", value_parser = identity)]
     seed: String,
@@ -59,8 +88,14 @@ fn identity(text: &str) -> Result<String, String> {
 }
 
 /// Runs the subcommand; the exit code.
-pub async fn run(args: MetadataArgs) -> anyhow::Result<u8> {
-    let MetadataCommand::Serve(args) = args.command;
+pub async fn run(args: MetadataArgs, global: Global) -> anyhow::Result<u8> {
+    match args.command {
+        MetadataCommand::Serve(args) => serve(args).await,
+        MetadataCommand::Audit(args) => audit::run(&args, global).await,
+    }
+}
+
+async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
     let own = own_addresses()?;
     for address in args.listen.iter().chain(&args.control) {
         if let Some(refusal) = refusal(address.ip(), &own) {
@@ -72,12 +107,20 @@ pub async fn run(args: MetadataArgs) -> anyhow::Result<u8> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let identity = args.identity.unwrap_or_else(|| format!("metadata/{}", args.cloud));
     let definition = args.cloud.definition();
-    let server = Server { identity, handler: Arc::from((definition.server)(&args.seed)), log: Log::default() };
+    let options = Options {
+        seed: args.seed,
+        imds: args.imds,
+        hop_limit: args.hop_limit,
+        legacy: args.legacy,
+        keep_alive: args.keep_alive,
+    };
+    let log = if args.log { Log::observed(print) } else { Log::default() };
+    let server = Server { identity, handler: Arc::from((definition.server)(&options)), log };
     let mut tasks = JoinSet::new();
     if let Some(address) = args.control {
         let listener = bind(address).await?;
         eprintln!("request log: http://{}/log", listener.local_addr()?);
-        tasks.spawn(Arc::new(control(&server.identity, &server.log)).serve(listener));
+        tasks.spawn(Arc::new(control_of(&server)).serve(listener));
     }
     let server = Arc::new(server);
     for address in args.listen {
@@ -92,6 +135,20 @@ pub async fn run(args: MetadataArgs) -> anyhow::Result<u8> {
         _ = interrupt.recv() => {}
     }
     Ok(OK)
+}
+
+/// A line of the log: when, from where, what, and the answer's status.
+fn print(entry: &Entry) {
+    let Entry { event, at, peer, method, path, status, .. } = entry;
+    let what = match event {
+        Event::Request => format!("{method} {path}"),
+        Event::Broken => "what is no request".to_owned(),
+        Event::Connection => "a connection without a request".to_owned(),
+        Event::Syn => "a first packet without a connection".to_owned(),
+    };
+    let status = status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+    // A reader that went away is no reason to stop serving.
+    let _ = writeln!(std::io::stdout(), "{}.{:03} {peer} {status} {what}", at / 1000, at % 1000);
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 mod args;
+pub mod audit;
 pub mod backend;
 pub mod bench;
 pub mod cleanup;

@@ -29,7 +29,7 @@ pub(super) async fn run(company: &Company<'_>) -> Result<Canary, LabError> {
     let (began, told) = (Instant::now(), company.events);
     // What the canary does in detail is told nobody, but for the time that it took.
     let (events, mut details) = company.events.aside();
-    let mut company = Company { events: &events, canary: true, ..*company };
+    let mut company = Company { events: &events, canary: true, known: None, ..*company };
     company.rules.limit = company.rules.limit.min(PATIENCE);
     company.rules.show_answers = false;
     // Nobody repeats its commands, and open probers take the least from the scenarios beside it.

@@ -37,7 +37,7 @@ pub(super) fn exit_code(ending: &Ending, canary: &Canary, scenarios: &[ScenarioR
     let any = |verdict| canary.verdict == verdict || scenarios.iter().any(|scenario| scenario.verdict == verdict);
     if any(Verdict::NotEnforcing) {
         NOT_ENFORCING
-    } else if any(Verdict::Fail) {
+    } else if any(Verdict::Fail) || any(Verdict::Xpass) {
         FAILED
     } else if any(Verdict::Inconclusive) || scenarios.iter().all(|scenario| scenario.verdict == Verdict::Skipped) {
         INCONCLUSIVE
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn precedence_of_exit_codes() {
-        use Verdict::{Fail, Inconclusive, NotEnforcing, Pass, Recorded, Skipped, Xfail};
+        use Verdict::{Fail, Inconclusive, NotEnforcing, Pass, Recorded, Skipped, Xfail, Xpass};
         let failure = RunFailure { message: String::new(), hint: None };
         let everything = [Pass, Fail, Inconclusive, NotEnforcing, Skipped];
         assert_eq!(code(&Ending::Interrupted, Pass, &everything), 130);
@@ -98,5 +98,6 @@ mod tests {
         assert_eq!(code(&Ending::Complete, Inconclusive, &[Pass]), 4);
         assert_eq!(code(&Ending::Complete, Pass, &[Skipped, Skipped]), 4);
         assert_eq!(code(&Ending::Complete, Pass, &[Pass, Skipped, Recorded, Xfail]), 0);
+        assert_eq!(code(&Ending::Complete, Pass, &[Pass, Xpass]), 1, "the profile does not hold any more");
     }
 }

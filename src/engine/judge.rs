@@ -95,6 +95,12 @@ pub(super) fn judge(expectation: &Expectation, evidence: &Evidence) -> Judgement
     match outcome {
         Outcome::ProbeLost => inconclusive(detailed("the probe was lost, so nothing is known", evidence)),
         Outcome::WrongServer => fail(detailed("another server answered", evidence)),
+        // One is enough: each takes as long as an answer may.
+        Outcome::NoAnswer if *expectation == Expectation::Silent && evidence.flaps == 0 => (Verdict::Pass, None),
+        Outcome::NoAnswer => fail(detailed("the connection was made, and then nothing was answered", evidence)),
+        Outcome::Reached if *expectation == Expectation::Silent => {
+            fail("the connection should be made and nothing be answered, and there was an answer")
+        }
         Outcome::NameNotResolved if !evidence.about_dns => {
             inconclusive(detailed("the name was not resolved, so the destination was never tried", evidence))
         }
@@ -191,6 +197,7 @@ pub(super) fn words(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Reached => "it was reached",
         Outcome::WrongServer => "another server answered",
+        Outcome::NoAnswer => "the connection was made, and nothing was answered",
         Outcome::TimedOut => "the connection timed out",
         Outcome::Refused => "the connection was refused",
         Outcome::Unreachable => "the destination was unreachable",

@@ -116,6 +116,7 @@ pub(super) fn expected(expectation: &Expectation) -> &'static str {
         Expectation::Blocked => "deny",
         Expectation::Status { .. } => "status",
         Expectation::Rejected { .. } => "rejected",
+        Expectation::Silent => "silent",
         Expectation::Recorded => "recorded",
     }
 }

@@ -44,6 +44,8 @@ pub enum Expectation {
         /// The HTTP status code.
         code: u16,
     },
+    /// The connection is made, and nothing is answered.
+    Silent,
     /// The API server refuses a manifest.
     Rejected {
         /// Words of the refusal.

@@ -25,11 +25,24 @@ use super::{
 };
 use crate::{
     lab::{Lab, LabBuilder, LabError},
+    profile::{self, Known},
     scenario::{LabSpec, LoadedScenario},
 };
 
 /// The version of the record's format.
 const SCHEMA_VERSION: u32 = 1;
+
+/// Which of a CNI's deviations are known.
+#[derive(Clone, Debug, Default)]
+pub enum Profiles {
+    /// Those of the shipped profile of the lab's CNI, where there is one.
+    #[default]
+    Detect,
+    /// None.
+    Nothing,
+    /// Those of a profile.
+    Use(Known),
+}
 
 /// How a run is made.
 #[expect(clippy::struct_excessive_bools, reason = "independent switches of the command line")]
@@ -41,6 +54,8 @@ pub struct Options {
     pub strict_timeouts: bool,
     /// What probes are made with.
     pub probe: ProbeWith,
+    /// Which deviations are known.
+    pub profiles: Profiles,
     /// Stop at the first failed scenario.
     pub fail_fast: bool,
     /// How many scenarios are played side by side; at least one.
@@ -116,14 +131,28 @@ async fn in_lab(
     };
     result.lab.ready_ms = millis(began);
     result.facts.clone_from(&lab.capabilities().facts);
+    let known = match &options.profiles {
+        Profiles::Detect => result.facts.get("cni").and_then(|cni| profile::detect(cni)),
+        Profiles::Nothing => None,
+        Profiles::Use(known) => Some(known.clone()),
+    };
+    result.facts.extend(known.as_ref().map(|known| ("profile".to_owned(), known.describe())));
     events.send(Event::LabReady { facts: result.facts.clone(), ready_ms: result.lab.ready_ms });
 
-    let playing = AssertUnwindSafe(play_all(&lab, scenarios, options, events, cancel, result)).catch_unwind();
+    let playing =
+        AssertUnwindSafe(play_all(&lab, scenarios, options, known.as_ref(), events, cancel, result)).catch_unwind();
     let outcome = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(LabError::Cancelled),
         outcome = playing => outcome.unwrap_or_else(|panic| Err(panicked(&*panic))),
     };
+    for stale in known.iter().flat_map(|known| known.stale(&result.scenarios).into_iter().map(move |id| (known, id))) {
+        let (known, id) = stale;
+        events.note(format!(
+            "the deviation `{id}` of the profile `{}` did not show: it is stale, or fixed",
+            known.name()
+        ));
+    }
     let unclear = matches!(outcome, Err(LabError::Broken { .. })) || result.canary.verdict == Verdict::Inconclusive;
     if unclear && !cancel.is_cancelled() {
         let diagnosis = lab.diagnose().await;
@@ -145,6 +174,7 @@ async fn play_all(
     lab: &Arc<dyn Lab>,
     scenarios: &[LoadedScenario],
     options: &Options,
+    known: Option<&Known>,
     events: &Events,
     cancel: &CancellationToken,
     result: &mut RunResult,
@@ -168,6 +198,7 @@ async fn play_all(
         rules,
         lane: 0,
         canary: false,
+        known,
         cancel,
     };
     events.phase("asking the canary whether policies are enforced");

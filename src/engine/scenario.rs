@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     lab::{Lab, LabError, World},
+    profile::Known,
     scenario::{LoadedScenario, Need},
 };
 
@@ -39,6 +40,8 @@ pub(super) struct Company<'a> {
     pub(super) lane: u32,
     /// The canary gives way to others, and leaves it at its denies: its baseline is not checked again at the end.
     pub(super) canary: bool,
+    /// What the CNI is known to do otherwise.
+    pub(super) known: Option<&'a Known>,
     /// Ends the run.
     pub(super) cancel: &'a CancellationToken,
 }
@@ -116,7 +119,13 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
     }
     for index in 0..oracles.len() {
         match staged.play(index).await {
-            Ok(step) => tell(company.events, &mut result, step),
+            Ok(mut step) => {
+                if let Some(known) = company.known {
+                    known.excuse(id, &mut step.cells);
+                    step.verdict = worst(step.cells.iter().map(|cell| cell.verdict));
+                }
+                tell(company.events, &mut result, step);
+            }
             Err(error) => return broken(company, &oracles, result, index, began, error),
         }
     }
@@ -132,6 +141,9 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
         } else if let Err(error) = staged.stage.reset().await {
             company.events.note(format!("{}: taking the changes back failed: {error}", result.id));
         }
+    }
+    if let Some(known) = company.known {
+        known.surprise(&mut result);
     }
     conclude(&mut result, began);
     Ok(result)

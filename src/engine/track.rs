@@ -170,6 +170,7 @@ pub(super) fn looks_good(cell: &PlannedCell, attempts: &[Attempt]) -> bool {
             reached.peek().is_some() && reached.all(|attempt| attempt.observation.status == Some(*code))
         }
         Expectation::Blocked => attempts.iter().all(|attempt| stops(cell, outcome(attempt))),
+        Expectation::Silent => attempts.iter().all(|attempt| outcome(attempt) == Outcome::NoAnswer),
         Expectation::Recorded | Expectation::Rejected { .. } => {
             attempts.iter().any(|attempt| outcome(attempt) != Outcome::ProbeLost)
         }
@@ -184,7 +185,8 @@ fn stops(cell: &PlannedCell, outcome: Outcome) -> bool {
 /// Whether an outcome proves the opposite of what is expected, rather than nothing.
 fn contradicts(expectation: &Expectation, outcome: Outcome) -> bool {
     match expectation {
-        Expectation::Blocked => matches!(outcome, Outcome::Reached | Outcome::WrongServer),
+        Expectation::Blocked => matches!(outcome, Outcome::Reached | Outcome::WrongServer | Outcome::NoAnswer),
+        Expectation::Silent => outcome == Outcome::Reached,
         Expectation::Reachable | Expectation::Status { .. } => outcome != Outcome::ProbeLost,
         Expectation::Recorded | Expectation::Rejected { .. } => false,
     }
@@ -195,7 +197,8 @@ fn contradicts(expectation: &Expectation, outcome: Outcome) -> bool {
 fn most_telling(expectation: &Expectation, attempts: &[Attempt]) -> Option<Observation> {
     let denied = *expectation == Expectation::Blocked;
     let rank = |outcome: Outcome| match outcome {
-        Outcome::WrongServer => 6,
+        Outcome::WrongServer => 7,
+        Outcome::NoAnswer => 6,
         Outcome::Reached => 5,
         Outcome::ProbeLost if denied => 4,
         Outcome::NameNotResolved => 3,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Expectation, WitnessKind, plan::PlannedCell};
 use crate::{
-    lab::{ServerId, Source, World},
+    lab::{ServerId, Source, World, WorldPod},
     probe::{Outcome, Target},
     scenario::{DEFAULT_NAMESPACE, Family, NodeName, Protocol},
 };
@@ -70,7 +70,7 @@ pub(super) struct Candidate {
 #[must_use]
 pub(super) fn candidates(cells: &[PlannedCell], cell: &PlannedCell, world: &World, from_nodes: bool) -> Vec<Candidate> {
     let key = ServerKey::of(cell);
-    let Some(target) = by_address(cell) else { return Vec::new() };
+    let Some(target) = at_server(cell, world) else { return Vec::new() };
     let mut found: Vec<Candidate> = Vec::new();
     let mut add = |kind, source: Source, from: String, target: Target| {
         if source != cell.from && found.iter().all(|candidate| candidate.source != source) {
@@ -84,7 +84,7 @@ pub(super) fn candidates(cells: &[PlannedCell], cell: &PlannedCell, world: &Worl
     }
     // The cluster's DNS is not what a node asks.
     if from_nodes && !cell.is_about_dns() {
-        for node in nodes_near(&cell.server, world) {
+        for node in nodes_near(cell, world) {
             add(WitnessKind::Node, Source::Node(node), format!("node/{}", node.as_str()), target.clone());
         }
     }
@@ -105,9 +105,9 @@ pub(super) fn candidates(cells: &[PlannedCell], cell: &PlannedCell, world: &Worl
 }
 
 /// The nodes that are always allowed to reach a server: for a pod its own, otherwise any.
-fn nodes_near(server: &ServerId, world: &World) -> Vec<NodeName> {
+fn nodes_near(cell: &PlannedCell, world: &World) -> Vec<NodeName> {
     let present: BTreeSet<NodeName> = world.nodes.iter().map(|node| node.name).collect();
-    let near: Vec<NodeName> = match server {
+    let near: Vec<NodeName> = match &cell.server {
         ServerId::Pod(namespace, name) => world
             .pods
             .iter()
@@ -115,14 +115,26 @@ fn nodes_near(server: &ServerId, world: &World) -> Vec<NodeName> {
             .map(|pod| pod.spec.node)
             .collect(),
         ServerId::Metadata => {
-            let own = world.metadata.as_ref().and_then(|metadata| metadata.node);
-            own.map_or_else(|| vec![NodeName::Worker, NodeName::Master], |node| vec![node])
+            // Another node may get to another server.
+            let is_same = |node: &NodeName| {
+                world.metadata.as_ref().is_some_and(|metadata| metadata.identity_for(*node, false) == cell.identity)
+            };
+            [NodeName::Worker, NodeName::Master].into_iter().filter(is_same).collect()
         }
         // A node to itself is the server to itself, which comes last.
         ServerId::Node(own) => NodeName::ALL.into_iter().filter(|node| node != own).collect(),
         ServerId::Outside(_) | ServerId::Apiserver | ServerId::Dns => vec![NodeName::Worker, NodeName::Master],
     };
     near.into_iter().filter(|node| present.contains(node)).collect()
+}
+
+/// What a node asks, or the server itself: the pod behind a Service, whose name only pods resolve.
+fn at_server(cell: &PlannedCell, world: &World) -> Option<Target> {
+    let (None, ServerId::Pod(namespace, name)) = (cell.address, &cell.server) else { return by_address(cell) };
+    let is_server = |pod: &&WorldPod| (&pod.spec.namespace, &pod.spec.name) == (namespace, name);
+    let addresses = world.pods.iter().find(is_server).map(|pod| pod.addresses.as_slice()).unwrap_or_default();
+    let address = addresses.iter().find(|address| address.is_ipv6() == (cell.family == Family::Ipv6))?;
+    Some(cell.target.clone()?.at(*address).on(cell.server_port))
 }
 
 fn by_address(cell: &PlannedCell) -> Option<Target> {

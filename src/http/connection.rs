@@ -8,14 +8,18 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
     time::timeout,
 };
 
 use super::{
-    Entry, IDENTITY_PATH, NONCE, Reply, Request, Response, SERVER, Server, log, parse,
-    parse::{Head, Refusal},
+    Entry, Event, IDENTITY_PATH, NONCE, Reply, Request, Response, SERVER, Server,
+    chunked::Chunked,
+    log, parse,
+    parse::{Body, Head, Refusal},
     write,
 };
 
@@ -26,26 +30,47 @@ const DELIVERY: Duration = Duration::from_secs(30);
 /// How long, and for how many bytes, a refused client is listened to, so that the answer is not lost in a reset.
 const LINGER: (Duration, u64) = (Duration::from_secs(1), 1 << 20);
 
+/// What a connection is made over.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// Sets how many hops packets may take from now on.
+    fn limit_hops(&self, hops: u8);
+}
+
+impl Socket for TcpStream {
+    fn limit_hops(&self, hops: u8) {
+        // A socket of the other family refuses; then nothing is limited, and the answer arrives all the same.
+        if self.local_addr().is_ok_and(|local| local.is_ipv4()) {
+            let _ = setsockopt(self, sockopt::Ipv4Ttl, &hops.into());
+        } else {
+            let _ = setsockopt(self, sockopt::Ipv6Ttl, &hops.into());
+        }
+    }
+}
+
 /// Serves one connection to its end.
-pub(super) async fn serve<S>(stream: S, peer: SocketAddr, local: SocketAddr, server: Arc<Server>)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut connection = Connection { stream, buffer: Vec::new(), peer, local, server };
+pub(super) async fn serve<S: Socket>(stream: S, peer: SocketAddr, local: SocketAddr, server: Arc<Server>) {
+    let mut connection = Connection { stream, buffer: Vec::new(), searched: 0, is_used: false, peer, local, server };
     // An error is the client's: it went away or took too long.
     let _ = connection.run().await;
+    if !connection.is_used {
+        connection.note(Event::Connection, None);
+    }
 }
 
 struct Connection<S> {
     stream: S,
     /// What has been read and belongs to no request yet.
     buffer: Vec<u8>,
+    /// How much of it has been searched for the end of a head, and holds none.
+    searched: usize,
+    /// Whether anything came that is in the log.
+    is_used: bool,
     peer: SocketAddr,
     local: SocketAddr,
     server: Arc<Server>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: Socket> Connection<S> {
     async fn run(&mut self) -> Result<()> {
         loop {
             let head = match timeout(PATIENCE, self.head()).await {
@@ -67,9 +92,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// The next request's head; nothing at the connection's end.
     async fn head(&mut self) -> Result<Option<std::result::Result<Head, Refusal>>> {
         loop {
-            match parse::head(&self.buffer) {
+            // A head that comes byte by byte is not read anew for each of them.
+            let news = &self.buffer[self.searched..];
+            let head = if news.contains(&b'\n') || self.buffer.len() > parse::REQUEST_LINE {
+                parse::head(&self.buffer)
+            } else {
+                Ok(None)
+            };
+            self.searched = self.buffer.len();
+            match head {
                 Ok(Some((head, length))) => {
                     self.buffer.drain(..length);
+                    self.searched = 0;
                     return Ok(Some(Ok(head)));
                 }
                 Ok(None) if self.read().await? == 0 => return Ok(None),
@@ -79,6 +113,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Puts something that is no request into the log.
+    fn note(&mut self, event: Event, status: Option<u16>) {
+        self.is_used = true;
+        let (method, path) = (String::new(), String::new());
+        let (peer, local) = (self.peer, self.local);
+        let _ = self.server.log.add(Entry { event, at: log::now(), nonce: None, peer, local, method, path, status });
+    }
+
     async fn read(&mut self) -> Result<usize> {
         self.buffer.reserve(4096);
         self.stream.read_buf(&mut self.buffer).await
@@ -86,7 +128,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Answers one request; whether the connection goes on.
     async fn exchange(&mut self, head: Head) -> Result<bool> {
-        let (keep_alive, length, expects_continue) = (head.keep_alive, head.body, head.expects_continue);
+        let (keep_alive, body, expects_continue) = (head.keep_alive, head.body, head.expects_continue);
+        self.is_used = true;
         let mut request = Request {
             method: head.method,
             path: head.path,
@@ -94,11 +137,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             headers: head.headers,
             body: Vec::new(),
             peer: self.peer,
+            local: self.local,
         };
         let nonce = request.header(NONCE).filter(|nonce| parse::is_nonce(nonce));
         let nonce = nonce.map(str::to_owned);
         // Before the body is read and the answer written: a request whose answer gets lost has arrived all the same.
         let number = self.server.log.add(Entry {
+            event: Event::Request,
             at: log::now(),
             nonce: nonce.clone(),
             peer: self.peer,
@@ -107,10 +152,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             path: request.path.clone(),
             status: None,
         });
-        request.body = match timeout(PATIENCE, self.body(length, expects_continue)).await {
-            Ok(body) => body?,
-            Err(_) => return self.refuse(Refusal(408)).await.map(|()| false),
-        };
+        let is_left_out = expects_continue && !self.server.handler.gives_leave();
+        if !is_left_out {
+            request.body = match timeout(PATIENCE, self.body(body, expects_continue)).await {
+                Ok(Ok(body)) => body?,
+                Ok(Err(refusal)) => return self.refuse(refusal).await.map(|()| false),
+                Err(_) => return self.refuse(Refusal(408)).await.map(|()| false),
+            };
+        }
         let response = if nonce.is_some() && request.path == IDENTITY_PATH {
             Response::text(200, format!("{}\n", self.server.identity))
         } else {
@@ -123,20 +172,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let proof = nonce.as_deref().map(|nonce| [(NONCE, nonce), (SERVER, self.server.identity.as_str())]);
         let extra = proof.as_ref().map_or(&[][..], |proof| &proof[..]);
         let bytes = write::bytes(&response, extra, request.method != "HEAD");
+        if let Some(hops) = response.hop_limit {
+            self.stream.limit_hops(hops);
+        }
         self.send(&bytes).await?;
-        Ok(keep_alive && !response.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close")))
+        Ok(keep_alive
+            && !is_left_out
+            && !response.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close")))
     }
 
-    async fn body(&mut self, length: usize, expects_continue: bool) -> Result<Vec<u8>> {
-        if expects_continue && self.buffer.len() < length {
-            self.send(write::CONTINUE).await?;
+    /// The body; an error of the connection inside, a refusal of what came outside.
+    async fn body(&mut self, body: Body, expects_continue: bool) -> std::result::Result<Result<Vec<u8>>, Refusal> {
+        let is_there = match body {
+            Body::Length(length) => self.buffer.len() >= length,
+            Body::Chunked => !self.buffer.is_empty(),
+        };
+        if expects_continue
+            && !is_there
+            && let Err(error) = self.send(write::CONTINUE).await
+        {
+            return Ok(Err(error));
         }
-        while self.buffer.len() < length {
-            if self.read().await? == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
+        let mut chunked = Chunked::default();
+        loop {
+            match body {
+                Body::Length(length) if self.buffer.len() >= length => {
+                    return Ok(Ok(self.buffer.drain(..length).collect()));
+                }
+                Body::Length(_) => {}
+                Body::Chunked => {
+                    if let Some(body) = chunked.read(&mut self.buffer)? {
+                        return Ok(Ok(body));
+                    }
+                }
+            }
+            match self.read().await {
+                Ok(0) => return Ok(Err(ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(error) => return Ok(Err(error)),
             }
         }
-        Ok(self.buffer.drain(..length).collect())
     }
 
     /// Waits for the answer while the client does; what it sends meanwhile is kept for later.
@@ -153,6 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn refuse(&mut self, Refusal(status): Refusal) -> Result<()> {
+        self.note(Event::Broken, Some(status));
         let mut response = Response::text(status, format!("{}\n", write::reason(status)));
         response.headers.push(("Connection".to_owned(), "close".to_owned()));
         self.send(&write::bytes(&response, &[], true)).await?;
@@ -175,6 +251,10 @@ mod tests {
 
     use super::*;
     use crate::http::{Echo, Handler, Log};
+
+    impl Socket for DuplexStream {
+        fn limit_hops(&self, _: u8) {}
+    }
 
     fn start(handler: impl Handler + 'static) -> (DuplexStream, Log, impl Future<Output = ()>) {
         let (client, stream) = duplex(1 << 22);

@@ -9,13 +9,26 @@ use crate::metadata::is_metadata_address;
 /// `/identity`. It never answers at a metadata address, not even when it listens on every address.
 #[must_use]
 pub fn control(identity: &str, log: &Log) -> Server {
-    let handler = Control { identity: identity.to_owned(), log: log.clone() };
+    let handler = Control { identity: identity.to_owned(), log: log.clone(), of: None };
     Server { identity: format!("control/{identity}"), handler: Arc::new(handler), log: Log::default() }
+}
+
+/// The same, and `PUT PATH` with a value as its body changes what the server answers at that path, where it can.
+#[must_use]
+pub fn control_of(server: &Server) -> Server {
+    let (identity, log, of) = (server.identity.clone(), server.log.clone(), Some(Arc::clone(&server.handler)));
+    Server {
+        identity: format!("control/{identity}"),
+        handler: Arc::new(Control { identity, log, of }),
+        log: Log::default(),
+    }
 }
 
 struct Control {
     identity: String,
     log: Log,
+    /// What can be changed.
+    of: Option<Arc<dyn Handler>>,
 }
 
 impl Handler for Control {
@@ -29,6 +42,13 @@ impl Handler for Control {
                 Response::text(200, self.log.nonces().into_iter().map(|nonce| nonce + "\n").collect::<String>())
             }
             ("GET" | "HEAD", "/identity") => Response::text(200, format!("{}\n", self.identity)),
+            ("PUT", path) if self.of.is_some() => {
+                let set = |of: &Arc<dyn Handler>| of.set(path, &String::from_utf8_lossy(&request.body));
+                match self.of.as_ref().map(set) {
+                    Some(Err(error)) => Response::text(409, format!("{error}\n")),
+                    _ => Response::new(204, "text/plain", ""),
+                }
+            }
             ("GET" | "HEAD", _) => Response::text(404, "Not found. There are /log, /nonces and /identity.\n"),
             _ => Response::text(405, "Only GET is answered.\n"),
         };

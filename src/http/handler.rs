@@ -14,6 +14,18 @@ pub trait Handler: Send + Sync {
         let _ = local;
         true
     }
+
+    /// Whether a client that waits for leave to send its body (`Expect: 100-continue`) is given leave. Otherwise it is
+    /// answered without its body, and the connection closed.
+    fn gives_leave(&self) -> bool {
+        true
+    }
+
+    /// Changes a value while serving, as the control endpoint is asked to; what is wrong with that, if so.
+    fn set(&self, path: &str, value: &str) -> Result<(), String> {
+        let _ = value;
+        Err(format!("nothing can be changed at {path}"))
+    }
 }
 
 /// An answer, or the promise of one.
@@ -35,13 +47,20 @@ impl Response {
     #[must_use]
     pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
         let headers = vec![("Content-Type".to_owned(), content_type.to_owned())];
-        Self { status, headers, body: body.into() }
+        Self { status, headers, body: body.into(), ..Self::default() }
     }
 
     /// Plain text.
     #[must_use]
     pub fn text(status: u16, body: impl Into<String>) -> Self {
         Self::new(status, "text/plain; charset=utf-8", body.into())
+    }
+
+    /// A response with these headers, in this order.
+    #[must_use]
+    pub fn with(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Self {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self { status, headers, body: body.into(), ..Self::default() }
     }
 
     /// The first header of that name, in any case.

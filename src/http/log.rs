@@ -12,9 +12,27 @@ use serde::{Deserialize, Serialize};
 /// How many entries are kept; older ones are forgotten. Nonces are kept all.
 pub const LOG_CAPACITY: usize = 10_000;
 
+/// What an entry of the log is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A request.
+    #[default]
+    Request,
+    /// Bytes that are no request.
+    Broken,
+    /// A connection that ended without a request.
+    Connection,
+    /// The first packet of a connection that was never made.
+    Syn,
+}
+
 /// One request, as the server saw it. Bodies and queries are never kept.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Entry {
+    /// What arrived.
+    #[serde(default)]
+    pub event: Event,
     /// When the request's head was complete, in milliseconds since 1970.
     pub at: u64,
     /// The nonce, where there was a valid one.
@@ -33,7 +51,17 @@ pub struct Entry {
 
 /// The log of one server or of several. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Log(Arc<Mutex<Inner>>);
+pub struct Log(Arc<Mutex<Inner>>, Option<Observer>);
+
+/// Who is told of each entry as it is complete.
+#[derive(Clone)]
+struct Observer(Arc<dyn Fn(&Entry) + Send + Sync>);
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Observer")
+    }
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -44,6 +72,12 @@ struct Inner {
 }
 
 impl Log {
+    /// A log that also tells of each entry: of a request when it is answered, of everything else at once.
+    #[must_use]
+    pub fn observed(tell: impl Fn(&Entry) + Send + Sync + 'static) -> Self {
+        Self(Arc::default(), Some(Observer(Arc::new(tell))))
+    }
+
     /// Every nonce that was ever seen.
     #[must_use]
     pub fn nonces(&self) -> BTreeSet<String> {
@@ -59,6 +93,9 @@ impl Log {
     /// Adds an entry. Its number is for [`Log::answered`].
     #[must_use]
     pub fn add(&self, entry: Entry) -> usize {
+        if let (Some(observer), true) = (&self.1, entry.event != Event::Request) {
+            (observer.0)(&entry);
+        }
         let mut inner = self.inner();
         inner.nonces.extend(entry.nonce.clone());
         inner.entries.push_back(entry);
@@ -73,8 +110,12 @@ impl Log {
     pub fn answered(&self, number: usize, status: u16) {
         let mut inner = self.inner();
         let index = number.checked_sub(inner.forgotten);
-        if let Some(entry) = index.and_then(|index| inner.entries.get_mut(index)) {
-            entry.status = Some(status);
+        let Some(entry) = index.and_then(|index| inner.entries.get_mut(index)) else { return };
+        entry.status = Some(status);
+        if let Some(observer) = &self.1 {
+            let entry = entry.clone();
+            drop(inner);
+            (observer.0)(&entry);
         }
     }
 
@@ -103,7 +144,8 @@ mod tests {
     fn entry(nonce: &str) -> Entry {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let (method, path) = ("GET".to_owned(), "/".to_owned());
-        Entry { at: 0, nonce: Some(nonce.to_owned()), peer: address, local: address, method, path, status: None }
+        let nonce = Some(nonce.to_owned());
+        Entry { event: Event::Request, at: 0, nonce, peer: address, local: address, method, path, status: None }
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// Who asks.
     pub peer: SocketAddr,
+    /// The address that was asked.
+    pub local: SocketAddr,
 }
 
 impl Request {
@@ -43,4 +45,11 @@ pub struct Response {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+    /// What the status line says after the status, where it is not the phrase of RFC 9110.
+    pub reason: Option<&'static str>,
+    /// Whether the status line says HTTP/1.0.
+    pub is_old: bool,
+    /// How many hops the packets of this answer may take (IP's TTL, IPv6's hop limit); the system's default where nothing is
+    /// said.
+    pub hop_limit: Option<u8>,
 }

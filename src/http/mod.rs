@@ -3,6 +3,7 @@
 //! Cloud metadata servers differ in header order, header case and odd details that general HTTP libraries normalise
 //! away, so this writes HTTP by hand. It serves everything in a lab: pods, nodes, outside hosts, metadata servers.
 
+mod chunked;
 mod connection;
 mod control;
 mod handler;
@@ -15,7 +16,7 @@ mod write;
 pub use control::*;
 pub use handler::*;
 pub(crate) use log::now;
-pub use log::{Entry, LOG_CAPACITY, Log};
+pub use log::{Entry, Event, LOG_CAPACITY, Log};
 pub use message::*;
 pub(crate) use parse::is_nonce;
 pub use server::*;

@@ -18,10 +18,19 @@ pub(super) struct Head {
     pub(super) headers: Vec<(String, String)>,
     /// Whether the client wants to send more requests over this connection.
     pub(super) keep_alive: bool,
-    /// How long the body is, in bytes.
-    pub(super) body: usize,
+    /// How the body is delimited.
+    pub(super) body: Body,
     /// Whether the client waits for an interim answer before it sends the body.
     pub(super) expects_continue: bool,
+}
+
+/// How a request's body is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    /// It has so many bytes.
+    Length(usize),
+    /// It comes in chunks.
+    Chunked,
 }
 
 /// A request that is answered with an error and a closed connection, by this status.
@@ -69,7 +78,8 @@ fn lines(bytes: &[u8]) -> Result<Option<Lines<'_>>, Refusal> {
             return Err(Refusal(414));
         }
         length += line.len();
-        if length > HEAD {
+        // The request line and the headers; how many there are is known before the head is complete.
+        if length > HEAD || lines.len() > HEADERS + 1 {
             return Err(Refusal(431));
         }
         let Some(line) = line.strip_suffix(b"\n") else { break };
@@ -130,16 +140,22 @@ fn field(line: &[u8]) -> Result<(String, String), Refusal> {
     Ok((name.to_owned(), String::from_utf8_lossy(value).into_owned()))
 }
 
-fn body_length(headers: &[(String, String)]) -> Result<usize, Refusal> {
-    let mut values = values(headers, "Content-Length");
-    if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Transfer-Encoding")) {
-        return Err(Refusal(411));
+fn body_length(headers: &[(String, String)]) -> Result<Body, Refusal> {
+    let mut lengths = values(headers, "Content-Length");
+    let mut codings = values(headers, "Transfer-Encoding");
+    if let Some(coding) = codings.next() {
+        // Both at once, or codings one upon another, are how requests are smuggled past a proxy (RFC 9112 section 6.1).
+        return match (coding.eq_ignore_ascii_case("chunked"), codings.next(), lengths.next()) {
+            (true, None, None) => Ok(Body::Chunked),
+            (false, ..) => Err(Refusal(501)),
+            _ => Err(BAD),
+        };
     }
-    let Some(first) = values.next() else { return Ok(0) };
-    if values.any(|value| value != first) || first.is_empty() || !first.bytes().all(|byte| byte.is_ascii_digit()) {
+    let Some(first) = lengths.next() else { return Ok(Body::Length(0)) };
+    if lengths.any(|value| value != first) || first.is_empty() || !first.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(BAD);
     }
-    first.parse().ok().filter(|length| *length <= BODY).ok_or(Refusal(413))
+    first.parse().ok().filter(|length| *length <= BODY).map(Body::Length).ok_or(Refusal(413))
 }
 
 fn values<'a>(headers: &'a [(String, String)], name: &'a str) -> impl Iterator<Item = &'a str> {
@@ -186,7 +202,7 @@ mod tests {
         let old = parsed("GET / HTTP/1.0\r\n\r\n");
         assert_eq!((old.path.as_str(), old.keep_alive, old.headers.len()), ("/", false, 0));
         let new = parsed("\r\nPUT /a?b=c?d HTTP/1.1\nX-y:  z \nContent-Length: 3\nExpect: 100-Continue\n\n");
-        assert_eq!((new.path.as_str(), new.query.as_str(), new.body), ("/a", "b=c?d", 3));
+        assert_eq!((new.path.as_str(), new.query.as_str(), new.body), ("/a", "b=c?d", Body::Length(3)));
         assert_eq!(new.headers[0], ("X-y".to_owned(), "z".to_owned()));
         assert!(new.keep_alive && new.expects_continue);
         let absolute = parsed("GET http://a.b:8?q HTTP/1.1\r\nHost: other\r\nConnection: x, Close\r\n\r\n");
@@ -205,7 +221,9 @@ mod tests {
         }
         assert_eq!(status("GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"), 400);
         assert_eq!(status("GET / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n"), 413);
-        assert_eq!(status("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), 411);
+        assert_eq!(parsed("GET / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n").body, Body::Chunked);
+        assert_eq!(status("GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n"), 501);
+        assert_eq!(status("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n"), 400);
         assert_eq!(status("GET / HTTP/2.0\r\n\r\n"), 505);
         assert_eq!(status("CONNECT a:1 HTTP/1.1\r\n\r\n"), 400);
         assert_eq!(status(&format!("GET /{}", "x".repeat(REQUEST_LINE))), 414);

@@ -9,12 +9,23 @@ pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// sent (to HEAD) still counts for the length.
 pub(super) fn bytes(response: &Response, extra: &[(&str, &str)], with_body: bool) -> Vec<u8> {
     let bodiless = matches!(response.status, 100..200 | 204 | 304);
-    let mut text = format!("HTTP/1.1 {} {}\r\n", response.status, reason(response.status));
+    let version: &[u8] = if response.is_old { b"HTTP/1.0 " } else { b"HTTP/1.1 " };
+    let mut bytes = Vec::with_capacity(512 + if with_body { response.body.len() } else { 0 });
+    for part in [version, &digits(response.status), b" ", response.reason.unwrap_or(reason(response.status)).as_bytes()]
+    {
+        bytes.extend_from_slice(part);
+    }
+    bytes.extend_from_slice(b"\r\n");
     let mut header = |name: &str, value: &str| {
-        for part in [name, ": ", value, "\r\n"] {
-            // A line break in a value would start a header of its own.
-            text.extend(part.chars().filter(|c| part == "\r\n" || !matches!(c, '\r' | '\n')));
+        for part in [name, ": ", value] {
+            if part.bytes().any(|byte| matches!(byte, b'\r' | b'\n')) {
+                // A line break in a value would start a header of its own.
+                bytes.extend(part.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')));
+            } else {
+                bytes.extend_from_slice(part.as_bytes());
+            }
         }
+        bytes.extend_from_slice(b"\r\n");
     };
     for (name, value) in &response.headers {
         header(name, value);
@@ -25,12 +36,16 @@ pub(super) fn bytes(response: &Response, extra: &[(&str, &str)], with_body: bool
     for (name, value) in extra {
         header(name, value);
     }
-    text.push_str("\r\n");
-    let mut bytes = text.into_bytes();
+    bytes.extend_from_slice(b"\r\n");
     if with_body && !bodiless {
         bytes.extend_from_slice(&response.body);
     }
     bytes
+}
+
+/// The three digits of a status.
+fn digits(status: u16) -> [u8; 3] {
+    [status / 100, status / 10, status].map(|digit| b'0' + u8::try_from(digit % 10).unwrap_or_default())
 }
 
 /// The reason phrase of a status, RFC 9110 section 15.
@@ -49,6 +64,7 @@ pub(crate) fn reason(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        409 => "Conflict",
         410 => "Gone",
         411 => "Length Required",
         413 => "Content Too Large",
@@ -57,6 +73,7 @@ pub(crate) fn reason(status: u16) -> &'static str {
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
+        501 => "Not Implemented",
         503 => "Service Unavailable",
         505 => "HTTP Version Not Supported",
         _ => "",
@@ -69,8 +86,7 @@ mod tests {
 
     #[test]
     fn headers_keep_order_and_spelling_and_the_length_is_added_once() {
-        let mut response =
-            Response { status: 404, headers: vec![("ETag".into(), "x\r\ny".into())], body: b"no".to_vec() };
+        let mut response = Response { headers: vec![("ETag".into(), "x\r\ny".into())], ..Response::text(404, "no") };
         let text =
             |response: &Response, body| String::from_utf8_lossy(&bytes(response, &[("A", "b")], body)).into_owned();
         assert_eq!(text(&response, true), "HTTP/1.1 404 Not Found\r\nETag: xy\r\nContent-Length: 2\r\nA: b\r\n\r\nno");

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::LabError;
 use crate::{
     probe::{Means, Proof, Session},
-    scenario::{Cloud, LabSpec, LabelAction, Labels, Manifest, Need, NodeName, PodSpec},
+    scenario::{Cloud, LabSpec, LabelAction, Labels, Manifest, Need, NodeName, PodSpec, Topology},
 };
 
 /// A backend that is up. Cases that run side by side share it.
@@ -190,6 +190,19 @@ pub struct WorldOutside {
     pub identity: String,
 }
 
+impl WorldMetadata {
+    /// The identity of the server that a source on this node gets to; a pod with a network of its own or not.
+    #[must_use]
+    pub fn identity_for(&self, node: NodeName, is_own_network: bool) -> String {
+        match self.topology {
+            Topology::OnNode => format!("{}/{}", self.identity, node.as_str()),
+            // A node's own traffic does not pass the rule.
+            Topology::Dnat if is_own_network => format!("{}/{}", self.identity, node.as_str()),
+            Topology::Routed | Topology::Dnat => self.identity.clone(),
+        }
+    }
+}
+
 /// The metadata server.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct WorldMetadata {
@@ -199,6 +212,7 @@ pub struct WorldMetadata {
     pub addresses: Vec<IpAddr>,
     /// The identity that it answers with.
     pub identity: String,
-    /// The node that the server is on, where it is on one.
-    pub node: Option<NodeName>,
+    /// Where it is. On a node, or behind a node's rule, each node has its own, whose identity ends in the node's name.
+    #[serde(default)]
+    pub topology: Topology,
 }

@@ -23,18 +23,31 @@ pub const EC2_V6: IpAddr = v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]);
 /// Azure's `WireServer`, a public address.
 pub const WIRESERVER: IpAddr = v4(168, 63, 129, 16);
 
+/// AWS ECS' credentials and metadata of tasks.
+pub const ECS: IpAddr = v4(169, 254, 170, 2);
+/// AWS EKS Pod Identity's agent.
+pub const EKS_POD_IDENTITY: IpAddr = v4(169, 254, 170, 23);
+/// AWS EKS Pod Identity's agent over IPv6.
+pub const EKS_POD_IDENTITY_V6: IpAddr = v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23]);
+/// Google Kubernetes Engine's own server on each node, behind a rewriting of [`LINK_LOCAL`].
+pub const GKE_NODE: IpAddr = v4(169, 254, 169, 252);
+/// Alibaba Cloud's metadata server.
+pub const ALIBABA: IpAddr = v4(100, 100, 100, 200);
+/// Oracle Cloud's metadata server over IPv6.
+pub const ORACLE_V6: IpAddr = v6([0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]);
+
 /// Every known address.
 pub const METADATA_ADDRESSES: &[MetadataAddress] = &[
     known(LINK_LOCAL, "AWS, Google, Azure, Oracle, IBM, OpenStack, DigitalOcean, Hetzner and others"),
     known(EC2_V6, "AWS EC2"),
-    known(v4(169, 254, 170, 2), "AWS ECS task credentials"),
-    known(v4(169, 254, 170, 23), "AWS EKS Pod Identity"),
-    known(v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23]), "AWS EKS Pod Identity"),
+    known(ECS, "AWS ECS task credentials"),
+    known(EKS_POD_IDENTITY, "AWS EKS Pod Identity"),
+    known(EKS_POD_IDENTITY_V6, "AWS EKS Pod Identity"),
     known(GCE_V6, "Google Compute Engine"),
-    known(v4(169, 254, 169, 252), "Google Kubernetes Engine's node-local metadata server"),
+    known(GKE_NODE, "Google Kubernetes Engine's node-local metadata server"),
     known(WIRESERVER, "Azure WireServer"),
-    known(v4(100, 100, 100, 200), "Alibaba Cloud"),
-    known(v6([0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]), "Oracle Cloud"),
+    known(ALIBABA, "Alibaba Cloud"),
+    known(ORACLE_V6, "Oracle Cloud"),
     known(v4(192, 0, 0, 192), "Oracle Cloud Classic"),
     known(v6([0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe]), "OpenStack, Hetzner"),
     known(v6([0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1]), "Akamai"),

@@ -3,35 +3,47 @@
 //! Statuses, header order and lengths follow captures from real servers. Where none is known, a comment says so.
 
 use std::{
-    collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
+use tokio::sync::watch;
+
 use super::{
-    Definition, GCE_V6, LINK_LOCAL, gcp_data,
-    gcp_tree::{Kind, Node, as_text},
+    Definition, GCE_V6, LINK_LOCAL, Options,
+    clock::{http_date, unix_time},
+    gcp_data,
+    gcp_tree::{Form, Identity, Node, Unfit},
+    on,
+    query::Query,
 };
 use crate::http::{Handler, Reply, Request, Response, reason};
 
 /// Google's server.
 pub(super) static DEFINITION: Definition = Definition {
     name: "gcp",
+    title: "Google Compute Engine",
     hosts: &["metadata.google.internal", "metadata"],
-    addresses: &[LINK_LOCAL, GCE_V6],
+    endpoints: &[on(LINK_LOCAL, 80), on(GCE_V6, 80)],
     headers: &[("Metadata-Flavor", "Google")],
     path: "/computeMetadata/v1/instance/image",
-    server: |seed| Box::new(Gcp { tree: gcp_data::root(seed), seed: seed.to_owned() }),
+    server: |options| Box::new(Gcp::new(options)),
 };
 
 const ERROR_PAGE: &str = include_str!("gcp_error.html");
 const SERVER: &str = "Metadata Server for VM";
-const TEXT: &str = "application/text";
-const JSON: &str = "application/json";
 
-struct Gcp {
-    tree: Node,
+/// The server. Requests that wait for a change outlive the call that they came by.
+struct Gcp(Arc<Shared>);
+
+struct Shared {
+    tree: RwLock<Node>,
+    /// How often a value was changed.
+    changes: watch::Sender<u64>,
     seed: String,
+    /// Whether the ways of before the header are open too.
+    legacy: bool,
 }
 
 impl Handler for Gcp {
@@ -41,8 +53,9 @@ impl Handler for Gcp {
         if request.header("X-Forwarded-For").is_some() {
             return forbidden(path, "").into();
         }
-        let names = || path.split('/').filter(|name| !name.is_empty());
-        if names().take(2).eq(["computeMetadata", "v1"]) && !has_flavor(request) {
+        let names = self.0.names(path);
+        let is_v1 = path.split('/').filter(|name| !name.is_empty()).take(2).eq(["computeMetadata", "v1"]);
+        if is_v1 && !has_flavor(request) {
             return forbidden(path, "Missing Metadata-Flavor:Google header.").into();
         }
         // What a real server says to other methods is not known.
@@ -50,93 +63,120 @@ impl Handler for Gcp {
             let message = format!("The request method <code>{}</code> is not allowed.", escape(&request.method));
             return error(405, &message, "").into();
         }
-        let slash = path.ends_with('/');
-        match self.tree.find(names()) {
-            Some(Node { kind: Kind::GuestAttributes, .. }) => {
-                forbidden(path, "Guest attributes endpoint access is disabled.").into()
-            }
-            Some(node) if node.is_directory() && !slash => redirect(request).into(),
-            Some(node) if node.is_directory() || !slash => self.value(node, path == "/", &Query::parse(&request.query)),
-            _ => not_found(path).into(),
-        }
+        let query = Query::parse(&request.query);
+        let response = match self.0.look_up(&names, path, &query) {
+            Found::Redirect => return redirect(request).into(),
+            Found::Refused(response) => return response.into(),
+            Found::Value(response) => response,
+        };
+        let before = match (query.is_set("wait_for_change"), query.get("last_etag")) {
+            (false, _) => return response.into(),
+            (true, None) => response.header("ETag").unwrap_or_default().to_owned(),
+            (true, Some(last)) if Some(last) != response.header("ETag") => return response.into(),
+            (true, Some(last)) => last.to_owned(),
+        };
+        self.wait(names, path.to_owned(), query, before)
+    }
+
+    fn set(&self, path: &str, value: &str) -> Result<(), String> {
+        let names = self.0.names(path);
+        self.0.tree.write().unwrap_or_else(PoisonError::into_inner).set(&names, value)?;
+        self.0.changes.send_modify(|count| *count += 1);
+        Ok(())
     }
 }
 
+/// What is at a path.
+enum Found {
+    /// A value, in the form asked for.
+    Value(Response),
+    /// A directory, asked for without a slash.
+    Redirect,
+    /// Nothing that could be had.
+    Refused(Response),
+}
+
 impl Gcp {
-    fn value(&self, node: &Node, is_root: bool, query: &Query) -> Reply {
-        let (alt, recursive, wait) = (query.get("alt"), query.is_set("recursive"), query.is_set("wait_for_change"));
-        if node.is_directory() && !recursive && (alt.is_some() || wait) {
-            return error(400, "Your client has issued a malformed or illegal request.", "").into();
-        }
-        let (content_type, body) = match &node.kind {
-            Kind::Identity => match query.get("audience").filter(|audience| !audience.is_empty()) {
-                // How the real server encloses these words is not known.
-                None => return unsuccessful(400, "non-empty audience parameter required".to_owned()).into(),
-                Some(audience) => {
-                    (TEXT, gcp_data::identity(&self.seed, audience, query.get("format") == Some("full"), unix_time()))
-                }
-            },
-            Kind::Text(value) if alt == Some("json") => (JSON, value.to_string()),
-            Kind::Json(value) if alt != Some("text") => (JSON, value.to_string()),
-            Kind::Text(value) | Kind::Json(value) => (TEXT, as_text(value)),
-            _ if !recursive => (TEXT, node.listing()),
-            _ if alt == Some("text") => (TEXT, node.lines()),
-            _ => (JSON, node.json().to_string()),
-        };
-        let etag = etag(&body);
-        let response = found(content_type, (!is_root).then_some(&etag), body);
-        if !wait || query.get("last_etag").is_some_and(|last| last != etag) {
-            return response.into();
-        }
-        // Nothing here ever changes.
+    fn new(options: &Options) -> Self {
+        Self(Arc::new(Shared {
+            tree: RwLock::new(gcp_data::root(&options.seed)),
+            changes: watch::Sender::new(0),
+            seed: options.seed.clone(),
+            legacy: options.legacy,
+        }))
+    }
+
+    /// Answers when the value is another one than that with this tag, or the time is over.
+    fn wait(&self, names: Vec<String>, path: String, query: Query, before: String) -> Reply {
+        let shared = Arc::clone(&self.0);
         let limit = query.get("timeout_sec").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+        let mut changes = shared.changes.subscribe();
         Reply::Later(Box::pin(async move {
+            let current = |shared: &Shared| match shared.look_up(&names, &path, &query) {
+                Found::Value(response) | Found::Refused(response) => response,
+                Found::Redirect => not_found(&path),
+            };
+            let until_changed = async {
+                loop {
+                    let response = current(&shared);
+                    if response.header("ETag") != Some(before.as_str()) {
+                        return response;
+                    }
+                    if changes.changed().await.is_err() {
+                        return response;
+                    }
+                }
+            };
             match limit {
-                Some(limit) => tokio::time::sleep(limit).await,
-                None => std::future::pending().await,
+                Some(limit) => tokio::time::timeout(limit, until_changed).await.unwrap_or_else(|_| current(&shared)),
+                None => until_changed.await,
             }
-            response
         }))
     }
 }
 
-/// The query's parameters, decoded.
-struct Query(BTreeMap<String, String>);
-
-impl Query {
-    fn parse(query: &str) -> Self {
-        let pairs = query.split('&').filter(|pair| !pair.is_empty());
-        Self(
-            pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(k, v)| (decode(k), decode(v))).collect(),
-        )
-    }
-
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
-    }
-
-    fn is_set(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|value| ["true", "on", "yes", "1"].iter().any(|yes| value.eq_ignore_ascii_case(yes)))
-    }
-}
-
-/// Undoes percent and plus encoding. What is no valid encoding stays as it is.
-fn decode(text: &str) -> String {
-    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
-    let hex = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    while let [first, tail @ ..] = rest {
-        let (byte, left) = match (first, tail) {
-            (b'+', _) => (b' ', tail),
-            (b'%', [high, low, left @ ..]) => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => (high << 4 | low, left),
-                _ => (b'%', tail),
-            },
-            _ => (*first, tail),
+impl Shared {
+    /// The names on the way to a value, the older ways among them where they are open.
+    fn names(&self, path: &str) -> Vec<String> {
+        let names: Vec<_> = path.split('/').filter(|name| !name.is_empty()).collect();
+        let (start, rest): (&[&str], _) = match names[..] {
+            ["computeMetadata", "v1beta1", ref rest @ ..] if self.legacy => (&["computeMetadata", "v1"], rest),
+            ["0.1", "meta-data", ref rest @ ..] if self.legacy => (&["computeMetadata", "v1", "instance"], rest),
+            ref names => (&[], names),
         };
-        bytes.push(byte);
-        rest = left;
+        start.iter().chain(rest).map(|name| (*name).to_owned()).collect()
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+
+    fn look_up(&self, names: &[String], path: &str, query: &Query) -> Found {
+        let slash = path.ends_with('/');
+        if names.is_empty() && self.legacy {
+            return Found::Value(found(Form::TEXT, None, "0.1/\ncomputeMetadata/\n".to_owned()));
+        }
+        let tree = self.tree.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(node) = tree.find(names.iter().map(String::as_str)).filter(|node| node.is_directory() || !slash)
+        else {
+            return Found::Refused(not_found(path));
+        };
+        if node.is_closed() {
+            return Found::Refused(forbidden(path, "Guest attributes endpoint access is disabled."));
+        }
+        if node.is_directory() && !slash {
+            return Found::Redirect;
+        }
+        let (seed, now) = (self.seed.as_str(), unix_time());
+        let identity = Identity { token: &|audience, full| gcp_data::identity(seed, audience, full, now) };
+        match node.form(query, &identity) {
+            Ok(Form { content_type, body }) => {
+                let etag = etag(&body);
+                Found::Value(found(content_type, (!names.is_empty()).then_some(&etag), body))
+            }
+            // How the real server encloses these words is not known.
+            Err(Unfit::NoAudience) => Found::Refused(unsuccessful(400, Unfit::NO_AUDIENCE.to_owned())),
+            Err(Unfit::Malformed) => {
+                Found::Refused(error(400, "Your client has issued a malformed or illegal request.", ""))
+            }
+        }
+    }
 }
 
 /// Whether the request says that it knows whom it asks. The second header is the older form. What a real server says to
@@ -184,12 +224,12 @@ fn unsuccessful(status: u16, body: String) -> Response {
 
 /// The common headers around those of a status: some in front of the date, some after it.
 fn assemble(status: u16, before: &[(&str, &str)], after: &[(&str, &str)], body: String) -> Response {
-    let (date, length) = (httpdate::fmt_http_date(SystemTime::now()), body.len().to_string());
+    let (date, length) = (http_date(), body.len().to_string());
     let date = ("Date", date.as_str());
     let common = [("Content-Length", length.as_str()), ("X-XSS-Protection", "0"), ("X-Frame-Options", "SAMEORIGIN")];
     let headers = before.iter().chain([&date]).chain(after).chain(&common);
     let headers = headers.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Response { status, headers, body: body.into_bytes() }
+    Response { status, headers, body: body.into_bytes(), ..Response::default() }
 }
 
 /// Opaque, sixteen lower-case hexadecimal digits. How a real server makes it is not known.
@@ -201,10 +241,6 @@ fn etag(body: &str) -> String {
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-fn unix_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]

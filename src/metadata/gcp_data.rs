@@ -1,18 +1,20 @@
 //! What Google's emulated server says about its machine: the real tree's names, with values that are right in form and
 //! visibly made up.
 
-use base64::{Engine, engine::general_purpose::STANDARD, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::gcp_tree::{Kind, Node, directory, numbered, text, verbatim};
+use super::{
+    fake::{fake, jwt, pem, ssh_key},
+    gcp_tree::{Kind, Node, directory, numbered, text, verbatim},
+};
 
 /// The service account.
 const EMAIL: &str = "123456789012-compute@developer.gserviceaccount.com";
-const PROJECT_ID: &str = "policyprobe-lab";
-const PROJECT_NUMBER: u64 = 123_456_789_012;
-const INSTANCE_ID: u64 = 1_234_567_890_123_456_789;
-const NAME: &str = "policyprobe-node";
-const ZONE: &str = "projects/123456789012/zones/us-central1-c";
+pub(super) const PROJECT_ID: &str = "policyprobe-lab";
+pub(super) const PROJECT_NUMBER: u64 = 123_456_789_012;
+pub(super) const INSTANCE_ID: u64 = 1_234_567_890_123_456_789;
+pub(super) const NAME: &str = "policyprobe-node";
+pub(super) const ZONE: &str = "projects/123456789012/zones/us-central1-c";
 
 /// The whole server. The seed is in every value that would be a secret on a real one.
 pub(super) fn root(seed: &str) -> Node {
@@ -54,7 +56,7 @@ fn instance(seed: &str) -> Node {
 fn attributes(seed: &str) -> Node {
     verbatim([
         ("kube-env", text(format!("CLUSTER_NAME: policyprobe\nKUBELET_KEY: {}\n", fake(seed)))),
-        ("ssh-keys", text(ssh_key(seed))),
+        ("ssh-keys", text(login_key(seed))),
         ("startup-script", text(format!("#! /bin/sh\nexport DATABASE_PASSWORD={}\n", fake(seed)))),
         ("user-data", text(format!("#cloud-config\nwrite_files: [{{path: /etc/secret, content: {}}}]\n", fake(seed)))),
     ])
@@ -62,7 +64,7 @@ fn attributes(seed: &str) -> Node {
 
 fn project(seed: &str) -> Node {
     directory([
-        ("attributes", verbatim([("ssh-keys", text(ssh_key(seed)))])),
+        ("attributes", verbatim([("ssh-keys", text(login_key(seed)))])),
         ("numeric-project-id", text(PROJECT_NUMBER)),
         ("project-id", text(PROJECT_ID)),
     ])
@@ -117,16 +119,12 @@ fn service_account(seed: &str) -> Node {
 
 /// Only the workloads of instances that ask for certificates have these, so that no listing names them here.
 fn certificates(seed: &str) -> Node {
-    let pem = |what: &str| {
-        let body = STANDARD.encode(fake(seed));
-        format!("-----BEGIN {what}-----\n{body}\n-----END {what}-----\n")
-    };
     let anchors = json!({"status": "OK", "trustAnchors": {
-        "policyprobe.invalid": {"trustAnchorsPem": pem("CERTIFICATE")},
+        "policyprobe.invalid": {"trustAnchorsPem": pem("CERTIFICATE", seed)},
     }});
     let identities = json!({"status": "OK", "workloadCredentials": {
         "spiffe://policyprobe.invalid/ns/default/sa/default": {
-            "certificatePem": pem("CERTIFICATE"), "privateKeyPem": pem("PRIVATE KEY"),
+            "certificatePem": pem("CERTIFICATE", seed), "privateKeyPem": pem("PRIVATE KEY", seed),
         },
     }});
     directory([
@@ -138,11 +136,9 @@ fn certificates(seed: &str) -> Node {
 
 /// An identity token for this audience: three segments, as a JWT has, that say in words what they are.
 pub(super) fn identity(seed: &str, audience: &str, full: bool, now: u64) -> String {
-    let header = json!({"alg": "RS256", "kid": "policyprobe-fake", "typ": "JWT"});
     let mut payload = json!({
         "aud": audience, "azp": "100000000000000000000", "email": EMAIL, "email_verified": true,
         "exp": now + 3600, "iat": now, "iss": "https://accounts.google.com", "sub": "100000000000000000000",
-        "policyprobe": fake(seed),
     });
     if full {
         payload["google"] = json!({"compute_engine": {
@@ -150,23 +146,10 @@ pub(super) fn identity(seed: &str, audience: &str, full: bool, now: u64) -> Stri
             "project_number": PROJECT_NUMBER, "zone": "us-central1-c",
         }});
     }
-    let segment = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let signature = URL_SAFE_NO_PAD.encode(format!("no signature: {}", fake(seed)));
-    format!("{}.{}.{signature}", segment(header), segment(payload))
+    jwt(seed, payload)
 }
 
-/// A secret that nobody can take for one. Beside the seed it holds nothing but letters, digits and dashes.
-fn fake(seed: &str) -> String {
-    format!("FAKE-policyprobe-{seed}")
-}
-
-/// An `authorized_keys` line in Google's form. The key has the right length and holds a sentence (RFC 8709 section 4).
-fn ssh_key(seed: &str) -> String {
-    let mut blob = Vec::new();
-    for part in [&b"ssh-ed25519"[..], b"policyprobe: this key is a fake."] {
-        blob.extend([0, 0, 0]);
-        blob.extend(u8::try_from(part.len()));
-        blob.extend(part);
-    }
-    format!("policyprobe:ssh-ed25519 {} {}", STANDARD.encode(blob), fake(seed))
+/// An SSH key in Google's form: with the login that it is for.
+fn login_key(seed: &str) -> String {
+    format!("policyprobe:{}", ssh_key(seed))
 }

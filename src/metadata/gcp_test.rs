@@ -5,6 +5,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::metadata::{
+    Cloud,
+    tests::{Asked, text},
+};
 
 const V1: &str = "/computeMetadata/v1";
 const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
@@ -12,9 +16,10 @@ const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
 fn reply(target: &str, headers: &[(&str, &str)]) -> Reply {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let (method, peer) = ("GET".to_owned(), ([10, 0, 0, 1], 1).into());
-    let request = Request { method, path: path.to_owned(), query: query.to_owned(), headers, body: Vec::new(), peer };
-    (DEFINITION.server)("seed42").answer(&request)
+    let (method, peer, local) = ("GET".to_owned(), ([10, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 80).into());
+    let (path, query, body) = (path.to_owned(), query.to_owned(), Vec::new());
+    let request = Request { method, path, query, headers, body, peer, local };
+    (DEFINITION.server)(&Options::seeded("seed42")).answer(&request)
 }
 
 fn ask(target: &str, headers: &[(&str, &str)]) -> Response {
@@ -187,6 +192,18 @@ fn alt_chooses_the_form() {
     );
 }
 
+#[test]
+fn the_old_ways_are_open_where_that_is_asked_for() {
+    let old = Asked::new(Cloud::Gcp, &Options { legacy: true, ..Options::seeded("seed42") });
+    for path in ["/computeMetadata/v1beta1/instance", "/0.1/meta-data"] {
+        let token = old.get(&format!("{path}/service-accounts/default/token"), &[]);
+        assert!(text(&token).contains("ya29.FAKE-policyprobe-seed42"), "{path}");
+    }
+    assert_eq!(old.get(&format!("{V1}/instance/name"), &[]).status, 403);
+    assert_eq!(text(&old.get("/", &[])), "0.1/\ncomputeMetadata/\n");
+    assert_eq!(ask("/0.1/meta-data/service-accounts/default/token", &[]).status, 404);
+}
+
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_change_ends_with_the_limit() {
     assert_eq!(get("/instance/?wait_for_change=true").status, 400);
@@ -200,4 +217,29 @@ async fn waiting_for_a_change_ends_with_the_limit() {
         panic!("answered at once")
     };
     assert!(tokio::time::timeout(Duration::from_secs(3600), promise).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_ends_the_waiting() {
+    let server = Asked::new(Cloud::Gcp, &Options::seeded("seed42"));
+    let path = format!("{V1}/instance/attributes/colour");
+    server.set(&path, "red").unwrap();
+    let before = server.get(&path, &[FLAVOR]);
+    assert_eq!(text(&before), "red");
+    let last = before.header("ETag").unwrap();
+    let wait = |target: String| match server.reply("GET", &target, &[FLAVOR], "") {
+        Reply::Later(promise) => promise,
+        Reply::Now(_) => panic!("answered at once"),
+    };
+    let one = wait(format!("{path}?wait_for_change=true&last_etag={last}"));
+    let all = wait(format!("{V1}/instance/?recursive=true&wait_for_change=true&timeout_sec=60"));
+    let other = wait(format!("{V1}/instance/name?wait_for_change=true&timeout_sec=60"));
+    server.set(&path, "blue").unwrap();
+    assert_eq!(text(&one.await), "blue");
+    let all: Value = serde_json::from_slice(&all.await.body).unwrap();
+    assert_eq!(all["attributes"]["colour"], "blue");
+    // It only ends with its time.
+    assert_eq!(text(&other.await), "policyprobe-node");
+    assert!(server.set(&format!("{V1}/instance/nothing"), "x").is_err());
+    assert!(server.set("/", "x").is_err());
 }

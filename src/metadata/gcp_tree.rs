@@ -4,13 +4,43 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::query::Query;
+
 /// A directory or a value.
 pub(super) struct Node {
-    pub(super) kind: Kind,
+    kind: Kind,
     /// Whether the directory's listing names it.
     listed: bool,
     /// Whether a recursive answer holds it: credentials have to be asked for one by one.
     recursed: bool,
+}
+
+/// A value in the form in which it is sent.
+pub(super) struct Form {
+    pub(super) content_type: &'static str,
+    pub(super) body: String,
+}
+
+impl Form {
+    pub(super) const TEXT: &str = "application/text";
+    const JSON: &str = "application/json";
+}
+
+/// Makes identity tokens: for an audience, with details or without.
+pub(super) struct Identity<'a> {
+    pub(super) token: &'a dyn Fn(&str, bool) -> String,
+}
+
+/// Why a query does not fit what it asks for.
+pub(super) enum Unfit {
+    /// The form does not exist for this.
+    Malformed,
+    /// An identity without an audience.
+    NoAudience,
+}
+
+impl Unfit {
+    pub(super) const NO_AUDIENCE: &str = "non-empty audience parameter required";
 }
 
 /// What a node is.
@@ -83,6 +113,55 @@ impl Node {
         })
     }
 
+    /// Whether everything here is switched off.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.kind, Kind::GuestAttributes)
+    }
+
+    /// Changes a value, or adds one to a directory whose names are the user's; what is wrong with that, if so.
+    pub(super) fn set(&mut self, path: &[String], value: &str) -> Result<(), String> {
+        let none = || format!("there is no value `{}` that could be changed", path.join("/"));
+        let Some((name, parents)) = path.split_last() else { return Err(none()) };
+        let parent = parents.iter().try_fold(self, |node, name| match &mut node.kind {
+            Kind::Directory(entries) | Kind::Verbatim(entries) => entries.get_mut(name),
+            Kind::Numbered(entries) => entries.get_mut(name.parse::<usize>().ok()?),
+            _ => None,
+        });
+        let (entries, is_open) = match parent.map(|parent| &mut parent.kind) {
+            Some(Kind::Verbatim(entries)) => (entries, true),
+            Some(Kind::Directory(entries)) => (entries, false),
+            _ => return Err(none()),
+        };
+        match entries.get_mut(name).map(|node| &mut node.kind) {
+            Some(Kind::Text(old)) => *old = value.into(),
+            Some(Kind::Json(old)) => *old = serde_json::from_str(value).map_err(|error| error.to_string())?,
+            None if is_open => _ = entries.insert(name.clone(), text(value)),
+            _ => return Err(none()),
+        }
+        Ok(())
+    }
+
+    /// The value or the directory, as a query asks for it.
+    pub(super) fn form(&self, query: &Query, identity: &Identity<'_>) -> Result<Form, Unfit> {
+        let (alt, recursive) = (query.get("alt"), query.is_set("recursive"));
+        if self.is_directory() && !recursive && (alt.is_some() || query.is_set("wait_for_change")) {
+            return Err(Unfit::Malformed);
+        }
+        let (content_type, body) = match &self.kind {
+            Kind::Identity => {
+                let audience = query.some("audience").ok_or(Unfit::NoAudience)?;
+                (Form::TEXT, (identity.token)(audience, query.get("format") == Some("full")))
+            }
+            Kind::Text(value) if alt == Some("json") => (Form::JSON, value.to_string()),
+            Kind::Json(value) if alt != Some("text") => (Form::JSON, value.to_string()),
+            Kind::Text(value) | Kind::Json(value) => (Form::TEXT, as_text(value)),
+            _ if !recursive => (Form::TEXT, self.listing()),
+            _ if alt == Some("text") => (Form::TEXT, self.lines()),
+            _ => (Form::JSON, self.json().to_string()),
+        };
+        Ok(Form { content_type, body })
+    }
+
     fn children(&self) -> Vec<(String, &Self)> {
         match &self.kind {
             Kind::Directory(entries) | Kind::Verbatim(entries) => {
@@ -94,13 +173,13 @@ impl Node {
     }
 
     /// A line for each child, directories with a slash.
-    pub(super) fn listing(&self) -> String {
+    fn listing(&self) -> String {
         let listed = self.children().into_iter().filter(|(_, node)| node.listed);
         listed.map(|(name, node)| name + if node.is_directory() { "/\n" } else { "\n" }).collect()
     }
 
     /// Everything below, as JSON.
-    pub(super) fn json(&self) -> Value {
+    fn json(&self) -> Value {
         let recursed = self.children().into_iter().filter(|(_, node)| node.recursed);
         match &self.kind {
             Kind::Directory(_) => {
@@ -115,7 +194,7 @@ impl Node {
     }
 
     /// Everything below, a line a value: its path from here and its text.
-    pub(super) fn lines(&self) -> String {
+    fn lines(&self) -> String {
         let mut lines = String::new();
         self.add_lines("", &mut lines);
         lines
@@ -135,7 +214,7 @@ impl Node {
 }
 
 /// A value as text: lists a line an item, strings without quotes.
-pub(super) fn as_text(value: &Value) -> String {
+fn as_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(as_text).collect::<Vec<_>>().join("\n"),

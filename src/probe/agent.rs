@@ -10,7 +10,10 @@ use super::{
     Answer, Observation, Proof, Request, Target,
     direct::{Ask, Finding, How, Work, micros},
 };
-use crate::{scenario::Family, udp::Question};
+use crate::{
+    scenario::{Family, Method},
+    udp::Question,
+};
 
 /// A place in which a prober is open: a pod, a node, a namespace.
 #[async_trait]
@@ -85,12 +88,15 @@ pub(super) fn by_hand(host: &str, port: u16, family: Family, limit: Duration) ->
 /// Whether a prober can make a request.
 #[must_use]
 pub fn is_direct(target: &Target) -> bool {
-    matches!(target, Target::Http { tls: false, proof: Proof::Header(_), .. } | Target::Udp { .. })
+    let is_http = matches!(target, Target::Http { method: Method::Get, tls: false, proof: Proof::Header(_), .. } if !target.is_spelt());
+    is_http || matches!(target, Target::Udp { .. })
 }
 
 fn ask(index: usize, request: &Request) -> Option<Ask> {
     let (host, port, family, how) = match &request.target {
-        Target::Http { tls: false, host, port, path, headers, family, proof: Proof::Header(nonce_header) } => {
+        Target::Http { host, port, path, headers, family, proof: Proof::Header(nonce_header), .. }
+            if is_direct(&request.target) =>
+        {
             let (path, headers, nonce_header) = (path.clone(), headers.clone(), nonce_header.clone());
             (host, *port, *family, How::Http { path, headers, nonce_header })
         }

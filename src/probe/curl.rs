@@ -77,8 +77,11 @@ pub fn fetch_config(request: &Request) -> String {
 pub fn command(request: &Request) -> String {
     let limit = seconds(request.connect_limit);
     match &request.target {
-        Target::Http { tls, headers, family, .. } => {
+        Target::Http { method, tls, headers, family, .. } => {
             let mut text = format!("curl -q --noproxy '*' --connect-timeout {limit}");
+            if !method.is_get() {
+                let _ = write!(text, " -X {}", method.as_str());
+            }
             if *tls {
                 text.push_str(" -k");
             }
@@ -120,7 +123,10 @@ fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
     option(text, "connect-timeout", &seconds(connect_timeout(request)));
     option(text, "max-time", &seconds(connect_timeout(request) + ANSWER_LIMIT));
     let (family, nonce_header) = match &request.target {
-        Target::Http { tls, headers, family, proof, .. } => {
+        Target::Http { method, tls, headers, family, proof, .. } => {
+            if !method.is_get() {
+                option(text, "request", method.as_str());
+            }
             if *tls {
                 text.push_str("insecure\n");
             }
@@ -164,7 +170,7 @@ fn connect_timeout(request: &Request) -> Duration {
 
 fn by_name(target: &Target) -> bool {
     match target {
-        Target::Http { host, .. } | Target::Udp { host, .. } => host.parse::<IpAddr>().is_err(),
+        Target::Http { host, .. } | Target::Udp { host, .. } => host.parse::<IpAddr>().is_err() && !target.is_spelt(),
         Target::Resolve { .. } => true,
     }
 }
@@ -353,6 +359,7 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
             };
             of(outcome, reason.cloned().or(message))
         }
+        28 => of(Outcome::NoAnswer, message),
         // Somebody completed the handshake and then said nothing that proves who.
         _ if connected => of(Outcome::WrongServer, message),
         _ => of(Outcome::ProbeLost, message),
@@ -366,6 +373,7 @@ mod tests {
     fn request(host: &str) -> Request {
         Request {
             target: Target::Http {
+                method: crate::scenario::Method::Get,
                 tls: false,
                 host: host.to_owned(),
                 port: 80,
@@ -408,7 +416,7 @@ mod tests {
             (ip, "0|200|1|0.00001|0.002|0.003|10.0.0.1|||", &[], Outcome::WrongServer),
             (ip, "52|000|1|0.00001|0.002|0.003|10.0.0.1|||Empty reply", &[], Outcome::WrongServer),
             (ip, "28|000|0|0.00001|0.000000|0.100|||| timed out", &[], Outcome::TimedOut),
-            (ip, "28|000|1|0.00001|0.002|5.100|10.0.0.1||| timed out", &[], Outcome::WrongServer),
+            (ip, "28|000|1|0.00001|0.002|5.100|10.0.0.1||| timed out", &[], Outcome::NoAnswer),
             (ip, "7|000|0|0.00001|0.000000|0.001||||Couldn't connect", &[refused], Outcome::Refused),
             (ip, "7|000|0|0.00001|0.000000|0.001||||Couldn't connect", &[from], Outcome::Unreachable),
             (ip, "7|000|0|0.00001|0.000000|0.001||||Couldn't connect", &[at_once], Outcome::Unreachable),

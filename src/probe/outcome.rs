@@ -20,7 +20,10 @@ pub enum Outcome {
     Reached,
     /// Something answered that is not the server asked for.
     WrongServer,
-    /// No answer in time.
+    /// The connection was made, and then nothing came: whoever is there, or the way back, says nothing. A server whose
+    /// answers may take too few hops is such a case; a policy is not.
+    NoAnswer,
+    /// No connection in time.
     TimedOut,
     /// Refused: a reset, or an ICMP port unreachable.
     Refused,

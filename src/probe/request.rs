@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Means, Outcome};
-use crate::scenario::Family;
+use crate::scenario::{Family, Method};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
@@ -31,8 +31,10 @@ pub struct Request {
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// An HTTP GET. Over TLS no certificate is checked: the identity is proved by the nonce.
+    /// An HTTP request without a body. Over TLS no certificate is checked: the identity is proved by the nonce.
     Http {
+        /// The method.
+        method: Method,
         /// Whether to use TLS.
         tls: bool,
         /// An address or a name.
@@ -89,6 +91,28 @@ impl Target {
             Self::Http { host, .. } | Self::Udp { host, .. } => host,
             Self::Resolve { name, .. } => name,
         }
+    }
+
+    /// The same, asked at this port.
+    #[must_use]
+    pub fn on(mut self, asked: u16) -> Self {
+        if let Self::Http { port, .. } | Self::Udp { port, .. } = &mut self {
+            *port = asked;
+        }
+        self
+    }
+
+    /// Whether the host is a number that stands for an IPv4 address in a spelling of its own, and no name.
+    #[must_use]
+    pub fn is_spelt(&self) -> bool {
+        let host = self.host();
+        let is_number = |part: &str| {
+            let digits = part.strip_prefix("0x").unwrap_or(part);
+            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        host.starts_with(|c: char| c.is_ascii_digit())
+            && host.split('.').all(is_number)
+            && host.parse::<IpAddr>().is_err()
     }
 
     /// The same, asked of this address. A name that is only to be resolved stays.

@@ -210,6 +210,7 @@ mod tests {
     fn request(address: SocketAddr, nonce: &str) -> Request {
         Request {
             target: Target::Http {
+                method: crate::scenario::Method::Get,
                 tls: false,
                 host: address.ip().to_string(),
                 port: address.port(),

@@ -93,6 +93,7 @@ fn udp(to: SocketAddr) -> Target {
 
 fn http(to: SocketAddr, tls: bool) -> Target {
     Target::Http {
+        method: crate::scenario::Method::Get,
         tls,
         host: to.ip().to_string(),
         port: to.port(),

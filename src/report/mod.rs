@@ -13,7 +13,7 @@ mod reporter;
 mod summary;
 mod terminal;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub(crate) mod theme;
 mod timeline;
 mod topology;

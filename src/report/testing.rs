@@ -317,7 +317,7 @@ pub(crate) fn story() -> (Told, Vec<Event>, RunResult) {
     let step = |name: &str, apply: Option<&str>, allow: &[&str], deny: &[&str]| {
         let strings = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         let to = Destination { metadata: Some(MetadataTarget::default()), ..Destination::default() };
-        let expect = vec![Expect { to, allow: strings(allow), deny: strings(deny), status: None, record: Vec::new() }];
+        let expect = vec![Expect { to, allow: strings(allow), deny: strings(deny), ..Expect::default() }];
         Step { name: name.to_owned(), apply: apply.map(str::to_owned).into_iter().collect(), expect, ..Step::default() }
     };
     let scenario = Scenario {

@@ -104,6 +104,7 @@ fn below(left: usize, right: usize, cloud: Cloud, theme: Theme) -> Vec<String> {
 fn server(cloud: Cloud) -> String {
     match cloud {
         Cloud::Gcp => "Google's metadata server (emulated)".to_owned(),
+        _ => format!("the metadata server of {} (emulated)", cloud.definition().title),
     }
 }
 

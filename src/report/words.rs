@@ -10,6 +10,7 @@ pub(crate) fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Reached => "reached",
         Outcome::WrongServer => "wrong server",
+        Outcome::NoAnswer => "no answer",
         Outcome::TimedOut => "timed out",
         Outcome::Refused => "refused",
         Outcome::Unreachable => "unreachable",
@@ -39,6 +40,7 @@ pub(crate) fn expectation(expectation: &Expectation) -> String {
         Expectation::Blocked => "to be denied".to_owned(),
         Expectation::Status { code } => format!("status {code}"),
         Expectation::Rejected { message } => format!("a refusal that says `{message}`"),
+        Expectation::Silent => "a connection without an answer".to_owned(),
         Expectation::Recorded => "anything".to_owned(),
     }
 }

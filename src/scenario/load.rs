@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Diagnostic, Diagnostics, LoadedScenario, Scenario, Severity,
+    Diagnostic, Diagnostics, LoadedScenario, Manifest, Scenario, Severity,
     check::{self, Context},
     decode::decode,
     diagnostic::{enough, nearest},
@@ -39,6 +39,23 @@ pub fn load_path(path: &Path) -> Result<Vec<LoadedScenario>, Diagnostics> {
         found.extend(load_file(path, Origin::Disk, false, &mut faults));
     }
     finish(found, faults)
+}
+
+/// Loads the objects of a manifest file, or of every YAML file below a folder.
+pub fn load_policies(path: &Path) -> Result<Vec<Arc<Manifest>>, Diagnostics> {
+    let mut faults = Vec::new();
+    let files = if path.is_dir() { files::yaml_files(path, &mut faults) } else { vec![path.to_owned()] };
+    let mut manifests = Vec::new();
+    for file in files {
+        match Origin::Disk.read(&file) {
+            Ok(source) => manifests.extend(manifest::read(&source, Strictness::Valid, &mut faults)),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if faults.iter().any(|fault| fault.severity == Severity::Error) {
+        return Err(Diagnostics(faults));
+    }
+    Ok(manifests.into_iter().map(Arc::new).collect())
 }
 
 /// The scenarios that came with the binary.
@@ -87,7 +104,8 @@ fn shipped_files() -> impl Iterator<Item = PathBuf> {
         next += 1;
     }
     let files = folders.into_iter().flat_map(include_dir::Dir::files);
-    files.map(|file| Path::new("scenarios").join(file.path())).filter(|path| files::is_yaml(path))
+    let paths = files.map(|file| Path::new("scenarios").join(file.path()));
+    paths.filter(|path| files::is_yaml(path) && !crate::profile::is_profile(path))
 }
 
 /// Ends a load: all scenarios, or all faults with the warnings of scenarios that are right in themselves.
@@ -154,6 +172,8 @@ pub(super) fn load_file(
 /// What a document of a scenario file is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
+    /// A CNI profile, which is no scenario.
+    Profile,
     Shared,
     Manifest,
     Scenario,
@@ -163,6 +183,9 @@ fn kind(document: &Document<'_>, faults: &mut Vec<Diagnostic>) -> Option<Kind> {
     let has = |key: &str| document.value.get(key).is_some();
     if has(family::SHARED) {
         return Some(Kind::Shared);
+    }
+    if has("profile") && !has("steps") {
+        return Some(Kind::Profile);
     }
     if has("apiVersion") && has("kind") {
         return Some(Kind::Manifest);
@@ -190,6 +213,19 @@ fn load_documents(file: &Path, origin: Origin, in_folder: bool, faults: &mut Vec
         );
         return Vec::new();
     };
+    if kinds.iter().all(|kind| *kind == Some(Kind::Profile)) {
+        // In a folder they are checked all the same.
+        match crate::profile::read(file, source.text.clone()) {
+            Ok(_) if in_folder => {}
+            Ok(_) => {
+                let fault =
+                    first.error_at_key(&at_path![[]; "profile"], "this is a CNI profile, and a scenario is meant");
+                faults.push(fault.hint("`policyprobe run --profile FILE` takes profiles"));
+            }
+            Err(found) => faults.extend(found.0),
+        }
+        return Vec::new();
+    }
     if kinds.iter().all(|kind| *kind == Some(Kind::Manifest)) {
         if !in_folder {
             let fault =

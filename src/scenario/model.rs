@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::metadata::{MetadataServerSpec, MetadataTarget, Method};
 use crate::metadata::Cloud;
 
 /// Labels of a pod or a namespace.
@@ -81,6 +82,10 @@ pub enum Need {
     Services,
     /// Hosts outside the cluster.
     Outside,
+    /// A metadata server on the nodes themselves, or one that the nodes' rules lead to.
+    NodeMetadata,
+    /// A metadata server that is set up as the scenario says, and not only in the usual way.
+    MetadataSettings,
     /// Pods in the node's network namespace.
     HostNetwork,
     /// A server on the nodes themselves.
@@ -100,6 +105,9 @@ pub struct LabSpec {
     /// The cloud whose metadata server is emulated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Cloud>,
+    /// How that server is set up, and where it is.
+    #[serde(default, rename = "metadataServer", skip_serializing_if = "MetadataServerSpec::is_usual")]
+    pub metadata_server: MetadataServerSpec,
     /// Namespaces by logical name. On a cluster that the run did not make they are renamed. `default` is always there.
     #[serde(default)]
     pub namespaces: BTreeMap<String, NamespaceSpec>,
@@ -387,7 +395,7 @@ pub struct RejectedSpec {
 }
 
 /// What must hold for one destination.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expect {
     /// The destination.
@@ -401,6 +409,9 @@ pub struct Expect {
     /// Sources that must reach it and get this HTTP status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<StatusExpect>,
+    /// Sources whose connection must be made, and get no answer, as with a hop limit: no policy's work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
     /// Sources whose outcome is recorded and never failed.
     #[serde(default)]
     pub record: Vec<String>,
@@ -455,32 +466,12 @@ pub struct Destination {
     /// The HTTP path, for targets other than `metadata`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// The HTTP method.
+    #[serde(default, skip_serializing_if = "Method::is_get")]
+    pub method: Method,
     /// HTTP headers to send, beside those that the target always gets.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-}
-
-/// How the metadata server is asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MetadataTarget {
-    /// The path; the cloud's image path where nothing is said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// By address (the default) or by the cloud's host name, which needs DNS.
-    #[serde(default)]
-    pub by: By,
-}
-
-/// How a destination is named in the request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum By {
-    /// By its address.
-    #[default]
-    Address,
-    /// By its host name.
-    Name,
 }
 
 /// The Kubernetes API server. It has no settings.

@@ -30,7 +30,7 @@ pub fn json_schema() -> Value {
         for owner in ["PodSpec", "OutsideSpec", "ServiceSpec"] {
             set(definitions, owner, "/properties/name/pattern", &json!(NAME));
         }
-        for list in ["allow", "deny", "record"] {
+        for list in ["allow", "deny", "silent", "record"] {
             for end in ["from", "to"] {
                 set(definitions, "MatrixRule", &format!("/properties/{end}/items/pattern"), &json!(SOURCE));
             }

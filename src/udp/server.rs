@@ -3,7 +3,7 @@
 use tokio::net::UdpSocket;
 
 use super::{Answer, LONGEST, Question};
-use crate::http::{Entry, Log, now};
+use crate::http::{Entry, Event, Log, now};
 
 /// Answers each question with the identity, until the future is dropped. Its nonce is in the log before the answer is sent;
 /// whatever else comes is neither answered nor logged.
@@ -18,8 +18,9 @@ pub async fn serve(socket: UdpSocket, identity: String, log: Log) {
         let Some(question) = Question::read(&buffer[..length]) else { continue };
         let Ok(local) = socket.local_addr() else { continue };
         let (method, path) = ("UDP".to_owned(), String::new());
+        let nonce = Some(question.nonce.clone());
         let number =
-            log.add(Entry { at: now(), nonce: Some(question.nonce.clone()), peer, local, method, path, status: None });
+            log.add(Entry { event: Event::Request, at: now(), nonce, peer, local, method, path, status: None });
         let answer = Answer { question, identity: identity.clone() };
         if socket.send_to(answer.text().as_bytes(), peer).await.is_ok() {
             log.answered(number, 200);

@@ -93,6 +93,7 @@ pub(crate) fn request(host: &str, port: u16, path: &str, server: &str, limit_ms:
     static LAST: AtomicU32 = AtomicU32::new(0);
     Request {
         target: Target::Http {
+            method: policyprobe::scenario::Method::Get,
             tls: false,
             host: host.to_owned(),
             port,

@@ -228,6 +228,7 @@ fn end(cluster: &Cluster, address: IpAddr) -> End<'_> {
 fn request(to: &Party, port: u16) -> Request {
     Request {
         target: Target::Http {
+            method: policyprobe::scenario::Method::Get,
             tls: false,
             host: to.address.to_string(),
             port,

@@ -131,7 +131,8 @@ fn judge_cell(tier: Tier, state: &ClusterState, cell: PlannedCell) -> CellOracle
 /// Where an expectation and the simulator differ. `name` is the decision about the name that must be resolved first.
 fn contradiction(tier: Tier, expected: &Expectation, decision: &Decision, name: Option<&Decision>) -> Option<String> {
     let must_pass = match expected {
-        Expectation::Reachable | Expectation::Status { .. } => true,
+        // No policy has a part in it.
+        Expectation::Reachable | Expectation::Status { .. } | Expectation::Silent => true,
         Expectation::Blocked => false,
         Expectation::Recorded | Expectation::Rejected { .. } => return None,
     };

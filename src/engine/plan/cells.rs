@@ -13,7 +13,7 @@ use crate::{
     lab::{ServerId, Source, World},
     policy::ServiceAddress,
     probe::Target,
-    scenario::{Expect, Family, LoadedScenario, Need, Protocol, Scenario},
+    scenario::{Expect, Family, LoadedScenario, Need, NodeName, Protocol, Scenario},
 };
 
 /// One source, one destination, one step.
@@ -57,7 +57,7 @@ pub struct PlannedCell {
 }
 
 /// Plans a step, with the addresses of the world as it is once the step's actions are done. Cells are in the order of the
-/// file: by expectation, then `allow`, `deny`, `status`, `record`. A step that does not exist has no cells.
+/// file: by expectation, then `allow`, `deny`, `status`, `silent`, `record`. A step that does not exist has no cells.
 pub fn cells(loaded: &LoadedScenario, step: usize, world: &World) -> Result<Vec<PlannedCell>, PlanError> {
     let Some(step) = loaded.scenario.steps.get(step) else { return Ok(Vec::new()) };
     let mut cells = Vec::new();
@@ -80,7 +80,7 @@ fn expected_cells(scenario: &Scenario, world: &World, expect: &Expect) -> Result
     [(&expect.allow, Expectation::Reachable), (&expect.deny, Expectation::Blocked)]
         .into_iter()
         .chain(status)
-        .chain([(&expect.record, Expectation::Recorded)])
+        .chain([(&expect.silent, Expectation::Silent), (&expect.record, Expectation::Recorded)])
         .flat_map(|(sources, expectation)| sources.iter().map(move |from| (from, expectation.clone())))
         .map(|(from, expectation)| cell(scenario, world, &to, from, expectation))
         .collect()
@@ -113,7 +113,11 @@ fn cell(
             format!("outside/{name}")
         }
     };
-    let Resolved { server, identity, text, address, port, server_port, .. } = to.clone();
+    let Resolved { server, mut identity, text, address, port, server_port, .. } = to.clone();
+    if let (ServerId::Metadata, Some(metadata)) = (&server, &world.metadata) {
+        let at = home(world, &from);
+        identity = at.map_or(identity, |(node, own_network)| metadata.identity_for(node, own_network));
+    }
     Ok(PlannedCell {
         id: format!("{from_text} -> {text}"),
         from,
@@ -132,4 +136,16 @@ fn cell(
         service: to.service,
         needs,
     })
+}
+
+/// The node that a source is on, and whether it has a network of its own there.
+pub(super) fn home(world: &World, from: &Source) -> Option<(NodeName, bool)> {
+    match from {
+        Source::Node(name) => Some((*name, false)),
+        Source::Pod(namespace, name) => {
+            let pod = world.pods.iter().find(|pod| pod.spec.namespace == *namespace && pod.spec.name == *name)?;
+            Some((pod.spec.node, !pod.spec.host_network))
+        }
+        Source::Outside(_) => None,
+    }
 }

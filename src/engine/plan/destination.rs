@@ -9,9 +9,10 @@ use super::{
 };
 use crate::{
     lab::{ServerId, World, WorldPod},
+    metadata::Exposure,
     policy::ServiceAddress,
     probe::{Proof, Target},
-    scenario::{By, Destination, Family, Need, PodSpec, PortSpec, Protocol, Scenario},
+    scenario::{By, Destination, Family, MetadataTarget, Need, PodSpec, PortSpec, Protocol, Scenario},
 };
 
 /// The header that the API server brings back: its audit id.
@@ -84,9 +85,21 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
     let asked_path = asked_path.map(|path| format!("/{}", path.trim_start_matches('/')));
     let protocol = format!("{:?}", to.protocol).to_lowercase();
     let mut text = format!("{}:{}/{protocol}", place.name, place.port);
-    let by_name = place.host.is_some();
-    if by_name && to.metadata.is_some() {
-        text.push_str(" by name");
+    let is_spelt = to.metadata.as_ref().is_some_and(|metadata| metadata.spelling.is_some());
+    let by_name = place.host.is_some() && !is_spelt;
+    if let Some(metadata) = &to.metadata {
+        if by_name {
+            text.push_str(" by name");
+        }
+        if let Some(spelling) = metadata.spelling {
+            text.extend([" in ", spelling.as_str()]);
+        }
+        if let Some(category) = metadata.category {
+            text.extend([" ", category.as_str()]);
+        }
+    }
+    if !to.method.is_get() {
+        text.extend([" ", to.method.as_str()]);
     }
     if to.family == Family::Ipv6 {
         text.push_str(" over ipv6");
@@ -113,6 +126,7 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
     let host = place.host.clone().or_else(|| place.address.map(|address| address.to_string()));
     let target = host.and_then(|host| match to.protocol {
         Protocol::Tcp => Some(Target::Http {
+            method: to.method,
             tls: place.tls,
             host,
             port: place.port,
@@ -165,20 +179,7 @@ fn resolve_name(name: &str, family: Family) -> Resolved {
 
 fn place(scenario: &Scenario, world: &World, to: &Destination) -> Result<Place, Fault> {
     if let Some(metadata) = &to.metadata {
-        let Some(cloud) = scenario.lab.metadata else {
-            return Err(Fault::new("the lab has no metadata server").hint("set `lab.metadata: gcp`"));
-        };
-        let ask = cloud.definition();
-        let server = world.metadata.as_ref();
-        let identity = server.map(|server| server.identity.clone()).unwrap_or_default();
-        return Ok(Place {
-            address: server.and_then(|server| of_family(&server.addresses, to.family)),
-            host: (metadata.by == By::Name).then(|| ask.hosts[0].to_owned()),
-            need: Some(Need::Metadata),
-            path: ask.path,
-            headers: ask.headers,
-            ..Place::new(ServerId::Metadata, identity, "metadata", to.port.unwrap_or(80))
-        });
+        return metadata_place(scenario, world, to, metadata);
     }
     if let Some(word) = &to.pod {
         let PodSpec { namespace, name, .. } = scenario.pod(word)?;
@@ -234,6 +235,63 @@ fn place(scenario: &Scenario, world: &World, to: &Destination) -> Result<Place, 
     }
     Err(Fault::new("a destination names nobody")
         .hint("one of `metadata`, `pod`, `service`, `outside`, `node`, `dns`, `apiserver`"))
+}
+
+/// The metadata server, at the address and by the path that are asked for.
+fn metadata_place(
+    scenario: &Scenario,
+    world: &World,
+    to: &Destination,
+    metadata: &MetadataTarget,
+) -> Result<Place, Fault> {
+    let Some(cloud) = scenario.lab.metadata else {
+        return Err(Fault::new("the lab has no metadata server").hint("set `lab.metadata: gcp`"));
+    };
+    let ask = cloud.definition();
+    let exposure = match metadata.category {
+        None => None,
+        Some(category) => Some(Exposure::of(cloud, category).ok_or_else(|| {
+            Fault::new(format!("{} has no {}", ask.title, category.title()))
+                .hint("ask for another category, or a `path`")
+        })?),
+    };
+    let server = world.metadata.as_ref();
+    let identity = server.map(|server| server.identity.clone()).unwrap_or_default();
+    let addresses = server.map(|server| server.addresses.as_slice()).unwrap_or_default();
+    let of_exposure = exposure.map(|exposure| exposure.endpoint().ip()).filter(|own| *own != ask.endpoints[0].ip());
+    let asked = metadata.address.or(of_exposure);
+    if let Some(asked) = asked.filter(|asked| !ask.addresses().contains(asked)) {
+        let own = ask.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Err(Fault::new(format!("{} has no server at {asked}", ask.title)).hint(format!("it has {own}")));
+    }
+    let address = match asked {
+        Some(asked) => addresses.contains(&asked).then_some(asked),
+        None => of_family(addresses, to.family),
+    };
+    let usual_port = exposure
+        .map(|exposure| exposure.endpoint().port())
+        .or_else(|| ask.ports(asked.or(address)?).next())
+        .unwrap_or(ask.endpoints[0].port());
+    let host = match (metadata.by, metadata.spelling) {
+        (By::Name, _) => Some(
+            (*ask.hosts.first().ok_or_else(|| {
+                let fault = Fault::new(format!("the metadata server of {} has no name", ask.title));
+                fault.hint("ask it by its address")
+            })?)
+            .to_owned(),
+        ),
+        (By::Address, Some(spelling)) => address.map(|address| spelling.of(address)),
+        (By::Address, None) => None,
+    };
+    let name = asked.map_or_else(|| "metadata".to_owned(), |asked| format!("metadata/{asked}"));
+    Ok(Place {
+        address,
+        host,
+        need: Some(Need::Metadata),
+        path: exposure.map_or(ask.path, |exposure| exposure.path),
+        headers: ask.headers,
+        ..Place::new(ServerId::Metadata, identity, name, to.port.unwrap_or(usual_port))
+    })
 }
 
 /// Where the API server listens behind its Service, as kubeadm and kind set it up.

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
-use super::PlannedCell;
+use super::{PlannedCell, cells::home};
 use crate::{
     lab::{ServerId, Source, World, WorldPod},
     policy::{Cluster, End, Flow, NAME_LABEL, Node, Pod, ServiceAddress},
-    scenario::{Family, NodeName, Protocol},
+    scenario::{Family, NodeName, Protocol, Topology},
 };
 
 /// What stands for a Service's address, which worlds do not tell: the cluster's DNS in the ranges that kubeadm and kind
@@ -39,8 +39,19 @@ pub fn cluster(world: &World, policies: Vec<Arc<NetworkPolicy>>) -> Cluster {
 pub(super) fn flow<'c>(cluster: &'c Cluster, world: &World, cell: &PlannedCell) -> Option<Flow<'c>> {
     let (from, from_address) = source(cluster, world, &cell.from, cell.family)?;
     let (to, to_address) = server(cluster, world, cell)?;
-    let (port, protocol, service) = (cell.server_port, cell.protocol, cell.service);
+    let (port, protocol) = (cell.server_port, cell.protocol);
+    // A rewriting of the destination by the node is to a policy what a Service's is: it may see either.
+    let service = cell.service.or_else(|| rewritten(world, cell));
     Some(Flow { from, from_address, to, to_address, port, protocol, service })
+}
+
+/// The address of the metadata server, where a rule of the node leads the source elsewhere.
+fn rewritten(world: &World, cell: &PlannedCell) -> Option<ServiceAddress> {
+    let metadata = world.metadata.as_ref().filter(|_| cell.server == ServerId::Metadata)?;
+    let (_, own_network) = home(world, &cell.from)?;
+    let is_rewritten = metadata.topology == Topology::Dnat && own_network;
+    let address = cell.address.filter(|_| is_rewritten)?;
+    Some(ServiceAddress { address, port: cell.port })
 }
 
 /// The flow by which a cell's source asks DNS for a name.
@@ -87,8 +98,14 @@ fn server<'c>(cluster: &'c Cluster, world: &World, cell: &PlannedCell) -> Option
         ServerId::Node(name) => node(cluster, *name, cell.family),
         ServerId::Outside(name) => outside(world, name, cell.family),
         ServerId::Metadata => {
-            let addresses = &world.metadata.as_ref()?.addresses;
-            Some((End::Outside, of_family(addresses, cell.family)?))
+            let metadata = world.metadata.as_ref()?;
+            let address = cell.address.or_else(|| of_family(&metadata.addresses, cell.family))?;
+            match (metadata.topology, home(world, &cell.from)) {
+                (Topology::OnNode, Some((own, _))) => Some((node(cluster, own, cell.family)?.0, address)),
+                // What comes of the node's rule: its agent, at an address of the node.
+                (Topology::Dnat, Some((own, true))) => node(cluster, own, cell.family),
+                _ => Some((End::Outside, address)),
+            }
         }
         ServerId::Dns => dns(cluster, world),
         // It runs on the control plane's node, in that node's network.

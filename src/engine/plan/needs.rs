@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::scenario::{LoadedScenario, Need};
+use crate::scenario::{Cloud, LoadedScenario, MetadataServerSpec, Need, Topology};
 
 /// The needs without which a scenario cannot be staged or its steps taken: those that it states, and those that follow
 /// from its lab and its actions. A lab without them skips the scenario; what only some cells need skips those.
@@ -19,8 +19,13 @@ pub fn scenario_needs(loaded: &LoadedScenario) -> BTreeSet<Need> {
         .filter_map(|file| loaded.manifests.get(file))
         .flatten()
         .any(|manifest| manifest.policy.is_none());
+    // Google Kubernetes Engine's own server has the paths of Google's: they cannot be one.
+    let usual = MetadataServerSpec { topology: lab.metadata_server.topology, ..MetadataServerSpec::default() };
+    let has_settings = lab.metadata == Some(Cloud::Gke) || lab.metadata_server != usual;
     let derived = [
         (lab.metadata.is_some(), Need::Metadata),
+        (lab.metadata_server.topology != Topology::Routed, Need::NodeMetadata),
+        (has_settings, Need::MetadataSettings),
         (!lab.outside.is_empty(), Need::Outside),
         (!lab.services.is_empty(), Need::Services),
         (host_network, Need::HostNetwork),

@@ -34,9 +34,9 @@ pub fn world(lab: &LabSpec) -> World {
     });
     let metadata = lab.metadata.map(|cloud| WorldMetadata {
         cloud,
-        addresses: cloud.definition().addresses.to_vec(),
+        addresses: cloud.definition().addresses(),
         identity: "metadata".to_owned(),
-        node: None,
+        topology: lab.metadata_server.topology,
     });
     World {
         namespaces,

@@ -101,6 +101,10 @@ impl Settling<'_> {
                 let needed = track.needed.unwrap_or(calibrate::MOST_ATTEMPTS);
                 (window, needed.div_ceil(self.hold.rounds))
             }
+            Expectation::Silent => {
+                track.needed = Some(1);
+                (ALLOW_LIMIT, 1)
+            }
             Expectation::Reachable | Expectation::Status { .. } => {
                 track.needed = Some(1);
                 match self.table.occasion {

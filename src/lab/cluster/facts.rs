@@ -53,6 +53,8 @@ pub(crate) struct Facts {
     pub(crate) apiserver: Option<(IpAddr, u16)>,
     /// `kube-system`, which policies may name.
     pub(crate) kube_system: WorldNamespace,
+    /// Whether its pods have IPv6 addresses.
+    pub(crate) ipv6: bool,
 }
 
 /// How long a cluster has been there.
@@ -99,7 +101,10 @@ impl Facts {
         }
         let pair = [(NodeName::Master, master), (NodeName::Worker, worker)];
         let spec = service.as_ref().and_then(|service| service.spec.as_ref());
+        let ranges = nodes.items.iter().filter_map(|node| node.spec.as_ref()?.pod_cidrs.as_ref());
+        let ipv6 = ranges.flatten().any(|range| range.contains(':'));
         Ok(Self {
+            ipv6,
             texts,
             nodes: pair.iter().map(|(role, node)| world_node(*role, node)).collect(),
             hostnames: pair.iter().map(|(role, node)| (*role, label(node, "kubernetes.io/hostname"))).collect(),

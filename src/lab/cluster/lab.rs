@@ -97,6 +97,16 @@ pub(crate) fn agent_for(architectures: &[String]) -> Result<&'static [u8], LabEr
     }
 }
 
+/// What the pods' addresses make possible.
+fn tell_families(capabilities: &mut Capabilities, ipv6: bool) {
+    if ipv6 {
+        capabilities.has.insert(Need::Ipv6);
+    } else {
+        let why = "the pods have no IPv6 addresses; `--backend kind --kind-config dual-stack` gives them some";
+        capabilities.why_not.insert(Need::Ipv6, why.to_owned());
+    }
+}
+
 impl ClusterLab {
     /// A lab on a cluster that is up.
     pub(crate) fn new(parts: Parts) -> Self {
@@ -121,7 +131,11 @@ impl ClusterLab {
         });
         let recipe = Recipe { run: state.run().to_owned(), image, server };
         let maker = PodMaker { client: access.client.clone(), recipe, hostnames: facts.hostnames };
-        capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Restart]);
+        capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Restart, Need::Services]);
+        capabilities
+            .why_not
+            .insert(Need::HostNetwork, "pods in their node's network are not made in clusters yet".to_owned());
+        tell_families(&mut capabilities, facts.ipv6);
         capabilities.facts.extend(facts.texts);
         capabilities.facts.insert("server".to_owned(), name.to_owned());
         capabilities.facts.insert("backend".to_owned(), ground.backend().to_owned());
@@ -163,6 +177,7 @@ impl ClusterLab {
     /// Takes over what a cluster is like now that it is up.
     pub(crate) fn refresh(&mut self, facts: Facts) {
         *self.shared.nodes.lock().unwrap_or_else(PoisonError::into_inner) = facts.nodes;
+        tell_families(&mut self.capabilities, facts.ipv6);
         self.capabilities.facts.extend(facts.texts);
     }
 }

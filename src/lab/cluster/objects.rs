@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     lab::state::RUN_LABEL,
     probe::{Proof, netexec::IDENTITY_VARIABLE},
-    scenario::{Labels, PodSpec, Protocol},
+    scenario::{Labels, PodSpec, Protocol, ServiceSpec},
 };
 
 /// The image of pods where nothing else is said: every Kubernetes end-to-end test uses it, and it has `curl`.
@@ -73,7 +73,7 @@ impl Server {
                     Protocol::Udp => Some(("--udp", port.port)),
                     Protocol::Sctp => None,
                 });
-                command.extend(served.flat_map(|(flag, port)| [flag.to_owned(), format!("0.0.0.0:{port}")]));
+                command.extend(served.flat_map(|(flag, port)| [flag.to_owned(), format!("[::]:{port}")]));
             }
             Self::Netexec => command.extend(tcp_ports(spec).map(|port| port.to_string())),
         }
@@ -95,6 +95,19 @@ pub(crate) struct Recipe {
     pub(crate) image: String,
     /// What serves.
     pub(crate) server: Server,
+}
+
+/// A Service in front of a stage's pods, with an address of each family that the cluster has.
+pub(crate) fn service(spec: &ServiceSpec, namespace: &str, run: &str) -> Value {
+    let target = spec.target_port.unwrap_or(spec.port);
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "name": spec.name, "namespace": namespace, "labels": { RUN_LABEL: run } },
+        "spec": {
+            "selector": spec.selector, "ipFamilyPolicy": "PreferDualStack",
+            "ports": [{ "port": spec.port, "targetPort": target, "protocol": spec.protocol }],
+        },
+    })
 }
 
 /// A namespace with its labels.
@@ -253,7 +266,7 @@ mod tests {
         assert_eq!(container["ports"][0], json!({ "name": "web", "containerPort": 80, "protocol": "TCP" }));
         assert_eq!(container["ports"][1], json!({ "containerPort": 53, "protocol": "UDP" }));
         let command: Vec<_> = container["command"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        for (flag, address) in [("--listen", "0.0.0.0:80"), ("--udp", "0.0.0.0:53")] {
+        for (flag, address) in [("--listen", "[::]:80"), ("--udp", "[::]:53")] {
             assert!(command.windows(2).any(|pair| pair == [flag, address]), "{command:?}");
         }
         assert!(command.contains(&"pod/x/app1"), "{command:?}");

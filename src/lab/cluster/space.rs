@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::OwnedMutexGuard;
 
 use super::{apply::ObjectRef, pods::LivePod};
-use crate::scenario::Labels;
+use crate::scenario::{Labels, ServiceSpec};
 
 /// What is in a namespace.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub(crate) struct Space {
     pub(crate) all_labels: Labels,
     /// Its pods.
     pub(crate) pods: BTreeMap<String, LivePod>,
+    /// Its Services. They stay when a stage needs them no more: a name that changes its address is remembered by DNS.
+    pub(crate) services: Vec<ServiceSpec>,
     /// The objects that scenarios applied while they had it, wherever those are.
     pub(crate) applied: Vec<ObjectRef>,
 }

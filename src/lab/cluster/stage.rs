@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use futures::future::{join_all, try_join_all};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{
     Api, ResourceExt,
     api::ListParams,
@@ -17,16 +17,16 @@ use kube::{
 };
 
 use super::{
-    apply::{ObjectRef, broken},
+    apply::{ObjectRef, apply, broken},
     facts::dns_pods,
     lab::Shared,
-    objects::{CONTROL_PORT, Server, identity},
+    objects::{self, CONTROL_PORT, Server, identity},
     pods::{LivePod, Progress, progress},
     shell::{Place, Shell},
     space::Lease,
 };
 use crate::{
-    lab::{LabError, ServerId, Source, Stage, World, WorldNamespace, WorldPod, state::RUN_LABEL},
+    lab::{LabError, ServerId, Source, Stage, World, WorldMetadata, WorldNamespace, WorldPod, state::RUN_LABEL},
     policy::literalise,
     probe::{Means, Session},
     scenario::{DEFAULT_NAMESPACE, LabSpec, LabelAction, Labels, Manifest, NodeName, PodSpec},
@@ -166,6 +166,31 @@ impl ClusterStage {
         Ok(())
     }
 
+    /// Makes the Services that are not there, or not as they are wanted.
+    async fn prepare_services(&self, leases: &mut Leases) -> Result<(), LabError> {
+        let missing = self
+            .spec
+            .services
+            .iter()
+            .filter(|service| leases.get(&service.namespace).is_none_or(|space| !space.services.contains(service)));
+        let making = missing.map(|service| async {
+            let namespace = self.literal(&service.namespace);
+            let body = objects::service(service, &namespace, &self.shared.maker.recipe.run);
+            let services = Api::<Service>::namespaced(self.shared.access.client.clone(), &namespace);
+            let applied = apply(&services, &body).await;
+            applied
+                .map(|_| service.clone())
+                .map_err(|error| broken(&format!("cannot make the Service `{namespace}/{}`", service.name), &error))
+        });
+        for made in try_join_all(making).await? {
+            if let Some(space) = leases.get_mut(&made.namespace) {
+                space.services.retain(|service| service.name != made.name);
+                space.services.push(made);
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the world anew from what there is.
     async fn publish(&self, leases: &Leases) -> Result<(), LabError> {
         let mut namespaces: BTreeMap<_, _> = leases
@@ -194,7 +219,12 @@ impl ClusterStage {
             pods: pods.collect(),
             nodes: self.shared.nodes(),
             outside: Vec::new(),
-            metadata: self.shared.ground.metadata().map(|(world, _)| world).filter(|_| self.spec.metadata.is_some()),
+            metadata: self.spec.metadata.and_then(|cloud| {
+                let (world, _) = self.shared.ground.metadata()?;
+                let mut addresses = cloud.definition().addresses();
+                addresses.retain(|address| world.addresses.contains(address));
+                Some(WorldMetadata { cloud, addresses, ..world })
+            }),
             apiserver: self.shared.apiserver,
             others: dns_pods(&self.shared.access, &self.shared.nodes()).await?,
         };
@@ -416,6 +446,7 @@ impl Stage for ClusterStage {
             let labels = self.namespace_labels(logical);
             self.prepare_namespace(logical, space, &labels).await?;
         }
+        self.prepare_services(&mut leases).await?;
         self.prepare_pods(&mut leases).await?;
         self.controls.lock().await.clear();
         self.publish(&leases).await

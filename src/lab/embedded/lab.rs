@@ -155,7 +155,17 @@ fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabili
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     Capabilities {
-        has: [Need::Metadata, Need::Dns, Need::Outside, Need::NodeServer, Need::NodeSource, Need::Udp].into(),
+        has: [
+            Need::Metadata,
+            Need::NodeMetadata,
+            Need::MetadataSettings,
+            Need::Dns,
+            Need::Outside,
+            Need::NodeServer,
+            Need::NodeSource,
+            Need::Udp,
+        ]
+        .into(),
         why_not: BTreeMap::from([
             (Need::Apiserver, "the embedded lab has no API server".to_owned()),
             (Need::Services, no_yet("Services")),
@@ -209,6 +219,6 @@ mod tests {
     fn every_need_is_either_met_or_explained() {
         let capabilities = capabilities("8.0.0", DenyBy::Drop, None);
         assert!(capabilities.why_not.keys().all(|need| !capabilities.has.contains(need)));
-        assert_eq!(capabilities.has.len() + capabilities.why_not.len(), 12);
+        assert_eq!(capabilities.has.len() + capabilities.why_not.len(), 14);
     }
 }

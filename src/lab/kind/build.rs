@@ -32,8 +32,8 @@ use crate::{
         cluster::{Access, Age, ClusterLab, Facts, Naming, PROBE_IMAGE, Parts, Shell, remove_deployment},
         state::{self, RUN_LABEL, RunState},
     },
-    metadata::{Cloud, LINK_LOCAL},
-    scenario::{LabSpec, Need, NodeName},
+    metadata::Cloud,
+    scenario::{LabSpec, Need, NodeName, Topology},
 };
 
 /// The Docker network that kind puts its nodes on.
@@ -106,7 +106,7 @@ pub(super) struct Build {
 
 impl Build {
     fn identity(&self) -> String {
-        format!("metadata/gcp/{}", self.state.run())
+        format!("metadata/{}", self.state.run())
     }
 
     /// Starts the emulator, in a task of its own: the daemon would finish what is given up half-way, unnoticed.
@@ -132,7 +132,6 @@ impl Build {
             record.network = (!shared).then(|| network.clone());
         })?;
         self.events.phase(format!("making the cluster {name}"));
-        let image = self.options.node_image.as_deref();
         let emulator = async {
             let Some(agent) = agent else { return Ok(None) };
             let image = emulator::image(self.state.run(), agent).await?;
@@ -142,7 +141,7 @@ impl Build {
             self.start_emulator(image, &network).await?;
             Ok::<_, LabError>(None)
         };
-        let (waiting, ()) = tokio::try_join!(emulator, cluster::create(&self.state, name, image, &self.options.cni))?;
+        let (waiting, ()) = tokio::try_join!(emulator, cluster::create(&self.state, name, &self.options))?;
         // The network is kind's to make: on its own terms it has IPv6 and an MTU.
         match waiting {
             Some(image) => self.start_emulator(image, &network).await,
@@ -170,8 +169,7 @@ impl Build {
         let mut shell = Shell::new(Arc::new(NodePlace { container: node.to_owned() }));
         routes::close(node, &mut shell).await?;
         let Some(emulator) = emulator else { return routes::forget(node, &mut shell).await };
-        let name = Cloud::Gcp.definition().hosts.first().copied().unwrap_or_default();
-        routes::open(node, &mut shell, emulator, &self.identity(), name).await
+        routes::open(node, &mut shell, emulator, &self.identity()).await
     }
 
     /// A cluster of the run's own, or a kept one; and its record, where it is one.
@@ -216,8 +214,10 @@ impl Build {
     fn metadata(&self) -> Option<(WorldMetadata, String)> {
         let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner);
         let control = KindGround::control(emulator.as_ref()?);
+        let addresses = emulator::addresses().into_iter().map(Into::into).collect();
+        // A stage says which of the clouds it asks for.
         let world =
-            WorldMetadata { cloud: Cloud::Gcp, addresses: vec![LINK_LOCAL], identity: self.identity(), node: None };
+            WorldMetadata { cloud: Cloud::Gcp, addresses, identity: self.identity(), topology: Topology::Routed };
         Some((world, control))
     }
 
@@ -226,6 +226,10 @@ impl Build {
         let metadata = self.metadata();
         let mut capabilities =
             Capabilities { has: [Need::NodeSource, Need::Disruptive].into(), ..Capabilities::default() };
+        let why = "a kind lab has one emulator off its nodes, set up in the usual way, for all scenarios";
+        for need in [Need::NodeMetadata, Need::MetadataSettings] {
+            capabilities.why_not.insert(need, why.to_owned());
+        }
         if metadata.is_some() {
             capabilities.has.insert(Need::Metadata);
         } else {
@@ -265,13 +269,13 @@ impl Build {
             let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner);
             emulator.as_ref().map(|emulator| emulator.address)
         };
-        let host = Cloud::Gcp.definition().hosts.first().copied().unwrap_or_default();
+        let host = emulator::names();
         let is_kept = kept.is_some();
         let mut lab = self.lab(&name, &access, kept, Facts::read(&access, Age::Young).await?);
 
         let secured = try_join_all(containers.iter().map(|node| self.secure(node, address)));
         let secured = self.events.timed("lab › safe routes", secured);
-        let named = self.events.timed("lab › names", dns::name(&access, host));
+        let named = self.events.timed("lab › names", dns::name(&access, &host));
         let ready = self.ready(&access, &control_plane, containers.len(), is_kept);
         let mut up = pin!(async { tokio::try_join!(secured, named, ready) });
         // The control plane's node is up before the other one, and its pods may start meanwhile. Pods that are made before

@@ -35,6 +35,8 @@ pub struct KindBuilder {
     pub node_image: Option<String>,
     /// The CNI.
     pub cni: Cni,
+    /// The kind configuration: the name of a shipped one, or a file; the lab's own where nothing is said.
+    pub config: Option<String>,
     /// Whether the cluster stays after the run.
     pub keep: bool,
     /// The kept cluster to use.

@@ -17,7 +17,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{
-    builder::Cni,
+    builder::{Cni, KindBuilder},
     command::{run, run_recorded},
 };
 use crate::lab::{
@@ -33,25 +33,47 @@ static CONFIGURATIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/kind-config")
 const PATIENCE: Duration = Duration::from_secs(180);
 const PATIENCE_BY_HAND: Duration = Duration::from_secs(600);
 
-/// The lab's configuration, without kind's own CNI where another one is wanted.
-fn configuration(cni: &Cni) -> anyhow::Result<String> {
-    let file =
-        CONFIGURATIONS.get_file("lab.yaml").and_then(|file| file.contents_utf8()).context("kind-config/lab.yaml")?;
-    if matches!(cni, Cni::Default) {
-        return Ok(file.to_owned());
+/// The names of the kind configurations in the package, by which [`super::KindBuilder::config`] may choose one.
+pub(crate) fn shipped_configurations() -> Vec<&'static str> {
+    CONFIGURATIONS.files().filter_map(|file| file.path().file_stem()?.to_str()).collect()
+}
+
+/// A configuration of the package by its name, or one of the user's own by its file.
+fn configuration(chosen: Option<&str>) -> Result<String, LabError> {
+    let chosen = chosen.unwrap_or("lab");
+    if let Some(shipped) = CONFIGURATIONS.get_file(format!("{chosen}.yaml")) {
+        return Ok(String::from_utf8_lossy(shipped.contents()).into_owned());
     }
-    let mut value: Value = serde_yaml::from_str(file).context("kind-config/lab.yaml")?;
+    std::fs::read_to_string(chosen).map_err(|error| {
+        LabError::with_hint(
+            format!("cannot read the kind configuration `{chosen}`: {error}"),
+            format!("`--kind-config` takes a file, or one of {}", shipped_configurations().join(", ")),
+        )
+    })
+}
+
+/// The same without kind's own CNI, where another one is wanted.
+fn with_cni(text: String, cni: &Cni) -> Result<String, LabError> {
+    if matches!(cni, Cni::Default) {
+        return Ok(text);
+    }
+    let parsed = serde_yaml::from_str(&text).ok().filter(Value::is_object);
+    let mut value = parsed.ok_or_else(|| {
+        let hint = "https://kind.sigs.k8s.io/docs/user/configuration/ says how one is written";
+        LabError::with_hint("the kind configuration is no `kind: Cluster`", hint)
+    })?;
     value["networking"]["disableDefaultCNI"] = json!(true);
     Ok(value.to_string())
 }
 
 /// Runs `kind create cluster`, with a kubeconfig of the run's own.
-pub(crate) async fn create(state: &RunState, name: &str, image: Option<&str>, cni: &Cni) -> Result<(), LabError> {
+pub(crate) async fn create(state: &RunState, name: &str, options: &KindBuilder) -> Result<(), LabError> {
+    let text = with_cni(configuration(options.config.as_deref())?, &options.cni)?;
     let mut file = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
-    file.write_all(configuration(cni)?.as_bytes()).context("cannot write a temporary file")?;
+    file.write_all(text.as_bytes()).context("cannot write a temporary file")?;
     let (config, kubeconfig) = (file.path().display().to_string(), state.kubeconfig().display().to_string());
     let mut arguments = vec!["create", "cluster", "--name", name, "--config", &config, "--kubeconfig", &kubeconfig];
-    arguments.extend(image.iter().flat_map(|image| ["--image", image]));
+    arguments.extend(options.node_image.iter().flat_map(|image| ["--image", image]));
     run_recorded(state, "kind", &arguments).await.map(drop).map_err(|error| {
         let message = error.to_string();
         let hint = if message.contains("pull") || message.contains("No such image") {
@@ -189,11 +211,24 @@ mod tests {
 
     #[test]
     fn another_cni_takes_the_place_of_kind_s_own() {
-        let own: Value = serde_yaml::from_str(&configuration(&Cni::Default).unwrap()).unwrap();
-        assert_eq!(own["networking"].get("disableDefaultCNI"), None);
-        assert_eq!(own["nodes"].as_array().unwrap().len(), 2);
-        let other: Value = serde_yaml::from_str(&configuration(&Cni::None).unwrap()).unwrap();
-        assert_eq!(other["networking"]["disableDefaultCNI"], true);
-        assert_eq!(other["nodes"], own["nodes"]);
+        for shipped in shipped_configurations() {
+            let with = |cni| with_cni(configuration(Some(shipped)).unwrap(), cni).unwrap();
+            let own: Value = serde_yaml::from_str(&with(&Cni::Default)).unwrap();
+            assert_eq!(own["networking"].get("disableDefaultCNI"), None);
+            assert_eq!(own["nodes"].as_array().unwrap().len(), 2);
+            let other: Value = serde_yaml::from_str(&with(&Cni::None)).unwrap();
+            assert_eq!(other["networking"]["disableDefaultCNI"], true);
+            assert_eq!(other["networking"]["ipFamily"], own["networking"]["ipFamily"]);
+            assert_eq!(other["nodes"], own["nodes"]);
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_shipped_or_a_file_and_says_so() {
+        assert_eq!(configuration(None).unwrap(), configuration(Some("lab")).unwrap());
+        let error = configuration(Some("no-such")).unwrap_err();
+        assert!(error.hint().unwrap().contains("dual-stack"), "{error}");
+        assert!(with_cni("- 1".to_owned(), &Cni::None).is_err());
+        assert!(with_cni("{".to_owned(), &Cni::None).is_err());
     }
 }

@@ -1,6 +1,9 @@
 //! The metadata server's container on kind's network: an image of nothing but the static agent.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use anyhow::Context;
 use testcontainers::{
@@ -9,10 +12,49 @@ use testcontainers::{
     runners::{AsyncBuilder, AsyncRunner},
 };
 
-use crate::lab::{LabError, state::RUN_LABEL};
+use crate::{
+    lab::{LabError, state::RUN_LABEL},
+    metadata::{self, Cloud},
+};
 
 /// Where the emulator's log is read, on the container's own address.
 pub(crate) const CONTROL_PORT: u16 = 61_081;
+
+/// The clouds that the emulator is, all at once: their paths differ. Google Kubernetes Engine's own server has Google's
+/// paths, and is left out.
+pub(crate) const CLOUDS: &[Cloud] = &[
+    Cloud::Gcp,
+    Cloud::Aws,
+    Cloud::Azure,
+    Cloud::Oracle,
+    Cloud::Alibaba,
+    Cloud::Digitalocean,
+    Cloud::Openstack,
+    Cloud::Hetzner,
+    Cloud::Ecs,
+    Cloud::EksPodIdentity,
+];
+
+/// The emulator's IPv4 addresses, to which nodes get routes.
+pub(crate) fn addresses() -> Vec<Ipv4Addr> {
+    let v4 = |address| match address {
+        IpAddr::V4(v4) => Some(v4),
+        IpAddr::V6(_) => None,
+    };
+    metadata::addresses(CLOUDS).into_iter().filter_map(v4).collect()
+}
+
+/// A port at which the emulator listens at one of its addresses.
+pub(crate) fn port(address: Ipv4Addr) -> u16 {
+    let endpoints = metadata::endpoints(CLOUDS);
+    endpoints.iter().find(|endpoint| endpoint.ip() == address).map_or(80, std::net::SocketAddr::port)
+}
+
+/// The names by which machines know their metadata server at the address that most clouds have.
+pub(crate) fn names() -> String {
+    let first = |cloud: &Cloud| cloud.definition().hosts.first().copied();
+    CLOUDS.iter().filter_map(first).collect::<Vec<_>>().join(" ")
+}
 
 /// A running emulator.
 pub(crate) struct Emulator {
@@ -34,9 +76,11 @@ pub(crate) async fn image(run: &str, agent: &[u8]) -> Result<GenericImage, LabEr
 /// Starts the emulator on a network that exists.
 pub(crate) async fn start(image: GenericImage, run: &str, identity: &str, network: &str) -> Result<Emulator, LabError> {
     let control = format!("0.0.0.0:{CONTROL_PORT}");
+    let clouds = CLOUDS.iter().flat_map(|cloud| ["--cloud", cloud.definition().name]);
+    let rest = ["--identity", identity, "--control", &control, "--in-container"];
     let container = image
         .with_wait_for(WaitFor::message_on_stdout("ready"))
-        .with_cmd(["metadata", "--cloud", "gcp", "--identity", identity, "--control", &control, "--in-container"])
+        .with_cmd(["metadata"].into_iter().chain(clouds).chain(rest))
         .with_container_name(format!("pp-{run}-metadata"))
         .with_network(network)
         .with_cap_add("NET_ADMIN")

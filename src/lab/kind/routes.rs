@@ -8,6 +8,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
+use super::emulator;
 use crate::{
     http::{IDENTITY_PATH, NONCE, SERVER},
     lab::{LabError, cluster::Shell},
@@ -45,38 +46,51 @@ fn closing() -> String {
     )
 }
 
-/// Closes the way that an earlier run opened to an emulator of its own: another container may have its address now.
+/// Closes the ways that an earlier run opened to an emulator of its own: another container may have its address now.
 pub(crate) async fn forget(node: &str, shell: &mut Shell) -> Result<(), LabError> {
-    let stale = format!("ip route show exact {LINK_LOCAL}/32 type unicast");
-    let command = format!("[ -z \"$({stale})\" ] || ip route del unicast {LINK_LOCAL}/32 2>&1");
-    shell.read(&command).await.map(drop).map_err(|error| broken(node, &error))
+    for address in emulator::addresses() {
+        let stale = format!("ip route show exact {address}/32 type unicast");
+        let command = format!("[ -z \"$({stale})\" ] || ip route del unicast {address}/32 2>&1");
+        shell.read(&command).await.map_err(|error| broken(node, &error))?;
+    }
+    Ok(())
 }
 
-/// Opens the way to the emulator, and asks it who it is. Nothing else is asked before this has succeeded.
-pub(crate) async fn open(
+/// Opens the ways to the emulator, and asks it who it is at each of its addresses. Nothing else is asked before this has
+/// succeeded.
+pub(crate) async fn open(node: &str, shell: &mut Shell, emulator: Ipv4Addr, identity: &str) -> Result<(), LabError> {
+    for address in emulator::addresses() {
+        open_one(node, shell, emulator, identity, address).await?;
+    }
+    let names = emulator::names();
+    let hosts = format!("grep -q '{MARK}$' /etc/hosts || echo '{LINK_LOCAL} {names} {MARK}' >>/etc/hosts");
+    shell.read(&hosts).await.map(drop).map_err(|error| broken(node, &error))
+}
+
+async fn open_one(
     node: &str,
     shell: &mut Shell,
     emulator: Ipv4Addr,
     identity: &str,
-    name: &str,
+    address: Ipv4Addr,
 ) -> Result<(), LabError> {
-    let routed = format!("ip route replace {LINK_LOCAL}/32 via {emulator} 2>&1 && ip route get {LINK_LOCAL} 2>&1");
+    let routed = format!("ip route replace {address}/32 via {emulator} 2>&1 && ip route get {address} 2>&1");
     let route = shell.read(&routed).await.map_err(|error| broken(node, &error))?;
     if !leads_to(&route, emulator) {
-        return Err(broken(node, &format!("the way to {LINK_LOCAL} is not through {emulator}: {}", route.join(" "))));
+        return Err(broken(node, &format!("the way to {address} is not through {emulator}: {}", route.join(" "))));
     }
     let nonce = format!("identity-{node}");
+    let port = emulator::port(address);
     let ask = format!(
         "curl -q -s -S --noproxy '*' --connect-timeout 2 --max-time 4 -o /dev/null -D - -H '{NONCE}: {nonce}' \
-         http://{LINK_LOCAL}{IDENTITY_PATH} 2>&1"
+         http://{address}:{port}{IDENTITY_PATH} 2>&1"
     );
     let answer =
         shell.read(&ask).await.map_err(|error| broken(node, &format!("the emulator does not answer: {error}")))?;
     if header(&answer, SERVER) != Some(identity) || header(&answer, NONCE) != Some(&nonce) {
-        return Err(LabError::RealMetadata { address: LINK_LOCAL });
+        return Err(LabError::RealMetadata { address: address.into() });
     }
-    let hosts = format!("grep -q '{MARK}$' /etc/hosts || echo '{LINK_LOCAL} {name} {MARK}' >>/etc/hosts");
-    shell.read(&hosts).await.map(drop).map_err(|error| broken(node, &error))
+    Ok(())
 }
 
 fn leads_to(route: &[String], emulator: Ipv4Addr) -> bool {

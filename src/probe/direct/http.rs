@@ -54,7 +54,7 @@ pub(super) async fn get(ask: &Ask, get: &Get<'_>, socket: TcpSocket, to: SocketA
     let head = match timeout(ANSWER_LIMIT, exchange(stream, &text(ask, get), get.nonce_header)).await {
         Ok(Ok(head)) => head,
         Ok(Err(error)) => return found(Outcome::WrongServer, Some(format!("connected, and then: {error}"))),
-        Err(_) => return found(Outcome::WrongServer, Some("connected, and then no answer".to_owned())),
+        Err(_) => return found(Outcome::NoAnswer, Some("connected, and then no answer".to_owned())),
     };
     let (nonce, server) = ((ask.nonce.as_str(), head.nonce.as_str()), (ask.server.as_str(), head.server.as_str()));
     let proof = Shown { nonce_header: get.nonce_header, nonce, server, status: head.status };

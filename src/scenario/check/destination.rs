@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::{Context, lab};
+use crate::metadata::Exposure;
 use crate::scenario::{
-    Destination, Diagnostic, Expect, PortSpec, Protocol,
+    By, Destination, Diagnostic, Expect, PortSpec, Protocol,
     document::{Segment, at_path},
     schema::TARGETS,
 };
@@ -42,6 +43,7 @@ pub(super) fn check(context: &Context<'_>, expect: &Expect, at: &[Segment], faul
                 let fault = context.error(&own, "the lab has no metadata server");
                 faults.push(fault.hint("add `metadata: gcp` to `lab`"));
             }
+            metadata(context, to, &own, faults);
             if to.path.is_some() {
                 let fault = context.error(&at_path![at; "path"], "the metadata server's path stands under `metadata`");
                 faults.push(fault.hint("write `metadata: {path: …}`"));
@@ -73,6 +75,35 @@ pub(super) fn check(context: &Context<'_>, expect: &Expect, at: &[Segment], faul
         _ => {}
     }
     headers(context, to, at, faults);
+}
+
+/// What the cloud does not have cannot be asked for.
+fn metadata(context: &Context<'_>, to: &Destination, at: &[Segment], faults: &mut Vec<Diagnostic>) {
+    let (Some(target), Some(cloud)) = (&to.metadata, context.scenario.lab.metadata) else { return };
+    let definition = cloud.definition();
+    if target.path.is_some() && target.category.is_some() {
+        let fault = context.error(&at_path![at; "category"], "a category stands for a path, and there is one already");
+        faults.push(fault.hint("leave one of the two out"));
+    }
+    if let Some(category) = target.category.filter(|category| Exposure::of(cloud, *category).is_none()) {
+        let message = format!("{} has no {}", definition.title, category.title());
+        faults.push(context.error(&at_path![at; "category"], message));
+    }
+    if target.by == By::Name && definition.hosts.is_empty() {
+        let fault =
+            context.error(&at_path![at; "by"], format!("the metadata server of {} has no name", definition.title));
+        faults.push(fault.hint("ask it by its address"));
+    }
+    if target.by == By::Name && target.spelling.is_some() {
+        let fault = context.error(&at_path![at; "spelling"], "a name has no other spelling");
+        faults.push(fault.hint("leave `by: name` out"));
+    }
+    let addresses = definition.addresses();
+    if let Some(address) = target.address.filter(|address| !addresses.contains(address)) {
+        let own = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let fault = context.error(&at_path![at; "address"], format!("{} has no server at {address}", definition.title));
+        faults.push(fault.hint(format!("it has {own}")));
+    }
 }
 
 fn not_one(context: &Context<'_>, targets: &[&str], at: &[Segment]) -> Diagnostic {

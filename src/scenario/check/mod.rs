@@ -35,7 +35,7 @@ pub(crate) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
     let expected = |expect: &Expect| {
         let status = expect.status.as_ref().map_or(0, |status| status.from.len());
         // An expectation without a source is a fault that counts too.
-        (expect.allow.len() + expect.deny.len() + expect.record.len() + status).max(1)
+        (expect.allow.len() + expect.deny.len() + expect.silent.len() + expect.record.len() + status).max(1)
     };
     let acts = |step: &Step| step.label.len() + step.recreate.len() + step.restart.len() + step.rejected.len();
     let sizes = [

@@ -159,6 +159,7 @@ impl StepCheck<'_> {
         let mut lists: Vec<(&str, Vec<Segment>, &[String])> = vec![
             ("allow", at_path![at; "allow"], &expect.allow),
             ("deny", at_path![at; "deny"], &expect.deny),
+            ("silent", at_path![at; "silent"], &expect.silent),
             ("record", at_path![at; "record"], &expect.record),
         ];
         if let Some(status) = &expect.status {

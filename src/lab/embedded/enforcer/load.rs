@@ -5,12 +5,15 @@
 //! its own node, is not forwarded and so not judged. Every chain ends in a drop: a look-up that misses, as one can while
 //! the kernel swaps rules under traffic, never lets a packet through.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+
 use nix::sys::socket::{setsockopt, sockopt::SndBuf};
 use nlink::netlink::{
     Connection, Nftables,
     nftables::{
-        BaseChain, ByteorderOp, Chain, CmpOp, CtState, Expr, Family, FilterHook, NumgenKind, PacketField, PayloadBase,
-        Policy, Priority, RangeOp, Register, Rule, Set, SetElement, SetKeyType, Transaction, Verdict,
+        BaseChain, ByteorderOp, Chain, CmpOp, CtState, Expr, Family, FilterHook, NatHook, NatStatement, NumgenKind,
+        PacketField, PayloadBase, Policy, Priority, RangeOp, Register, Rule, Set, SetElement, SetKeyType, Transaction,
+        Verdict,
     },
 };
 
@@ -19,6 +22,7 @@ use crate::{lab::embedded::DenyBy, scenario::Protocol};
 
 const TABLE: &str = "policyprobe";
 const IMPAIR: &str = "policyprobe-impair";
+const REDIRECT: &str = "policyprobe-redirect";
 const INET: Family = Family::Inet;
 /// One netlink message takes at most 64 KiB of elements.
 const ELEMENTS_A_MESSAGE: usize = 500;
@@ -93,6 +97,25 @@ pub(in crate::lab::embedded) async fn impair(
         .add_rule(lose(on("to").match_oif(device)))
         .commit(nft)
         .await
+}
+
+/// Leads what local pods send to these places to an agent of the node instead, as kiam and GKE do. Connections are then
+/// the node's own business: what forwards, and judges what is forwarded, never sees them.
+pub(in crate::lab::embedded) async fn redirect(
+    nft: &Connection<Nftables>,
+    pods: &str,
+    places: &[SocketAddrV4],
+    (agent, port): (Ipv4Addr, u16),
+) -> nlink::Result<()> {
+    let nat = BaseChain::nat(NatHook::Prerouting, Priority::DstNat);
+    let chain = Chain::new(REDIRECT, "prerouting")?.family(INET).base(nat);
+    let mut tx = nft.transaction().add_table(REDIRECT, INET).add_chain(chain);
+    for place in places {
+        let rule = Rule::new(REDIRECT, "prerouting").family(INET).match_iif_prefix(pods);
+        let rule = rule.match_daddr_v4(*place.ip(), 32).match_tcp_dport(place.port());
+        tx = tx.add_rule(rule.nat(NatStatement::dnat(agent).port(port)));
+    }
+    tx.commit(nft).await
 }
 
 /// What differs between the two directions.

@@ -20,6 +20,6 @@ pub use agent::Agent;
 pub use cluster::{Cluster, Pod};
 pub use compile::{CompileError, check, compile};
 #[cfg(target_os = "linux")]
-pub(super) use load::{Devices, impair, listing, load};
+pub(super) use load::{Devices, impair, listing, load, redirect};
 pub use mutant::{Mutant, UnknownMutant};
 pub use ruleset::{Accept, Direction, Peers, PodRules, PortRange, Ruleset};

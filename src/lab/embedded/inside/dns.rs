@@ -32,8 +32,9 @@ pub(super) fn zone(cloud: Option<Cloud>) -> anyhow::Result<Zone> {
         ("kube-dns.kube-system.svc.cluster.local".to_owned(), topo::COREDNS),
     ]);
     if let Some(cloud) = cloud {
-        let address = serve::address(cloud)?;
-        names.extend(cloud.definition().hosts.iter().map(|host| ((*host).to_owned(), address)));
+        let address = serve::addresses(cloud)?.first().copied();
+        let hosts = cloud.definition().hosts.iter();
+        names.extend(hosts.filter_map(|host| Some(((*host).to_owned(), address?))));
     }
     Ok(Arc::new(names))
 }

@@ -137,6 +137,13 @@ impl Host {
         self.link.interface_name(index).await?.with_context(|| format!("no device has the index {index}"))
     }
 
+    /// Fails where packets for an address would leave, as the kernel says it: it has to be one of this namespace's own.
+    pub(super) async fn keeps(&self, address: Ipv4Addr) -> anyhow::Result<()> {
+        let route = self.link.lookup_route(address.into()).await.with_context(|| format!("no route to {address}"))?;
+        ensure!(route.route_type() == RouteType::Local, "the route to {address} is {:?}", route.route_type());
+        Ok(())
+    }
+
     /// For rulesets.
     pub(super) fn nft(&self) -> &Connection<Nftables> {
         &self.nft

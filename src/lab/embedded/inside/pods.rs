@@ -1,25 +1,22 @@
-//! The leaves of a stage: pods, hosts outside, the metadata server, the DNS. Each is a namespace with servers in it.
+//! The leaves of a stage: pods, hosts outside, the DNS. Each is a namespace with servers in it.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Context;
-use tokio::{net::UdpSocket, sync::Mutex, task::JoinSet};
+use tokio::{net::UdpSocket, task::JoinSet};
 
 use super::{
     dns::{self, Zone},
-    net::{Host, Way},
+    net::Host,
     plumbing::{self, Backbone, Node},
     serve::{self, Log},
     topo,
 };
 use crate::{
-    lab::{LabError, WorldMetadata, WorldOutside, WorldPod, embedded::enforcer},
+    lab::{LabError, WorldOutside, WorldPod, embedded::enforcer},
     probe::Proof,
-    scenario::{Cloud, Labels, OutsideSpec, PodSpec, PortSpec, Protocol},
+    scenario::{Labels, OutsideSpec, PodSpec, PortSpec, Protocol},
 };
-
-/// The HTTP port of metadata servers.
-const METADATA_PORT: u16 = 80;
 
 /// A pod that runs.
 pub(super) struct LivePod {
@@ -128,50 +125,6 @@ impl Outside {
 
     pub(super) fn world(&self) -> WorldOutside {
         WorldOutside { name: self.name.clone(), address: self.address.into(), identity: self.identity() }
-    }
-}
-
-/// The metadata server.
-pub(super) struct Metadata {
-    cloud: Cloud,
-    identity: String,
-    pub(super) address: Ipv4Addr,
-    pub(super) log: Log,
-    host: Host,
-    servers: Mutex<JoinSet<()>>,
-}
-
-impl Metadata {
-    /// Starts a cloud's server above the router.
-    pub(super) async fn start(cloud: Cloud, run: &str, backbone: &Backbone) -> anyhow::Result<Self> {
-        let address = serve::address(cloud)?;
-        let host = plumbing::closed().await?;
-        plumbing::hang(&host, address, &backbone.router, topo::METADATA_DEVICE, topo::ROUTER).await?;
-        for node in &backbone.nodes {
-            let way = Way { to: (address, 32), via: Some(node.plan.router), dev: topo::ROUTER_DEVICE };
-            node.host.route(way, None).await?;
-        }
-        let listener = host.listen(METADATA_PORT).await?;
-        let identity = serve::metadata_identity(cloud, run);
-        let (log, mut servers) = (Log::default(), JoinSet::new());
-        serve::serve(&mut servers, vec![listener], &identity, serve::metadata(cloud, run), &log);
-        Ok(Self { cloud, identity, address, log, host, servers: servers.into() })
-    }
-
-    /// Stops the server; with an identity, one that says this takes its place.
-    pub(super) async fn replace(&self, identity: Option<&str>) -> anyhow::Result<()> {
-        let mut servers = self.servers.lock().await;
-        servers.shutdown().await;
-        if let Some(identity) = identity {
-            let listener = self.host.listen(METADATA_PORT).await?;
-            serve::serve(&mut servers, vec![listener], identity, serve::echo(identity), &self.log);
-        }
-        Ok(())
-    }
-
-    pub(super) fn world(&self) -> WorldMetadata {
-        let (cloud, identity) = (self.cloud, self.identity.clone());
-        WorldMetadata { cloud, addresses: vec![self.address.into()], identity, node: None }
     }
 }
 

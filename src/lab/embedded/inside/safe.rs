@@ -13,10 +13,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{net::Host, serve, topo};
+use super::{metadata::Metadata, net::Host, plumbing::Backbone, serve, topo};
 use crate::{
     http::{IDENTITY_PATH, NONCE, SERVER},
     lab::LabError,
+    scenario::Topology,
 };
 
 /// Before anything is connected: no metadata address of any cloud has a way out of this namespace.
@@ -27,18 +28,26 @@ pub(super) async fn fail_closed(host: &Host) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// After everything is connected: the way to the emulator is the one that the plan says, and the emulator answers.
-pub(super) async fn prove(nodes: [&Host; 2], router: &Host, address: Ipv4Addr, identity: &str) -> anyhow::Result<()> {
-    let device = router.leaves_by(address).await?;
-    ensure!(device == topo::METADATA_DEVICE, "the router would send packets for {address} by {device}");
-    for (index, node) in nodes.into_iter().enumerate() {
-        let device = node.leaves_by(address).await?;
-        ensure!(device == topo::ROUTER_DEVICE, "a node would send packets for {address} by {device}");
-        let nonce = format!("identity-{index}");
-        let answer = timeout(Duration::from_secs(2), ask(node, address, &nonce)).await;
-        let answer = answer.context("the metadata server does not answer")??;
-        if !is_ours(&answer, &nonce, identity) {
-            return Err(LabError::RealMetadata { address: IpAddr::V4(address) }.into());
+/// After everything is connected: the ways to the emulator are those that the plan says, and the emulator answers.
+pub(super) async fn prove(backbone: &Backbone, metadata: &Metadata) -> anyhow::Result<()> {
+    for address in metadata.addresses.iter().copied() {
+        if metadata.topology() != Topology::OnNode {
+            let device = backbone.router.leaves_by(address).await?;
+            ensure!(device == topo::METADATA_DEVICE, "the router would send packets for {address} by {device}");
+        }
+        for node in &backbone.nodes {
+            if metadata.topology() == Topology::OnNode {
+                node.host.keeps(address).await?;
+            } else {
+                let device = node.host.leaves_by(address).await?;
+                ensure!(device == topo::ROUTER_DEVICE, "a node would send packets for {address} by {device}");
+            }
+            let nonce = format!("identity-{}", node.name.as_str());
+            let answer = timeout(Duration::from_secs(2), ask(&node.host, address, &nonce)).await;
+            let answer = answer.context("the metadata server does not answer")??;
+            if !is_ours(&answer, &nonce, &metadata.identity_for(node.name)) {
+                return Err(LabError::RealMetadata { address: IpAddr::V4(address) }.into());
+            }
         }
     }
     Ok(())

@@ -1,11 +1,12 @@
 //! What answers in the lab: the one place that knows the servers of [`crate::http`] and [`crate::metadata`].
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
     sync::Arc,
 };
 
-use anyhow::Context;
+use anyhow::ensure;
 use tokio::{
     net::{TcpListener, UdpSocket},
     task::JoinSet,
@@ -13,7 +14,8 @@ use tokio::{
 
 use crate::{
     http::{Echo, Handler, Server},
-    metadata::Cloud,
+    metadata::{Cloud, Options},
+    scenario::{MetadataServerSpec, Topology},
     udp,
 };
 
@@ -22,13 +24,32 @@ pub(super) use crate::{
     metadata::{guarded_prefixes, is_metadata_address},
 };
 
-/// A cloud's metadata address: the one for IPv4.
-pub(super) fn address(cloud: Cloud) -> anyhow::Result<Ipv4Addr> {
-    let v4 = cloud.definition().addresses.iter().find_map(|address| match address {
-        IpAddr::V4(v4) => Some(*v4),
-        IpAddr::V6(_) => None,
-    });
-    v4.with_context(|| format!("the metadata server of {cloud} has no IPv4 address"))
+/// A cloud's IPv4 addresses, the usual one first.
+pub(super) fn addresses(cloud: Cloud) -> anyhow::Result<Vec<Ipv4Addr>> {
+    let all = cloud.definition().addresses();
+    let v4: Vec<_> = all
+        .into_iter()
+        .filter_map(|address| match address {
+            IpAddr::V4(v4) => Some(v4),
+            IpAddr::V6(_) => None,
+        })
+        .collect();
+    ensure!(!v4.is_empty(), "the metadata server of {cloud} has no IPv4 address");
+    Ok(v4)
+}
+
+/// Where a cloud's server listens over IPv4.
+pub(super) fn endpoints(cloud: Cloud) -> Vec<SocketAddrV4> {
+    let v4 = |endpoint: &SocketAddr| match endpoint {
+        SocketAddr::V4(v4) => Some(*v4),
+        SocketAddr::V6(_) => None,
+    };
+    cloud.definition().endpoints.iter().filter_map(v4).collect()
+}
+
+/// The ports that a cloud's server listens on, each once.
+pub(super) fn ports(cloud: Cloud) -> Vec<u16> {
+    endpoints(cloud).iter().map(SocketAddrV4::port).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// What a cloud's server says that it is.
@@ -42,8 +63,16 @@ pub(super) fn echo(identity: &str) -> Arc<dyn Handler> {
 }
 
 /// What a cloud's server answers, with secrets that name the run.
-pub(super) fn metadata(cloud: Cloud, run: &str) -> Arc<dyn Handler> {
-    Arc::from((cloud.definition().server)(run))
+pub(super) fn metadata(cloud: Cloud, spec: &MetadataServerSpec, run: &str) -> Arc<dyn Handler> {
+    // The router in between is the lab's own: on a cloud the server is beside the node.
+    let hops = u8::from(spec.topology != Topology::OnNode);
+    let options = Options {
+        imds: spec.imds,
+        hop_limit: spec.hop_limit.map(|limit| limit.saturating_add(hops)),
+        legacy: spec.legacy,
+        ..Options::seeded(run)
+    };
+    Arc::from((cloud.definition().server)(&options))
 }
 
 /// Serves on these listeners until the set is dropped.

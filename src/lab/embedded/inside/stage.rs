@@ -18,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     dns,
     documents::{Kind, kind, no_api_server, policy, text},
+    metadata::Metadata,
     plumbing::Backbone,
-    pods::{LivePod, Metadata, Outside, starting},
+    pods::{LivePod, Outside, starting},
     safe,
     serve::Log,
     state::{State, complete, namespaces},
@@ -62,12 +63,7 @@ impl Stage {
         let mut state = State::default();
         let pods = spec.pods.iter().map(|pod| state.start(pod.clone(), &backbone, Log::default())).collect::<Vec<_>>();
         let outside = (0_u32..).zip(&spec.outside).map(|(index, host)| Outside::start(host, index, &backbone));
-        let metadata = async {
-            match spec.metadata {
-                Some(cloud) => starting(Metadata::start(cloud, &run, &backbone).await, "the metadata server").map(Some),
-                None => Ok(None),
-            }
-        };
+        let metadata = async { starting(Metadata::start(&spec, &run, &backbone).await, "the metadata server") };
         let coredns = LivePod::coredns(backbone.node(NodeName::Master), dns::zone(spec.metadata)?);
         let (pods, outside, metadata, coredns) = try_join!(
             async { starting(try_join_all(pods).await, "a pod") },
@@ -77,10 +73,8 @@ impl Stage {
         )?;
         state.pods = pods;
         state.namespaces = namespaces(&spec, &coredns);
-        if let Some(Metadata { address, .. }) = metadata {
-            let identity = metadata.as_ref().map(|metadata| metadata.world().identity).unwrap_or_default();
-            let nodes = [&backbone.nodes[0].host, &backbone.nodes[1].host];
-            safe::prove(nodes, &backbone.router, address, &identity).await?;
+        if let Some(metadata) = &metadata {
+            safe::prove(&backbone, metadata).await?;
         }
         let closed = CancellationToken::new();
         let (state, agent) = (Mutex::new(state), Agent::new(mutant).into());
@@ -249,7 +243,7 @@ impl Stage {
     }
 
     pub(super) async fn replace_metadata(&self, identity: Option<&str>) -> anyhow::Result<()> {
-        self.metadata.as_ref().context("this stage has no metadata server")?.replace(identity).await
+        self.metadata.as_ref().context("this stage has no metadata server")?.replace(identity, &self.backbone).await
     }
 
     /// The rules that are in force, with what they have counted.

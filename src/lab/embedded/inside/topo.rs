@@ -47,6 +47,9 @@ pub(super) const FIRST_OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 /// The port on which nodes serve.
 pub(super) const NODE_PORT: u16 = 9999;
 
+/// The port of a node's own agent for metadata, as Google's has it.
+pub(super) const METADATA_AGENT_PORT: u16 = 988;
+
 /// The networks that are the lab's own: no outside host can have an address in them.
 pub(super) const OWN_NETWORKS: [(Ipv4Addr, u8); 6] = [
     (Ipv4Addr::new(10, 244, 0, 0), 15),

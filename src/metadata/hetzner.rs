@@ -1,0 +1,81 @@
+//! Hetzner Cloud's metadata server. It wants no header. Its own headers and the bodies of refusals are not known.
+
+use super::{
+    Definition, LINK_LOCAL,
+    clock::http_date,
+    fake::{fake, ssh_key},
+    on,
+    text_tree::Node,
+};
+use crate::http::{Handler, Reply, Request, Response};
+
+/// Hetzner's server. A second address, `fe80::a9fe:a9fe`, is on each machine's own link, where no pod is.
+pub(super) static DEFINITION: Definition = Definition {
+    name: "hetzner",
+    title: "Hetzner Cloud",
+    hosts: &[],
+    endpoints: &[on(LINK_LOCAL, 80)],
+    headers: &[],
+    path: "/hetzner/v1/metadata/instance-id",
+    server: |options| Box::new(Hetzner { tree: tree(&options.seed), document: document(&options.seed) }),
+};
+
+const VALUES: [(&str, &str); 5] = [
+    ("availability-zone", "fsn1-dc14"),
+    ("hostname", "policyprobe-node"),
+    ("instance-id", "12345678"),
+    ("public-ipv4", "203.0.113.70"),
+    ("region", "eu-central"),
+];
+
+const PRIVATE_NETWORKS: &str = "- ip: 10.0.0.2\n  alias_ips: []\n  interface_num: 1\n  mac_address: 86:00:00:98:40:6e\n  \
+                                network_id: 4711\n  network_name: policyprobe\n  network: 10.0.0.0/16\n  \
+                                subnet: 10.0.0.0/24\n  gateway: 10.0.0.1\n";
+
+struct Hetzner {
+    tree: Node,
+    document: String,
+}
+
+impl Handler for Hetzner {
+    fn answer(&self, request: &Request) -> Reply {
+        if !matches!(request.method.as_str(), "GET" | "HEAD") {
+            return plain(405, String::new()).into();
+        }
+        match request.path.strip_prefix("/hetzner/v1/").and_then(|path| self.tree.find(path)) {
+            Some(Node::Value(value)) => plain(200, value.at(0)),
+            // The directory's own page is the whole of it.
+            Some(_) if request.path.trim_end_matches('/').ends_with("/metadata") => plain(200, self.document.clone()),
+            _ => plain(404, "not found\n".to_owned()),
+        }
+        .into()
+    }
+}
+
+fn plain(status: u16, body: String) -> Response {
+    let (date, length) = (http_date(), body.len().to_string());
+    let headers = [("Content-Type", "text/plain; charset=utf-8"), ("Date", &date), ("Content-Length", &length)];
+    Response::with(status, &headers, body)
+}
+
+fn tree(seed: &str) -> Node {
+    let mut tree = Node::default();
+    for (name, value) in VALUES {
+        tree.set(&format!("metadata/{name}"), value.to_owned());
+    }
+    tree.set("metadata/private-networks", PRIVATE_NETWORKS.to_owned());
+    tree.set("metadata/public-keys", format!("- {}\n", ssh_key(seed)));
+    tree.set("userdata", format!("#!/bin/sh\nexport DATABASE_PASSWORD={}\n", fake(seed)));
+    tree
+}
+
+/// Everything at once, as YAML.
+fn document(seed: &str) -> String {
+    let values = VALUES.iter().flat_map(|(name, value)| [*name, ": ", value, "\n"]).collect::<String>();
+    format!(
+        "{values}local-ipv4: ''\nnetwork-config:\n  config:\n  - mac_address: 96:00:00:08:19:da\n    name: eth0\n    \
+         subnets:\n    - dns_nameservers:\n      - 185.12.64.1\n      ipv4: true\n      type: dhcp\n    type: physical\n  \
+         version: 1\npublic-keys:\n- {}\nvendor_data: ''\n",
+        ssh_key(seed)
+    )
+}

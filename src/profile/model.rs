@@ -1,0 +1,84 @@
+//! The format of profile files.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is known of one CNI's deviations.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// The profile's name, as `--profile` takes it; also its file's.
+    pub profile: String,
+    /// The CNI, as reports name it: a cluster with this CNI gets the profile without being asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cni: Option<String>,
+    /// What deviates.
+    #[serde(default)]
+    pub deviations: Vec<Deviation>,
+}
+
+/// One deviation: in its scope failures are known, and a scope without any is an unexpected pass.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Deviation {
+    /// Names it within the profile.
+    pub id: String,
+    /// The ids of the scenarios in which it shows; `*` stands for any text.
+    pub scenarios: Vec<String>,
+    /// The ids of the cells in which it shows, as reports have them; `*` stands for any text. All cells where nothing is
+    /// said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<String>,
+    /// The CNI's versions that have it (`<1.15`, `>=1.2, <1.4`), by the tag of its image. All where nothing is said; a
+    /// version that is not known counts as one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versions: Option<String>,
+    /// What deviates, and why.
+    pub reason: String,
+    /// Where that is said.
+    pub link: String,
+}
+
+impl Deviation {
+    /// Whether a cell of a scenario is in its scope.
+    #[must_use]
+    pub fn covers(&self, scenario: &str, cell: &str) -> bool {
+        self.covers_scenario(scenario) && (self.cells.is_empty() || self.cells.iter().any(|glob| matches(glob, cell)))
+    }
+
+    /// Whether some cells of a scenario are.
+    #[must_use]
+    pub fn covers_scenario(&self, scenario: &str) -> bool {
+        self.scenarios.iter().any(|glob| matches(glob, scenario))
+    }
+}
+
+/// Whether a text is as a pattern has it, in which `*` stands for any text.
+fn matches(glob: &str, text: &str) -> bool {
+    let mut parts = glob.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (glob, text) in
+            [("*", ""), ("*", "a"), ("a*", "abc"), ("*c", "abc"), ("a*c", "ac"), ("a*b*c", "axbyc"), ("a", "a")]
+        {
+            assert!(matches(glob, text), "{glob} {text}");
+        }
+        for (glob, text) in [("a", "ab"), ("a*", "b"), ("*c", "cd"), ("a*a", "a"), ("a*b*c", "acb"), ("", "a")] {
+            assert!(!matches(glob, text), "{glob} {text}");
+        }
+    }
+}
