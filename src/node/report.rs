@@ -156,3 +156,68 @@ pub fn said(change: &Change) -> String {
         (_, None, None) => field.clone(),
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::node::owner::ManagerKind;
+
+    fn report() -> Report {
+        let time = "2026-11-23T13:24:12.892Z".parse().unwrap();
+        let change = Change {
+            node: "node01".into(),
+            field: "spec.taints[a:NoSchedule]".into(),
+            old: None,
+            new: Some("b".into()),
+            severity: Severity::Critical,
+        };
+        let manager = Manager {
+            name: "kubectl-taint".into(),
+            kind: ManagerKind::Admin,
+            operation: "Update".into(),
+            subresource: String::new(),
+            time: String::new(),
+        };
+        Report {
+            time,
+            what: change.what(),
+            change,
+            uid: "u".into(),
+            resource_version: "7".into(),
+            claimed: vec![manager],
+            authenticated: None,
+            authorised: None,
+            gap: None,
+        }
+    }
+
+    fn by(user: &str, impersonated: Option<&str>) -> Authenticated {
+        Authenticated {
+            user: user.into(),
+            impersonated: impersonated.map(str::to_owned),
+            addresses: Vec::new(),
+            agent: String::new(),
+            audit_id: "id".into(),
+        }
+    }
+
+    #[test]
+    fn a_line_says_what_is_claimed_and_what_is_known() {
+        let gap = Gap {
+            from: Some("2026-11-23T13:24:02Z".parse().unwrap()),
+            until: "2026-11-23T13:24:12Z".parse().unwrap(),
+            seconds: Some(10.0),
+            reason: "too old resource version".into(),
+            uid_before: Some("u".into()),
+            uid_after: None,
+        };
+        let lines = [
+            report().line(false),
+            report().line(true),
+            Report { authenticated: Some(by("anna", Some("system:node:x"))), ..report() }.line(true),
+            Report { gap: Some(gap), authorised: Some("platform team".into()), ..report() }.line(false),
+        ];
+        insta::assert_snapshot!(anstream::adapter::strip_str(&lines.join("\n")).to_string());
+    }
+}

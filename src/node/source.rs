@@ -114,6 +114,12 @@ pub fn said(error: &Error) -> String {
 /// An error of the API server as a person can act on it. `verb` is what was asked for.
 #[must_use]
 pub fn refused(error: &Error, verb: &str) -> LabError {
+    // A watch begins with a list: the server says which of the two it refuses.
+    let named = match error {
+        Error::Api(status) => status.message.split("cannot ").nth(1).and_then(|rest| rest.split(' ').next()),
+        _ => None,
+    };
+    let verb = named.filter(|verb| ["get", "list", "watch"].contains(verb)).unwrap_or(verb);
     match error {
         Error::Api(status) if status.is_forbidden() => LabError::with_hint(
             format!("you may not {verb} nodes here: the verb `{verb}` on `nodes` is forbidden ({})", status.message),

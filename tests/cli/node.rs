@@ -215,14 +215,14 @@ fn two_baselines_are_compared_without_a_cluster() {
             .expect("there is room");
         path.display().to_string()
     };
-    let old = file("old.yaml", "  n: {spec.podCIDR: 10.0.0.0/24, \"status.nodeInfo.bootID\": a}\n");
-    let new = file("new.yaml", "  n: {spec.podCIDR: 10.0.0.0/24, \"status.nodeInfo.bootID\": b}\n");
+    let old = file("old.yaml", "  node01: {spec.podCIDR: 10.0.0.0/24, \"status.nodeInfo.bootID\": a}\n");
+    let new = file("new.yaml", "  node01: {spec.podCIDR: 10.0.0.0/24, \"status.nodeInfo.bootID\": b}\n");
     let diff = |args: &[&str]| transcript(&mut policyprobe(&[&["node", "diff"][..], args].concat()));
     let text = diff(&[&old, &new]);
     assert!(text.starts_with("exit: 1") && text.contains("1 change: 1 notice"), "{text}");
     assert!(diff(&[&old, &new, "--fail-on", "warning"]).starts_with("exit: 0"));
     assert!(diff(&[&old, &old]).contains("nothing differs"));
-    let nonsense = file("nonsense.yaml", "  n: {spec.podCIDR: everywhere, spec.podCDIR: 10.0.0.0/24}\n");
+    let nonsense = file("nonsense.yaml", "  node01: {spec.podCIDR: everywhere, spec.podCDIR: 10.0.0.0/24}\n");
     let text = diff(&[&old, &nonsense]).replace(&folder.path().display().to_string(), "DIR");
     insta::assert_snapshot!(text);
 }

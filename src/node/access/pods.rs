@@ -165,3 +165,52 @@ pub fn findings(trial: &Trial, asked: &[Finding], allow: &[String]) -> Vec<Findi
     };
     ATTEMPTS.iter().zip(answers).map(one).collect()
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn trial(status: u16) -> Trial {
+        let answer = Answer { status, exit: 0, message: String::new() };
+        let subject = Subject::service_account("shop/default").unwrap();
+        Trial { subject, answers: Ok(vec![Some(answer); ATTEMPTS.len()]) }
+    }
+
+    fn review(rule: &str) -> Finding {
+        Finding {
+            subject: "shop/default".into(),
+            tried: "patch nodes".into(),
+            how: How::Review,
+            happened: "allowed".into(),
+            expected: "denied".into(),
+            verdict: Verdict::Fail,
+            rule: Some(rule.into()),
+            matters: None,
+            close: Some("kubectl delete clusterrolebinding b".into()),
+        }
+    }
+
+    #[test]
+    fn what_was_done_has_the_rule_of_what_was_asked() {
+        let found = findings(&trial(200), &[review("by b")], &[]);
+        let label = found.iter().find(|finding| finding.tried.contains("label")).unwrap();
+        assert_eq!((label.verdict, label.rule.as_deref()), (Verdict::Fail, Some("by b")));
+        assert!(label.close.as_deref().unwrap().contains("clusterrolebinding b"));
+        let port = found.iter().find(|finding| finding.tried.contains("10255")).unwrap();
+        assert!(port.rule.is_none() && port.close.as_deref().unwrap().contains("readOnlyPort"));
+    }
+
+    #[test]
+    fn what_is_refused_is_as_expected_and_needs_no_cure() {
+        let found = findings(&trial(403), &[], &[]);
+        assert!(found.iter().all(|finding| finding.verdict == Verdict::Pass && finding.close.is_none()));
+    }
+
+    #[test]
+    fn what_could_not_be_tried_is_inconclusive() {
+        let subject = Subject::service_account("shop/default").unwrap();
+        let found = findings(&Trial { subject, answers: Err("quota".into()) }, &[], &[]);
+        assert_eq!((found.len(), found[0].verdict, found[0].happened.as_str()), (1, Verdict::Inconclusive, "quota"));
+    }
+}
