@@ -35,7 +35,10 @@ const PATIENCE_BY_HAND: Duration = Duration::from_secs(600);
 
 /// The names of the kind configurations in the package, by which [`super::KindBuilder::config`] may choose one.
 pub(crate) fn shipped_configurations() -> Vec<&'static str> {
-    CONFIGURATIONS.files().filter_map(|file| file.path().file_stem()?.to_str()).collect()
+    // Whoever mounts files of the host is for `kind` itself, in that folder.
+    let stands_alone = |text: &str| text.contains("kind: Cluster\n") && !text.contains("hostPath: ./");
+    let own = CONFIGURATIONS.files().filter(|file| file.contents_utf8().is_some_and(stands_alone));
+    own.filter_map(|file| file.path().file_stem()?.to_str()).collect()
 }
 
 /// A configuration of the package by its name, or one of the user's own by its file.
