@@ -1,7 +1,7 @@
 //! The backends as tests use them: whether they can be had here, and one scenario's result.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env,
     sync::{Arc, Condvar, Mutex, OnceLock},
     thread,
@@ -9,7 +9,7 @@ use std::{
 
 use libtest_mimic::{Arguments, Failed};
 use policyprobe::{
-    engine::{self, Event, Events, Options, ScenarioResult},
+    engine::{self, Event, Events, Options, ScenarioResult, Verdict},
     lab::{LabBuilder, embedded::EmbeddedBuilder, kind},
     scenario::LoadedScenario,
 };
@@ -126,7 +126,7 @@ impl SharedRun {
     fn result(
         &self,
         scenario: &LoadedScenario,
-        builder: impl FnOnce() -> Box<dyn LabBuilder>,
+        builder: fn() -> Box<dyn LabBuilder>,
     ) -> Result<ScenarioResult, Failed> {
         let (progress, changed) = &*self.progress;
         let mut progress = progress.lock().map_err(|_| "the run panicked")?;
@@ -134,7 +134,7 @@ impl SharedRun {
             progress.begun = true;
             let selected = |it: &&LoadedScenario| self.is_played(it);
             let scenarios: Vec<_> = policyprobe::scenario::shipped().iter().filter(selected).cloned().collect();
-            let (builder, jobs, shared) = (builder(), self.jobs, Arc::clone(&self.progress));
+            let (jobs, shared) = (self.jobs, Arc::clone(&self.progress));
             thread::spawn(move || {
                 let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     whole_run(builder, &scenarios, jobs, &shared)
@@ -212,34 +212,61 @@ fn is_selected(arguments: &Arguments, name: &str) -> bool {
     arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
 }
 
-/// One run from the making of its lab to its end. A lab that cannot be made is an error here.
+/// All scenarios, and those that could not be judged once more, one after the other in a new lab: a crowded machine, or a
+/// CNI that has stopped to follow, is no verdict. What failed stays failed.
 fn whole_run(
-    builder: Box<dyn LabBuilder>,
+    builder: fn() -> Box<dyn LabBuilder>,
     scenarios: &[LoadedScenario],
     jobs: u32,
     shared: &Arc<(Mutex<Progress>, Condvar)>,
 ) -> Result<(), String> {
+    let unclear = one_run(builder(), scenarios, jobs, shared, Some(Verdict::Inconclusive))?;
+    let again: Vec<_> = scenarios.iter().filter(|it| unclear.contains(&it.scenario.id)).cloned().collect();
+    if again.is_empty() {
+        return Ok(());
+    }
+    for result in &unclear {
+        eprintln!("inconclusive, and played once more in a new lab: {result}");
+    }
+    one_run(builder(), &again, 1, shared, None).map(drop)
+}
+
+/// One run from the making of its lab to its end. A lab that cannot be made is an error here. Results with the verdict
+/// `held_back` are told nobody; their ids are returned.
+fn one_run(
+    builder: Box<dyn LabBuilder>,
+    scenarios: &[LoadedScenario],
+    jobs: u32,
+    shared: &Arc<(Mutex<Progress>, Condvar)>,
+    held_back: Option<Verdict>,
+) -> Result<BTreeSet<String>, String> {
     let (events, mut reader) = Events::channel();
     let shared = Arc::clone(shared);
     let reading = thread::spawn(move || {
+        let mut unclear = BTreeSet::new();
         while let Some(event) = reader.blocking_recv() {
-            if let Event::ScenarioFinished(result) = event {
-                tell(&shared, |progress| drop(progress.results.insert(result.id.clone(), result)));
+            match event {
+                Event::ScenarioFinished(result) if Some(result.verdict) == held_back => drop(unclear.insert(result.id)),
+                Event::ScenarioFinished(result) => {
+                    tell(&shared, |progress| drop(progress.results.insert(result.id.clone(), result)));
+                }
+                _ => {}
             }
         }
+        unclear
     });
     let runtime = runtime().map_err(|error| error.to_string())?;
     let options = Options { jobs, ..Options::default() };
     let result = runtime.block_on(engine::run(builder, scenarios, &options, &events, &CancellationToken::new()));
     drop(events);
-    let _ = reading.join();
+    let unclear = reading.join().map_err(|_| "the reader of events panicked")?;
     match &result.error {
         Some(error) => Err(format!(
             "{}{}",
             error.message,
             error.hint.as_deref().map_or(String::new(), |h| format!("\n  hint: {h}"))
         )),
-        None => Ok(()),
+        None => Ok(unclear),
     }
 }
 
