@@ -32,6 +32,8 @@ pub mod mutants;
 #[cfg(feature = "harness")]
 pub mod node;
 #[cfg(feature = "harness")]
+pub mod pattern;
+#[cfg(feature = "harness")]
 pub mod policy;
 #[cfg(feature = "harness")]
 pub mod profile;

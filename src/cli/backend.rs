@@ -7,7 +7,7 @@ use crate::lab::{
     LabBuilder,
     cluster::ClusterBuilder,
     embedded::{self, EmbeddedBuilder},
-    kind::{Cni, KindBuilder, shipped_configurations},
+    kind::{Cni, KindBuilder, shipped_configuration, shipped_configurations},
 };
 
 /// The environment's way to say `--node-image`. It is no error beside another backend: it is set for a whole CI job.
@@ -52,12 +52,12 @@ fn cni(flag: Option<&str>) -> Result<Cni, Problem> {
     }
 }
 
-/// The kind configuration that `--kind-config` means, found out before a cluster is made.
+/// The text of the kind configuration that `--kind-config` means, read before anything is made.
 fn kind_config(flag: Option<&str>) -> Result<Option<String>, Problem> {
     let Some(chosen) = flag else { return Ok(None) };
     let shipped = shipped_configurations();
-    if shipped.contains(&chosen) {
-        return Ok(Some(chosen.to_owned()));
+    if let Some(text) = shipped_configuration(chosen).filter(|_| shipped.contains(&chosen)) {
+        return Ok(Some(text.to_owned()));
     }
     let hint = format!("it takes a kind configuration file, or one of {}", shipped.join(", "));
     let wrong = |why: String| Problem::usage(format!("`--kind-config {chosen}`: {why}")).hint(hint.clone());
@@ -66,7 +66,7 @@ fn kind_config(flag: Option<&str>) -> Result<Option<String>, Problem> {
     if value["kind"] != "Cluster" {
         return Err(wrong("it is no `kind: Cluster`".to_owned()));
     }
-    Ok(Some(chosen.to_owned()))
+    Ok(Some(text))
 }
 
 /// Refuses flags that the chosen backend would ignore.
@@ -104,4 +104,19 @@ fn deny_by(flag: Option<DenyBy>) -> embedded::DenyBy {
 /// The backend's name, as `--backend` takes it.
 pub(super) fn name(backend: Backend) -> String {
     backend.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_configuration_is_a_shipped_one_or_a_file() {
+        let text = |chosen| kind_config(Some(chosen)).ok().flatten().unwrap_or_default();
+        assert!(text("lab").contains("ipFamily: ipv4") && text("dual-stack").contains("ipFamily: dual"));
+        let error = kind_config(Some("no-such")).map_or_else(|error| format!("{error:?}"), |_| String::new());
+        assert!(error.contains("no-such") && error.contains("dual-stack"), "{error}");
+        assert!(kind_config(Some("Cargo.toml")).is_err(), "no YAML");
+        assert!(kind_config(Some("kind-config/audit-policy.yaml")).is_err(), "another kind");
+    }
 }

@@ -146,12 +146,11 @@ async fn in_lab(
         () = cancel.cancelled() => Err(LabError::Cancelled),
         outcome = playing => outcome.unwrap_or_else(|panic| Err(panicked(&*panic))),
     };
-    for stale in known.iter().flat_map(|known| known.stale(&result.scenarios).into_iter().map(move |id| (known, id))) {
-        let (known, id) = stale;
-        events.note(format!(
-            "the deviation `{id}` of the profile `{}` did not show: it is stale, or fixed",
-            known.name()
-        ));
+    if let Some(known) = &known {
+        for id in known.stale(&result.scenarios) {
+            let profile = known.name();
+            events.note(format!("the deviation `{id}` of the profile `{profile}` did not show: it is stale, or fixed"));
+        }
     }
     let unclear = matches!(outcome, Err(LabError::Broken { .. })) || result.canary.verdict == Verdict::Inconclusive;
     if unclear && !cancel.is_cancelled() {

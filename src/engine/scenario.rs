@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     CellResult, Event, Events, Expectation, ScenarioResult, StepResult, Verdict, WitnessKind, action,
     conclude::worst,
-    history::History,
+    history::{History, PathKey},
     plan::{self, StepOracle},
     quiet::Quiet,
     record::unprobed,
@@ -90,6 +90,8 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
     };
     result.two_oracles = oracles.iter().all(|step| step.two_oracles);
     let needs_dns = oracles.iter().flat_map(|step| &step.cells).any(|oracle| oracle.cell.needs.contains(&Need::Dns));
+    let cells = oracles.iter().flat_map(|step| &step.cells).map(|oracle| &oracle.cell);
+    let denied = cells.filter(|cell| cell.expectation == Expectation::Blocked).map(PathKey::of);
     let mut staged = Staged {
         loaded,
         sessions: Arc::new(Sessions::new(Arc::clone(&stage))),
@@ -101,6 +103,7 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
         ready,
         events: company.events,
         rules: company.rules,
+        denied: denied.collect(),
         history: History::default(),
     };
     let sessions = company.events.timed(format!("{id} › sessions"), staged.open_sessions(false));

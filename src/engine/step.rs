@@ -71,6 +71,8 @@ pub(super) struct Staged<'a> {
     pub(super) events: &'a Events,
     /// How steps are played.
     pub(super) rules: Rules,
+    /// The paths of the cells that the scenario denies, a cell of each step for itself.
+    pub(super) denied: Vec<PathKey>,
     /// What was learnt so far.
     pub(super) history: History,
 }
@@ -226,9 +228,6 @@ impl Staged<'_> {
         world: &World,
         since: Instant,
     ) -> Result<Settled, LabError> {
-        let cells_of_all_steps = self.oracles.iter().flat_map(|step| &step.cells).map(|oracle| &oracle.cell);
-        let blocked = cells_of_all_steps.filter(|cell| cell.expectation == Expectation::Blocked);
-        let denied: Vec<PathKey> = blocked.map(PathKey::of).collect();
         let setting = Setting {
             sessions: &self.sessions,
             nonces: self.nonces,
@@ -239,8 +238,7 @@ impl Staged<'_> {
             strict: self.rules.strict,
             probe: self.rules.probe,
             hold: self.rules.hold,
-            denies: denied.len(),
-            denied: &denied.into_iter().collect(),
+            denied: &self.denied,
         };
         let deadline = since + self.rules.limit;
         let table = Table { step: name, occasion, cells, calibration, world, since, deadline };

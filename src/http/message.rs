@@ -29,6 +29,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether it asks for something, and for nothing else.
+    #[must_use]
+    pub fn reads(&self) -> bool {
+        matches!(self.method.as_str(), "GET" | "HEAD")
+    }
+
     /// The first header of that name, in any case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

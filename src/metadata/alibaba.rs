@@ -6,9 +6,10 @@ use serde_json::{Map, Value, json};
 use super::{
     ALIBABA, Definition, Imds, Options,
     aws_token::Tokens,
-    clock::{http_date, iso8601, unix_time},
+    clock::{iso8601, unix_time},
     fake::{fake, letters, signature, ssh_key},
     on,
+    plain::plain,
     text_tree::Node,
 };
 use crate::http::{Handler, Reply, Request, Response};
@@ -24,6 +25,7 @@ pub(super) static DEFINITION: Definition = Definition {
     server: |options| Box::new(Alibaba::new(options)),
 };
 
+const TEXT: &str = "text/plain";
 const VERSIONS: [&str; 2] = ["2016-01-01", "latest"];
 const TTL: &str = "X-aliyun-ecs-metadata-token-ttl-seconds";
 const TOKEN: &str = "X-aliyun-ecs-metadata-token";
@@ -61,47 +63,41 @@ impl Alibaba {
 
     fn token(&self, request: &Request) -> Response {
         if request.method != "PUT" {
-            return plain(405, String::new());
+            return plain(405, TEXT, "");
         }
         let ttl = request.header(TTL).and_then(|ttl| ttl.parse().ok()).filter(|ttl| (1..=21_600).contains(ttl));
-        ttl.map_or_else(|| plain(400, String::new()), |ttl| plain(200, self.tokens.issue(unix_time(), ttl)))
+        ttl.map_or_else(|| plain(400, TEXT, ""), |ttl| plain(200, TEXT, self.tokens.issue(unix_time(), ttl)))
     }
 }
 
 impl Handler for Alibaba {
     fn answer(&self, request: &Request) -> Reply {
         if self.imds == Imds::Disabled {
-            return plain(403, String::new()).into();
+            return plain(403, TEXT, "").into();
         }
         if request.path == "/latest/api/token" {
             return self.token(request).into();
         }
-        if !matches!(request.method.as_str(), "GET" | "HEAD") {
-            return plain(405, String::new()).into();
+        if !request.reads() {
+            return plain(405, TEXT, "").into();
         }
         let is_let_in = match request.header(TOKEN) {
             Some(token) => self.tokens.check(token, unix_time()).is_some(),
             None => self.imds == Imds::V1,
         };
         if !is_let_in {
-            return plain(403, String::new()).into();
+            return plain(403, TEXT, "").into();
         }
         let mut names = request.path.split('/').filter(|name| !name.is_empty());
-        let Some(version) = names.next() else { return plain(200, VERSIONS.join("\n")).into() };
+        let Some(version) = names.next() else { return plain(200, TEXT, VERSIONS.join("\n")).into() };
         let rest = names.collect::<Vec<_>>().join("/");
         match self.tree.find(&rest).filter(|_| VERSIONS.contains(&version)) {
-            Some(Node::Value(value)) => plain(200, value.at(unix_time())),
-            Some(directory) => plain(200, directory.listing()),
-            None => plain(404, String::new()),
+            Some(Node::Value(value)) => plain(200, TEXT, value.at(unix_time())),
+            Some(directory) => plain(200, TEXT, directory.listing()),
+            None => plain(404, TEXT, ""),
         }
         .into()
     }
-}
-
-fn plain(status: u16, body: String) -> Response {
-    let (date, length) = (http_date(), body.len().to_string());
-    let headers = [("Content-Type", "text/plain"), ("Date", &date), ("Content-Length", &length)];
-    Response::with(status, &headers, body)
 }
 
 fn tree(seed: &str) -> Node {

@@ -7,8 +7,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
 
 use super::{
-    clock::http_date,
     fake::{fake, uuid},
+    plain::plain,
     query::Query,
 };
 use crate::http::{Request, Response};
@@ -91,7 +91,7 @@ fn config(kind: &str, seed: &str) -> Response {
 
 /// The plugin's answer.
 pub(super) fn plugin(request: &Request, seed: &str) -> Response {
-    let is_read = matches!(request.method.as_str(), "GET" | "HEAD");
+    let is_read = request.reads();
     match (is_read, request.path.trim_matches('/')) {
         (true, "versions") => plain(200, "application/json", json!(["2015-09-01"]).to_string()),
         (true, "vmSettings") => {
@@ -111,9 +111,4 @@ pub(super) fn plugin(request: &Request, seed: &str) -> Response {
 
 fn xml(status: u16, body: &str) -> Response {
     plain(status, "text/xml; charset=utf-8", body.to_owned())
-}
-
-fn plain(status: u16, content_type: &str, body: String) -> Response {
-    let (date, length) = (http_date(), body.len().to_string());
-    Response::with(status, &[("Content-Type", content_type), ("Date", &date), ("Content-Length", &length)], body)
 }

@@ -4,12 +4,12 @@ use serde_json::json;
 
 use super::{
     Definition, LINK_LOCAL,
-    clock::http_date,
     fake::{fake, ssh_key},
     on,
+    plain::plain,
     text_tree::Node,
 };
-use crate::http::{Handler, Reply, Request, Response};
+use crate::http::{Handler, Reply, Request};
 
 /// DigitalOcean's server.
 pub(super) static DEFINITION: Definition = Definition {
@@ -34,8 +34,8 @@ struct Digitalocean {
 
 impl Handler for Digitalocean {
     fn answer(&self, request: &Request) -> Reply {
-        if !matches!(request.method.as_str(), "GET" | "HEAD") {
-            return plain(405, "text/plain", String::new()).into();
+        if !request.reads() {
+            return plain(405, "text/plain", "").into();
         }
         if request.path == "/metadata/v1.json" {
             return plain(200, "application/json", self.json.clone()).into();
@@ -43,15 +43,10 @@ impl Handler for Digitalocean {
         match request.path.strip_prefix("/metadata/").and_then(|path| self.tree.find(path)) {
             Some(Node::Value(value)) => plain(200, "text/plain", value.at(0)),
             Some(directory) => plain(200, "text/plain", directory.listing()),
-            None => plain(404, "text/plain", "not found\n".to_owned()),
+            None => plain(404, "text/plain", "not found\n"),
         }
         .into()
     }
-}
-
-fn plain(status: u16, content_type: &str, body: String) -> Response {
-    let (date, length) = (http_date(), body.len().to_string());
-    Response::with(status, &[("Content-Type", content_type), ("Date", &date), ("Content-Length", &length)], body)
 }
 
 fn user_data(seed: &str) -> String {

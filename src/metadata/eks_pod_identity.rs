@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use super::{
     Definition, EKS_POD_IDENTITY, EKS_POD_IDENTITY_V6, Options,
     aws_data::Keys,
-    clock::{http_date, iso8601, unix_time},
+    clock::{iso8601, unix_time},
     on,
+    plain::plain,
 };
-use crate::http::{Handler, Reply, Request, Response};
+use crate::http::{Handler, Reply, Request};
 
 /// The agent.
 pub(super) static DEFINITION: Definition = Definition {
@@ -23,6 +24,8 @@ pub(super) static DEFINITION: Definition = Definition {
     path: "/v1/credentials",
     server: |options| Box::new(Agent::new(options)),
 };
+
+const TEXT: &str = "text/plain; charset=utf-8";
 
 struct Agent {
     keys: Keys,
@@ -37,25 +40,25 @@ impl Agent {
 impl Handler for Agent {
     fn answer(&self, request: &Request) -> Reply {
         if request.path != "/v1/credentials" {
-            return plain(404, "404 page not found\n").into();
+            return plain(404, TEXT, "404 page not found\n").into();
         }
         if let Some(host) = foreign_host(request) {
             let message = format!(
                 "Access Denied. Called agent through invalid address, please use either [169.254.170.23 fd00:ec2::23] \
                  address not {host}"
             );
-            return plain(403, &message).into();
+            return plain(403, TEXT, message).into();
         }
-        if !matches!(request.method.as_str(), "GET" | "HEAD") {
-            return plain(405, "").into();
+        if !request.reads() {
+            return plain(405, TEXT, "").into();
         }
         let token = request.header("Authorization").unwrap_or_default();
         if token.is_empty() {
-            return plain(400, "Service account token cannot be empty").into();
+            return plain(400, TEXT, "Service account token cannot be empty").into();
         }
         if !is_token(token) {
             // What follows the colon is the words of a library.
-            return plain(400, "Service account token cannot be parsed: token is malformed").into();
+            return plain(400, TEXT, "Service account token cannot be parsed: token is malformed").into();
         }
         let Keys { id, secret, token } = &self.keys;
         let expiration = iso8601(unix_time() + 6 * 3600);
@@ -64,9 +67,7 @@ impl Handler for Agent {
             "Token": token,
         })
         .to_string();
-        let (date, length) = (http_date(), body.len().to_string());
-        let headers = [("Content-Type", "application/json"), ("Date", &date), ("Content-Length", &length)];
-        Response::with(200, &headers, body).into()
+        plain(200, "application/json", body).into()
     }
 }
 
@@ -88,10 +89,4 @@ fn is_token(token: &str) -> bool {
         serde_json::from_slice::<Value>(&decoded).is_ok_and(|value| value.is_object())
     };
     segments.len() == 3 && segments.iter().take(2).all(is_json)
-}
-
-fn plain(status: u16, body: &str) -> Response {
-    let (date, length) = (http_date(), body.len().to_string());
-    let headers = [("Content-Type", "text/plain; charset=utf-8"), ("Date", &date), ("Content-Length", &length)];
-    Response::with(status, &headers, body)
 }

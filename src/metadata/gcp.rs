@@ -59,7 +59,7 @@ impl Handler for Gcp {
             return forbidden(path, "Missing Metadata-Flavor:Google header.").into();
         }
         // What a real server says to other methods is not known.
-        if !matches!(request.method.as_str(), "GET" | "HEAD") {
+        if !request.reads() {
             let message = format!("The request method <code>{}</code> is not allowed.", escape(&request.method));
             return error(405, &message, "").into();
         }

@@ -2,12 +2,12 @@
 
 use super::{
     Definition, LINK_LOCAL,
-    clock::http_date,
     fake::{fake, ssh_key},
     on,
+    plain::plain,
     text_tree::Node,
 };
-use crate::http::{Handler, Reply, Request, Response};
+use crate::http::{Handler, Reply, Request};
 
 /// Hetzner's server. A second address, `fe80::a9fe:a9fe`, is on each machine's own link, where no pod is.
 pub(super) static DEFINITION: Definition = Definition {
@@ -20,6 +20,7 @@ pub(super) static DEFINITION: Definition = Definition {
     server: |options| Box::new(Hetzner { tree: tree(&options.seed), document: document(&options.seed) }),
 };
 
+const TEXT: &str = "text/plain; charset=utf-8";
 const VALUES: [(&str, &str); 5] = [
     ("availability-zone", "fsn1-dc14"),
     ("hostname", "policyprobe-node"),
@@ -39,23 +40,19 @@ struct Hetzner {
 
 impl Handler for Hetzner {
     fn answer(&self, request: &Request) -> Reply {
-        if !matches!(request.method.as_str(), "GET" | "HEAD") {
-            return plain(405, String::new()).into();
+        if !request.reads() {
+            return plain(405, TEXT, "").into();
         }
         match request.path.strip_prefix("/hetzner/v1/").and_then(|path| self.tree.find(path)) {
-            Some(Node::Value(value)) => plain(200, value.at(0)),
+            Some(Node::Value(value)) => plain(200, TEXT, value.at(0)),
             // The directory's own page is the whole of it.
-            Some(_) if request.path.trim_end_matches('/').ends_with("/metadata") => plain(200, self.document.clone()),
-            _ => plain(404, "not found\n".to_owned()),
+            Some(_) if request.path.trim_end_matches('/').ends_with("/metadata") => {
+                plain(200, TEXT, self.document.clone())
+            }
+            _ => plain(404, TEXT, "not found\n"),
         }
         .into()
     }
-}
-
-fn plain(status: u16, body: String) -> Response {
-    let (date, length) = (http_date(), body.len().to_string());
-    let headers = [("Content-Type", "text/plain; charset=utf-8"), ("Date", &date), ("Content-Length", &length)];
-    Response::with(status, &headers, body)
 }
 
 fn tree(seed: &str) -> Node {

@@ -24,6 +24,7 @@ mod hetzner;
 mod openstack;
 mod options;
 mod oracle;
+mod plain;
 mod query;
 mod several;
 #[cfg(test)]

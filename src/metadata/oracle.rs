@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::{
     Definition, LINK_LOCAL, ORACLE_V6,
-    clock::http_date,
     fake::{fake, pem, ssh_key},
     on,
+    plain::plain,
 };
-use crate::http::{Handler, Reply, Request, Response};
+use crate::http::{Handler, Reply, Request};
 
 /// Oracle's server.
 pub(super) static DEFINITION: Definition = Definition {
@@ -38,29 +38,24 @@ impl Handler for Oracle {
             ["opc", "v2", rest @ ..] => {
                 let is_forwarded = FORWARDED.iter().any(|name| request.header(name).is_some());
                 if is_forwarded || request.header("Authorization") != Some("Bearer Oracle") {
-                    return plain(401, "text/plain", "Unauthorized\n".to_owned()).into();
+                    return plain(401, "text/plain", "Unauthorized\n").into();
                 }
                 rest
             }
             ["opc", "v1", rest @ ..] if self.legacy => rest,
-            _ => return plain(404, "text/plain", "Not Found\n".to_owned()).into(),
+            _ => return plain(404, "text/plain", "Not Found\n").into(),
         };
-        if !matches!(request.method.as_str(), "GET" | "HEAD") {
-            return plain(405, "text/plain", "Method Not Allowed\n".to_owned()).into();
+        if !request.reads() {
+            return plain(405, "text/plain", "Method Not Allowed\n").into();
         }
         let pointer = rest.iter().fold(String::new(), |path, name| path + "/" + &name.replace('~', "~0"));
         match self.tree.pointer(&pointer) {
             Some(Value::String(text)) => plain(200, "text/plain", text.clone()),
             Some(value) => plain(200, "application/json", format!("{value:#}")),
-            None => plain(404, "text/plain", "Not Found\n".to_owned()),
+            None => plain(404, "text/plain", "Not Found\n"),
         }
         .into()
     }
-}
-
-fn plain(status: u16, content_type: &str, body: String) -> Response {
-    let (date, length) = (http_date(), body.len().to_string());
-    Response::with(status, &[("Content-Type", content_type), ("Date", &date), ("Content-Length", &length)], body)
 }
 
 fn tree(seed: &str) -> Value {

@@ -3,7 +3,8 @@
 //! Sources: the `Node` API reference, "Well-Known Labels, Annotations and Taints" and "Node Status" of
 //! <https://kubernetes.io/docs/>.
 
-use super::{Severity, pattern};
+use super::Severity;
+use crate::pattern;
 
 /// What is known of a field, or of a family of them.
 #[derive(Debug)]

@@ -19,7 +19,6 @@ pub mod inventory;
 pub mod manifest;
 pub mod metrics;
 pub mod owner;
-pub mod pattern;
 pub mod report;
 pub mod rules;
 mod severity;

@@ -10,12 +10,14 @@ use super::{
     Severity,
     diff::Change,
     file::{self, ApiVersion, check_fields},
-    pattern,
     state::Selection,
 };
-use crate::scenario::{
-    Diagnostic, Diagnostics,
-    document::{Document, at_path},
+use crate::{
+    pattern,
+    scenario::{
+        Diagnostic, Diagnostics,
+        document::{Document, at_path},
+    },
 };
 
 const FILE: &str = "node-rules.schema.json";

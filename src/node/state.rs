@@ -6,8 +6,8 @@ use super::{
     catalogue::known,
     flat::{Fields, flatten},
     owner::Managed,
-    pattern,
 };
+use crate::pattern;
 
 /// Which fields count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,14 @@ impl Selection {
     #[must_use]
     pub fn takes(&self, field: &str) -> bool {
         pattern::any(&self.keep, field) || !(known(field).volatile || pattern::any(&self.leave_out, field))
+    }
+
+    /// What either says of fields.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.leave_out.extend(other.leave_out);
+        self.keep.extend(other.keep);
+        self
     }
 
     /// Every field.

@@ -1,10 +1,6 @@
 //! Profiles of the package and of files, and the one that a cluster's CNI asks for.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    sync::LazyLock,
-};
+use std::{collections::BTreeSet, path::Path, sync::LazyLock};
 
 use semver::{Version, VersionReq};
 
@@ -12,11 +8,12 @@ use super::{Known, Profile};
 use crate::scenario::{
     Diagnostic, Diagnostics, SHIPPED,
     decode::decode,
-    document::{Document, SourceFile, at_path, parse},
+    document::{Document, at_path, parse},
+    files::Origin,
 };
 
 /// The folder of the package's profiles, among its scenarios.
-pub(crate) const FOLDER: &str = "profiles";
+const FOLDER: &str = "profiles";
 
 /// The profiles that came with the binary.
 ///
@@ -26,11 +23,8 @@ pub(crate) const FOLDER: &str = "profiles";
 pub fn shipped() -> &'static [Profile] {
     static ALL: LazyLock<Vec<Profile>> = LazyLock::new(|| {
         let files = SHIPPED.get_dir(FOLDER).into_iter().flat_map(include_dir::Dir::files);
-        let read = |file: &include_dir::File<'_>| {
-            let text = String::from_utf8_lossy(file.contents()).into_owned();
-            read(&Path::new("scenarios").join(file.path()), text)
-        };
-        let profiles: Result<_, _> = files.map(read).collect();
+        let profiles: Result<_, _> =
+            files.map(|file| load(&Path::new("scenarios").join(file.path()), Origin::Shipped)).collect();
         profiles.unwrap_or_else(|faults| panic!("the shipped profiles have faults:\n{faults}"))
     });
     &ALL
@@ -44,9 +38,7 @@ pub fn by_name(name: &str) -> Option<&'static Profile> {
 
 /// Reads a profile file. Errors name all its faults, with their places.
 pub fn load_file(path: &Path) -> Result<Profile, Diagnostics> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Diagnostics(vec![Diagnostic::error(path, format!("the file cannot be read: {error}"))]))?;
-    read(path, text)
+    load(path, Origin::Disk)
 }
 
 /// The profile that a lab's facts ask for: by the name of its CNI, with the version of its image.
@@ -65,12 +57,16 @@ pub(super) fn version(cni: &str) -> Option<Version> {
     Version::parse(number).or_else(|_| Version::parse(&format!("{number}.0"))).ok()
 }
 
-pub(crate) fn read(path: &Path, text: String) -> Result<Profile, Diagnostics> {
-    let source = SourceFile::new(path, text);
-    let documents = parse(&source).map_err(Diagnostics)?;
-    let [document] = documents.as_slice() else {
+fn load(path: &Path, origin: Origin) -> Result<Profile, Diagnostics> {
+    let source = origin.read(path)?;
+    read(path, &parse(&source).map_err(Diagnostics)?)
+}
+
+/// Reads the documents of a profile file.
+pub(crate) fn read(path: &Path, documents: &[Document<'_>]) -> Result<Profile, Diagnostics> {
+    let [document] = documents else {
         let fault = Diagnostic::error(path, "a profile is one YAML document");
-        return Err(Diagnostics(vec![fault.hint("it has at least `profile` and `deviations`")]));
+        return Err(fault.hint("it has at least `profile` and `deviations`").into());
     };
     let mut faults = Vec::new();
     let schema = || serde_json::to_value(schemars::schema_for!(Profile)).unwrap_or_default();
@@ -103,19 +99,13 @@ fn check(document: &Document<'_>, profile: &Profile, faults: &mut Vec<Diagnostic
     }
 }
 
-/// Whether a file of the package is a profile.
-#[must_use]
-pub(crate) fn is_profile(file: &Path) -> bool {
-    file.parent().is_some_and(|folder| folder == PathBuf::from("scenarios").join(FOLDER))
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::scenario;
+    use crate::scenario::{self, document::SourceFile};
 
     #[test]
     fn shipped_profiles_are_sound_and_speak_of_scenarios_that_there_are() {
@@ -156,7 +146,8 @@ deviations:
   - {id: a, scenarios: [], reason: r, link: https://example.org}
   - {id: a, scenarios: ['*'], versions: old, reason: r, link: https://example.org}
 ";
-        let faults = read(Path::new("mine.yaml"), text.to_owned()).unwrap_err();
+        let source = SourceFile::new(Path::new("mine.yaml"), text.to_owned());
+        let faults = read(&source.path, &parse(&source).unwrap()).unwrap_err();
         assert_snapshot!(faults.to_string());
     }
 }

@@ -8,6 +8,6 @@ mod load;
 mod model;
 
 pub use known::Known;
+pub(crate) use load::read;
 pub use load::{by_name, detect, load_file, shipped};
-pub(crate) use load::{is_profile, read};
 pub use model::{Deviation, Profile};

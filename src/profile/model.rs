@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::pattern;
+
 /// What is known of one CNI's deviations.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -43,42 +45,12 @@ impl Deviation {
     /// Whether a cell of a scenario is in its scope.
     #[must_use]
     pub fn covers(&self, scenario: &str, cell: &str) -> bool {
-        self.covers_scenario(scenario) && (self.cells.is_empty() || self.cells.iter().any(|glob| matches(glob, cell)))
+        self.covers_scenario(scenario) && (self.cells.is_empty() || pattern::any(&self.cells, cell))
     }
 
     /// Whether some cells of a scenario are.
     #[must_use]
     pub fn covers_scenario(&self, scenario: &str) -> bool {
-        self.scenarios.iter().any(|glob| matches(glob, scenario))
-    }
-}
-
-/// Whether a text is as a pattern has it, in which `*` stands for any text.
-fn matches(glob: &str, text: &str) -> bool {
-    let mut parts = glob.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_star_stands_for_any_text() {
-        for (glob, text) in
-            [("*", ""), ("*", "a"), ("a*", "abc"), ("*c", "abc"), ("a*c", "ac"), ("a*b*c", "axbyc"), ("a", "a")]
-        {
-            assert!(matches(glob, text), "{glob} {text}");
-        }
-        for (glob, text) in [("a", "ab"), ("a*", "b"), ("*c", "cd"), ("a*a", "a"), ("a*b*c", "acb"), ("", "a")] {
-            assert!(!matches(glob, text), "{glob} {text}");
-        }
+        pattern::any(&self.scenarios, scenario)
     }
 }

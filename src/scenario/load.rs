@@ -104,8 +104,7 @@ fn shipped_files() -> impl Iterator<Item = PathBuf> {
         next += 1;
     }
     let files = folders.into_iter().flat_map(include_dir::Dir::files);
-    let paths = files.map(|file| Path::new("scenarios").join(file.path()));
-    paths.filter(|path| files::is_yaml(path) && !crate::profile::is_profile(path))
+    files.map(|file| Path::new("scenarios").join(file.path())).filter(|path| files::is_yaml(path))
 }
 
 /// Ends a load: all scenarios, or all faults with the warnings of scenarios that are right in themselves.
@@ -215,7 +214,7 @@ fn load_documents(file: &Path, origin: Origin, in_folder: bool, faults: &mut Vec
     };
     if kinds.iter().all(|kind| *kind == Some(Kind::Profile)) {
         // In a folder they are checked all the same.
-        match crate::profile::read(file, source.text.clone()) {
+        match crate::profile::read(file, &documents) {
             Ok(_) if in_folder => {}
             Ok(_) => {
                 let fault =

@@ -5,7 +5,7 @@ pub(crate) mod decode;
 mod diagnostic;
 pub(crate) mod document;
 mod family;
-mod files;
+pub(crate) mod files;
 mod load;
 mod loaded;
 mod manifest;

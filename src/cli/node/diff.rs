@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{ClusterArgs, select::SelectArgs, snapshot::live, warn};
+use super::{ClusterArgs, Output, select::SelectArgs, snapshot::live, warn};
 use crate::{
     cli::conduct::width_of,
     engine,
@@ -58,23 +58,13 @@ pub(super) struct Args {
     cluster: ClusterArgs,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// Lines by node
-    Text,
-    /// A JSON object a line
-    Json,
-}
-
 /// Compares; returns the exit code.
 pub(super) async fn run(args: &Args) -> anyhow::Result<u8> {
     let rules = super::rules(args.rules.as_deref())?;
     let (baseline, warnings) = Baseline::load(&args.baseline)?;
     warn(warnings);
     let other = args.other.as_deref().map(Baseline::load).transpose()?;
-    let mut selection = baseline.selection();
-    selection.leave_out.extend(rules.leave_out.iter().cloned());
-    selection.keep.extend(rules.keep.iter().cloned());
+    let mut selection = baseline.selection().and(rules.selection());
     if let Some((other, _)) = &other {
         // What only one of two files has says nothing.
         selection.leave_out.extend(other.leave_out.iter().cloned());

@@ -59,6 +59,15 @@ struct ClusterArgs {
     kubeconfig: Option<PathBuf>,
 }
 
+/// How changes are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// Lines for people
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
 impl ClusterArgs {
     async fn connect(&self) -> Result<Client, LabError> {
         connect::connect(self.context.as_deref(), self.kubeconfig.as_deref()).await

@@ -14,7 +14,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use tokio::{net::TcpListener, sync::mpsc::Receiver, task::JoinSet};
 
-use super::{ClusterArgs, lines, select::SelectArgs, warn};
+use super::{ClusterArgs, Output, lines, select::SelectArgs, warn};
 use crate::{
     cli::{Global, signals},
     engine,
@@ -78,14 +78,6 @@ pub(super) struct Args {
     cluster: ClusterArgs,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// A line for people
-    Text,
-    /// A JSON object a line
-    Json,
-}
-
 /// A time such as `90s`.
 fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -104,19 +96,13 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Watches; returns the exit code.
 pub(super) async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     let rules = super::rules(args.rules.as_deref())?;
-    let mut selection = rules.selection();
-    let mut tracker = Tracker::default();
-    if let Some(path) = &args.baseline {
-        let (baseline, warnings) = Baseline::load(path)?;
+    let baseline = args.baseline.as_deref().map(Baseline::load).transpose()?.map(|(baseline, warnings)| {
         warn(warnings);
-        let own = baseline.selection();
-        selection.leave_out.extend(own.leave_out);
-        selection.keep.extend(own.keep);
-        selection = args.select.over(selection)?;
-        tracker = Tracker::from_baseline(baseline.reduced(&selection));
-    } else {
-        selection = args.select.over(selection)?;
-    }
+        baseline
+    });
+    let own = baseline.as_ref().map(Baseline::selection).unwrap_or_default();
+    let selection = args.select.over(rules.selection().and(own))?;
+    let tracker = baseline.map(|baseline| Tracker::from_baseline(baseline.reduced(&selection))).unwrap_or_default();
     let audit = args.audit_log.as_deref().map(lines::follow).transpose()?;
     if audit.is_some() {
         for rule in rules.unproven() {

@@ -97,7 +97,8 @@ impl Settling<'_> {
         let track = &mut self.tracks[index];
         match cell.expectation {
             Expectation::Blocked => {
-                track.needed = calibrate::attempts(self.setting.denies, history.loss(cell), window, self.hold.rounds);
+                track.needed =
+                    calibrate::attempts(self.setting.denied.len(), history.loss(cell), window, self.hold.rounds);
                 let needed = track.needed.unwrap_or(calibrate::MOST_ATTEMPTS);
                 (window, needed.div_ceil(self.hold.rounds))
             }

@@ -1,6 +1,6 @@
 //! One step's table: what is probed, what for, and how it ended.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -47,10 +47,8 @@ pub(in crate::engine) struct Setting<'a> {
     pub(in crate::engine) probe: ProbeWith,
     /// What a table has to hold after a change.
     pub(in crate::engine) hold: Hold,
-    /// How many cells the scenario denies, over all steps.
-    pub(in crate::engine) denies: usize,
-    /// The paths of these cells.
-    pub(in crate::engine) denied: &'a BTreeSet<PathKey>,
+    /// The paths of the cells that the scenario denies, over all steps.
+    pub(in crate::engine) denied: &'a [PathKey],
 }
 
 /// One step's table.

@@ -35,7 +35,7 @@ pub struct KindBuilder {
     pub node_image: Option<String>,
     /// The CNI.
     pub cni: Cni,
-    /// The kind configuration: the name of a shipped one, or a file; the lab's own where nothing is said.
+    /// The text of the kind configuration; the lab's own where nothing is said.
     pub config: Option<String>,
     /// Whether the cluster stays after the run.
     pub keep: bool,

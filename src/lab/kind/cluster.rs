@@ -33,7 +33,7 @@ static CONFIGURATIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/kind-config")
 const PATIENCE: Duration = Duration::from_secs(180);
 const PATIENCE_BY_HAND: Duration = Duration::from_secs(600);
 
-/// The names of the kind configurations in the package, by which [`super::KindBuilder::config`] may choose one.
+/// The names of the kind configurations in the package.
 pub(crate) fn shipped_configurations() -> Vec<&'static str> {
     // Whoever mounts files of the host is for `kind` itself, in that folder.
     let stands_alone = |text: &str| text.contains("kind: Cluster\n") && !text.contains("hostPath: ./");
@@ -41,26 +41,17 @@ pub(crate) fn shipped_configurations() -> Vec<&'static str> {
     own.filter_map(|file| file.path().file_stem()?.to_str()).collect()
 }
 
-/// A configuration of the package by its name, or one of the user's own by its file.
-fn configuration(chosen: Option<&str>) -> Result<String, LabError> {
-    let chosen = chosen.unwrap_or("lab");
-    if let Some(shipped) = CONFIGURATIONS.get_file(format!("{chosen}.yaml")) {
-        return Ok(String::from_utf8_lossy(shipped.contents()).into_owned());
-    }
-    std::fs::read_to_string(chosen).map_err(|error| {
-        LabError::with_hint(
-            format!("cannot read the kind configuration `{chosen}`: {error}"),
-            format!("`--kind-config` takes a file, or one of {}", shipped_configurations().join(", ")),
-        )
-    })
+/// A configuration of the package, by its name.
+pub(crate) fn shipped_configuration(name: &str) -> Option<&'static str> {
+    CONFIGURATIONS.get_file(format!("{name}.yaml"))?.contents_utf8()
 }
 
-/// The same without kind's own CNI, where another one is wanted.
-fn with_cni(text: String, cni: &Cni) -> Result<String, LabError> {
+/// The text of a configuration, without kind's own CNI, where another one is wanted.
+fn with_cni(text: &str, cni: &Cni) -> Result<String, LabError> {
     if matches!(cni, Cni::Default) {
-        return Ok(text);
+        return Ok(text.to_owned());
     }
-    let parsed = serde_yaml::from_str(&text).ok().filter(Value::is_object);
+    let parsed = serde_yaml::from_str(text).ok().filter(Value::is_object);
     let mut value = parsed.ok_or_else(|| {
         let hint = "https://kind.sigs.k8s.io/docs/user/configuration/ says how one is written";
         LabError::with_hint("the kind configuration is no `kind: Cluster`", hint)
@@ -71,7 +62,8 @@ fn with_cni(text: String, cni: &Cni) -> Result<String, LabError> {
 
 /// Runs `kind create cluster`, with a kubeconfig of the run's own.
 pub(crate) async fn create(state: &RunState, name: &str, options: &KindBuilder) -> Result<(), LabError> {
-    let text = with_cni(configuration(options.config.as_deref())?, &options.cni)?;
+    let chosen = options.config.as_deref().or_else(|| shipped_configuration("lab"));
+    let text = with_cni(chosen.context("kind-config/lab.yaml")?, &options.cni)?;
     let mut file = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
     file.write_all(text.as_bytes()).context("cannot write a temporary file")?;
     let (config, kubeconfig) = (file.path().display().to_string(), state.kubeconfig().display().to_string());
@@ -215,7 +207,7 @@ mod tests {
     #[test]
     fn another_cni_takes_the_place_of_kind_s_own() {
         for shipped in shipped_configurations() {
-            let with = |cni| with_cni(configuration(Some(shipped)).unwrap(), cni).unwrap();
+            let with = |cni| with_cni(shipped_configuration(shipped).unwrap(), cni).unwrap();
             let own: Value = serde_yaml::from_str(&with(&Cni::Default)).unwrap();
             assert_eq!(own["networking"].get("disableDefaultCNI"), None);
             assert_eq!(own["nodes"].as_array().unwrap().len(), 2);
@@ -227,11 +219,8 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_is_shipped_or_a_file_and_says_so() {
-        assert_eq!(configuration(None).unwrap(), configuration(Some("lab")).unwrap());
-        let error = configuration(Some("no-such")).unwrap_err();
-        assert!(error.hint().unwrap().contains("dual-stack"), "{error}");
-        assert!(with_cni("- 1".to_owned(), &Cni::None).is_err());
-        assert!(with_cni("{".to_owned(), &Cni::None).is_err());
+    fn what_is_no_configuration_gets_no_cni() {
+        assert!(with_cni("- 1", &Cni::None).is_err());
+        assert!(with_cni("{", &Cni::None).is_err());
     }
 }

@@ -16,5 +16,5 @@ mod routes;
 pub(crate) mod settle;
 
 pub use builder::{Cni, KindBuilder};
-pub(crate) use cluster::shipped_configurations;
+pub(crate) use cluster::{shipped_configuration, shipped_configurations};
 pub use doctor::doctor;

@@ -12,11 +12,7 @@ use super::{
     question::{QUESTIONS, Question, Subject},
     roles::{Grant, grant},
 };
-use crate::{
-    engine::Verdict,
-    lab::LabError,
-    node::{pattern, source::said},
-};
+use crate::{engine::Verdict, lab::LabError, node::source::said, pattern};
 
 /// How many reviews are under way at once.
 const AT_ONCE: usize = 32;

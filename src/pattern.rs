@@ -1,4 +1,4 @@
-//! Patterns over fields, users and managers: `*` stands for any characters, everything else for itself.
+//! Patterns over ids, fields, users and managers: `*` stands for any characters, everything else for itself.
 
 /// Whether a pattern matches the whole of a text.
 #[must_use]
@@ -35,6 +35,8 @@ mod tests {
         assert!(matches("spec.taints*", "spec.taints[a:NoSchedule]"));
         assert!(matches("metadata.labels[*/role]", "metadata.labels[example.com/role]"));
         assert!(matches("*", "") && matches("a*a", "aa") && matches("a*b*c", "a-b-b-c"));
+        assert!(matches("*c", "abc") && matches("a*c", "ac") && !matches("a*", "b") && !matches("*c", "cd"));
+        assert!(!matches("", "a") && !matches("a*b*c", "acb") && matches("a", "a") && !matches("a", "ab"));
         assert!(!matches("a*a", "a") && !matches("spec", "spec.x") && !matches("a*b*c", "a-c-b"));
     }
 
