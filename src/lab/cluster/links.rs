@@ -4,10 +4,14 @@ use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures::FutureExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 
 use super::{
     objects::AGENT,
@@ -17,6 +21,11 @@ use crate::{probe::AgentLink, scenario::NodeName};
 
 /// The line that asks for the agent, where it is not there yet.
 const CARRY: &[u8] = b"carry\n";
+/// Where the agent's file may lie, the best place first: `/var/tmp` is seldom mounted `noexec`, and a pod's image need not
+/// have it.
+const DIRECTORIES: &str = "/var/tmp /tmp /dev/shm";
+/// How long carrying the agent in may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where an agent is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,20 +87,27 @@ impl Links {
 async fn carry_in(place: &dyn Place, agent: &[u8]) -> Result<Wire, String> {
     let mut wire = place.start(&["sh", "-c", &script(agent)]).await?;
     let mut first = [0; CARRY.len()];
-    let asked = async {
-        wire.output.read_exact(&mut first).await.map_err(|error| format!("no agent can be started there: {error}"))
+    let carried = async {
+        let read = wire.output.read_exact(&mut first).await;
+        read.map_err(|error| format!("no agent can be started there: {error}"))?;
+        if first == CARRY {
+            let sent = async {
+                wire.input.write_all(agent).await?;
+                wire.input.flush().await
+            };
+            sent.await.map_err(|error| format!("the agent cannot be carried in: {error}"))?;
+        }
+        Ok(())
     };
+    // A stream whose other end has gone may take what is written and never be done with it.
     tokio::select! {
         biased;
-        read = asked => drop(read?),
+        carried = timeout(PATIENCE, carried) => {
+            carried.unwrap_or_else(|_| Err(format!("the agent is not carried in after {} s", PATIENCE.as_secs())))?;
+        }
         reason = &mut wire.ended => return Err(reason),
     }
     if first == CARRY {
-        let sent = async {
-            wire.input.write_all(agent).await?;
-            wire.input.flush().await
-        };
-        sent.await.map_err(|error| format!("the agent cannot be carried in: {error}"))?;
         return Ok(wire);
     }
     // What was read is the beginning of the agent's first report.
@@ -103,10 +119,11 @@ async fn carry_in(place: &dyn Place, agent: &[u8]) -> Result<Wire, String> {
 fn script(agent: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     agent.hash(&mut hasher);
-    let (file, length) = (format!("/var/tmp/policyprobe-agent-{:016x}", hasher.finish()), agent.len());
+    let (file, length) = (format!("policyprobe-agent-{:016x}", hasher.finish()), agent.len());
     format!(
-        "[ -x {file} ] && exec {file} probe; echo carry; \
-         head -c {length} >{file}.$$ && chmod 755 {file}.$$ && mv {file}.$$ {file} && exec {file} probe"
+        "for d in {DIRECTORIES}; do [ -x $d/{file} ] && exec $d/{file} probe; done; \
+         for d in {DIRECTORIES}; do [ -w $d ] && break; done; f=$d/{file}; echo carry; \
+         head -c {length} >$f.$$ && chmod 755 $f.$$ && mv $f.$$ $f && exec $f probe"
     )
 }
 
@@ -121,7 +138,9 @@ mod tests {
     async fn an_agent_is_carried_in_once_and_found_again() {
         // A script is as good as an agent here: it says what it was started with, and then what it reads.
         let agent = format!("#!/bin/sh\n# {}\necho \"started $1\"\nexec cat\n", std::process::id());
-        let file = script(agent.as_bytes()).split_whitespace().nth(2).unwrap().to_owned();
+        let name = script(agent.as_bytes());
+        let name = name.split(['/', ' ']).find(|word| word.starts_with("policyprobe-agent-")).unwrap();
+        let file = format!("/var/tmp/{name}");
         for _ in 0..2 {
             let mut wire = carry_in(&Here, agent.as_bytes()).await.unwrap();
             wire.input.write_all(b"and more\n").await.unwrap();
@@ -131,5 +150,31 @@ mod tests {
             assert_eq!(fs::read(&file).unwrap(), agent.as_bytes());
         }
         fs::remove_file(file).unwrap();
+    }
+
+    /// A place whose shell ends before it has read anything.
+    struct Gone;
+
+    #[async_trait::async_trait]
+    impl Place for Gone {
+        async fn start(&self, _: &[&str]) -> Result<Wire, String> {
+            let (input, unread) = tokio::io::duplex(1);
+            Ok(Wire {
+                input: Box::new(input),
+                output: Box::new(CARRY),
+                ended: async { "it ended with 2".to_owned() }.boxed(),
+                holder: Box::new(unread),
+            })
+        }
+
+        fn prefix(&self) -> String {
+            String::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shell_that_ends_before_the_agent_is_carried_in_is_an_error() {
+        let error = carry_in(&Gone, b"much too long").await.err();
+        assert_eq!(error.as_deref(), Some("it ended with 2"));
     }
 }

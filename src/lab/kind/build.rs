@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context;
 use futures::future::try_join_all;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod, networking::v1::NetworkPolicy};
 use kube::{
@@ -23,7 +24,7 @@ use super::{
     emulator::{self, Emulator},
     ground::KindGround,
     node::NodePlace,
-    remove, routes,
+    remove, renew, routes,
 };
 use crate::{
     engine::{Events, NODES_READY},
@@ -203,11 +204,26 @@ impl Build {
             _ => {}
         }
         self.events.phase("waiting for the nodes");
-        self.events.timed(NODES_READY, cluster::ready(access, count, &self.options.cni)).await?;
-        let ready = self.begun.elapsed();
+        let nodes = async {
+            self.events.timed(NODES_READY, cluster::ready(access, count, &self.options.cni)).await?;
+            Ok(self.begun.elapsed())
+        };
+        let (ready, ()) = tokio::try_join!(nodes, self.renew(access, count))?;
         self.events.phase("waiting for the CNI on every node");
         self.events.timed("lab › CNI", cluster::agents_ready(access)).await?;
         Ok([ready, self.begun.elapsed()])
+    }
+
+    /// Replaces agents of the CNI that would take until after the run to learn of all nodes.
+    async fn renew(&self, access: &Access, count: usize) -> Result<(), LabError> {
+        let renewing = tokio::time::timeout(cluster::PATIENCE, renew::renew(access, count));
+        let renewed = renewing.await.unwrap_or_else(|_| Err(anyhow::anyhow!("it is not there again")));
+        let nodes = renewed.context("an agent of the CNI that started before the last node had joined was replaced")?;
+        if !nodes.is_empty() {
+            let nodes = nodes.join(", ");
+            self.events.note(format!("replaced the CNI's agent that started before the last node had joined: {nodes}"));
+        }
+        Ok(())
     }
 
     /// The emulator, as stages see it, and its control endpoint.

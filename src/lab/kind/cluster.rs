@@ -30,7 +30,7 @@ use crate::lab::{
 static CONFIGURATIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/kind-config");
 
 /// How long nodes may take to be Ready; longer where a person installs the CNI by hand.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub(super) const PATIENCE: Duration = Duration::from_secs(180);
 const PATIENCE_BY_HAND: Duration = Duration::from_secs(600);
 
 /// The names of the kind configurations in the package.
@@ -185,12 +185,17 @@ pub(crate) async fn agents_ready_on(access: &Access, node: &str) -> anyhow::Resu
     let mut changes = pin!(watcher(Api::<Pod>::all(access.client.clone()), on_node).applied_objects());
     while !waiting.is_empty() {
         let pod = changes.try_next().await?.context("the watch of pods ended")?;
-        let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        if conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+        if is_pod_ready(&pod) {
             waiting.retain(|set| pod.owner_references().iter().all(|owner| owner.uid != *set));
         }
     }
     Ok(())
+}
+
+/// Whether a pod says that it is Ready.
+pub(crate) fn is_pod_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 fn is_rolled_out(set: &DaemonSet) -> bool {

@@ -12,6 +12,7 @@ mod emulator;
 mod ground;
 mod node;
 pub(crate) mod remove;
+mod renew;
 mod routes;
 pub(crate) mod settle;
 
