@@ -107,6 +107,7 @@ async fn refused(stage: &dyn Stage, loaded: &LoadedScenario, step: &Step) -> Res
             outcomes: std::collections::BTreeMap::new(),
             status: None,
             server: None,
+            translated: None,
             verdict,
             reason,
             witness: None,

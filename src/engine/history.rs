@@ -1,7 +1,7 @@
 //! Pure: what a scenario has learnt about its paths so far. Connect times and losses from which windows and attempts
 //! are calibrated, and whether the baseline was sound.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use tokio::time::Instant;
 
@@ -62,6 +62,8 @@ pub(super) struct History {
     to: BTreeMap<ServerId, Losses>,
     last: BTreeMap<PathKey, Outcome>,
     sound: BTreeMap<PathKey, bool>,
+    /// The addresses that servers saw requests come from.
+    seen_as: BTreeMap<PathKey, IpAddr>,
 }
 
 impl History {
@@ -113,6 +115,9 @@ impl History {
                 to.gave_up(sent);
             }
         }
+        if let Some(client) = attempts.iter().filter(reached).find_map(|attempt| attempt.observation.client) {
+            self.seen_as.insert(key.clone(), client);
+        }
         if let Some(outcome) = attempts.iter().map(|attempt| attempt.observation.outcome).min() {
             self.last.insert(key, outcome);
         }
@@ -134,6 +139,12 @@ impl History {
     #[must_use]
     pub(super) fn was_reached(&self, cell: &PlannedCell) -> bool {
         self.last.get(&PathKey::of(cell)) == Some(&Outcome::Reached)
+    }
+
+    /// The address that the cell's server last saw its source come from.
+    #[must_use]
+    pub(super) fn seen_as(&self, cell: &PlannedCell) -> Option<IpAddr> {
+        self.seen_as.get(&PathKey::of(cell)).copied()
     }
 
     /// The upper bound of the loss on a cell's path: the worse of its two ends.

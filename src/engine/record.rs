@@ -1,6 +1,10 @@
 //! Pure: the record of one cell from its plan and its track, the evidence in it, and its verdict.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    net::IpAddr,
+};
 
 use super::{
     CellResult, Expectation, Verdict,
@@ -22,6 +26,8 @@ pub(super) struct Circumstances {
     pub(super) judged: bool,
     /// What the cell had to hold.
     pub(super) hold: Hold,
+    /// The address that its server last saw its source come from, where it is not the source's own.
+    pub(super) translated: Option<IpAddr>,
 }
 
 /// What the servers' logs hold: nonces, or why there is nothing to read.
@@ -61,6 +67,15 @@ pub(super) fn record(
     if cell.expectation == Expectation::Blocked && track.needed.is_none() && judgement.0 == Verdict::Inconclusive {
         judgement.1 = Some("this path loses too much for a deny to be told from loss".to_owned());
     }
+    if let (Verdict::Fail | Verdict::Inconclusive, Some(client), Some(reason)) =
+        (judgement.0, circumstances.translated, &mut judgement.1)
+    {
+        let _ = write!(
+            reason,
+            "; the server last saw it come from {client}, which is not its address: something translates it on the way, \
+             so a policy cannot know by its labels who it is"
+        );
+    }
     let nothing_came = outcome.is_some_and(|outcome| outcome.is_stopped() || outcome == Outcome::NameNotResolved);
     let proves = cell.expectation == Expectation::Blocked || nothing_came;
     CellResult {
@@ -70,6 +85,7 @@ pub(super) fn record(
         server: last.and_then(|last| last.server.clone()),
         address: last.and_then(|last| last.address).or(cell.address),
         witness: track.seen_by.clone().filter(|_| proves),
+        translated: circumstances.translated,
         attempts: track.attempts,
         window_ms: u64::try_from(track.window.as_millis()).unwrap_or(u64::MAX),
         connect_ms: track.slowest.map(|slowest| slowest.as_secs_f64() * 1000.0),
@@ -96,6 +112,7 @@ pub(super) fn unprobed(cell: &PlannedCell, (verdict, reason): Judgement, decided
         outcomes: BTreeMap::new(),
         status: None,
         server: None,
+        translated: None,
         verdict,
         reason,
         witness: None,

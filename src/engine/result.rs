@@ -106,6 +106,9 @@ pub struct CellResult {
     pub status: Option<u16>,
     /// The server's identity, as it answered.
     pub server: Option<String>,
+    /// The address that the server last saw the source come from, where it is not the source's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub translated: Option<IpAddr>,
     /// The verdict.
     pub verdict: Verdict,
     /// Why, in a sentence, wherever the verdict is not a pass.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -164,6 +165,14 @@ impl Staged<'_> {
         self.capabilities.has.contains(&Need::NodeSource)
     }
 
+    /// The address that a pod's server last saw a cell's source come from, where it is not the source's own. What leaves
+    /// the cluster may be translated as the CNI likes.
+    fn translated(&self, cell: &PlannedCell, world: &World) -> Option<IpAddr> {
+        let inside = matches!(cell.server, ServerId::Pod(..));
+        let client = self.history.seen_as(cell).filter(|_| inside)?;
+        (!world.may_come_from(&cell.from, client)).then_some(client)
+    }
+
     /// Probes a table, and judges it.
     async fn probe(
         &mut self,
@@ -199,6 +208,7 @@ impl Staged<'_> {
                 enforcing: self.rules.enforcing,
                 judged: self.loaded.scenario.tier == Tier::Required,
                 hold: settled.hold,
+                translated: self.translated(cell, &world),
             };
             let decided_by = self.decided_by(index, cell);
             records.insert(cell.id.clone(), record(cell, track, &logs, &circumstances, decided_by));

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Entry, Event, IDENTITY_PATH, NONCE, Reply, Request, Response, SERVER, Server,
+    CLIENT, Entry, Event, IDENTITY_PATH, NONCE, Reply, Request, Response, SERVER, Server,
     chunked::Chunked,
     log, parse,
     parse::{Body, Head, Refusal},
@@ -169,7 +169,8 @@ impl<S: Socket> Connection<S> {
             }
         };
         self.server.log.answered(number, response.status);
-        let proof = nonce.as_deref().map(|nonce| [(NONCE, nonce), (SERVER, self.server.identity.as_str())]);
+        let client = self.peer.ip().to_canonical().to_string();
+        let proof = nonce.as_deref().map(|nonce| [(NONCE, nonce), (SERVER, &self.server.identity), (CLIENT, &client)]);
         let extra = proof.as_ref().map_or(&[][..], |proof| &proof[..]);
         let bytes = write::bytes(&response, extra, request.method != "HEAD");
         if let Some(hops) = response.hop_limit {
@@ -281,7 +282,12 @@ mod tests {
     #[tokio::test]
     async fn only_a_valid_nonce_is_answered_with_the_identity() {
         let (answer, log) = talk(b"GET /x?y HTTP/1.1\r\npolicyprobe-nonce: n-1\r\n\r\n").await;
-        assert_eq!(answer, format!("{PLAIN}Policyprobe-Nonce: n-1\r\nPolicyprobe-Server: pod/a/b\r\n\r\npod/a/b\n"));
+        assert_eq!(
+            answer,
+            format!(
+                "{PLAIN}Policyprobe-Nonce: n-1\r\nPolicyprobe-Server: pod/a/b\r\nPolicyprobe-Client: 127.0.0.1\r\n\r\npod/a/b\n"
+            )
+        );
         let [entry] = log.entries().try_into().unwrap();
         assert_eq!((entry.path.as_str(), entry.nonce.as_deref(), entry.status), ("/x", Some("n-1"), Some(200)));
         for nonce in ["", "a b", "a\u{e9}", &"n".repeat(129)] {

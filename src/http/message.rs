@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 pub const NONCE: &str = "Policyprobe-Nonce";
 /// The response header with the server's identity. It is sent only where the request carried a nonce.
 pub const SERVER: &str = "Policyprobe-Server";
+/// The response header with the address that the request came from, as the server saw it; sent where [`SERVER`] is.
+pub const CLIENT: &str = "Policyprobe-Client";
 /// The one path that an emulator answers by itself: harmless on a real metadata server, where it does not exist.
 pub const IDENTITY_PATH: &str = "/.policyprobe/identity";
 

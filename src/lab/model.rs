@@ -143,6 +143,16 @@ pub struct World {
     pub others: Vec<WorldPod>,
 }
 
+impl World {
+    /// Whether what a source sends may come from this address; where its addresses are not known, it may.
+    #[must_use]
+    pub fn may_come_from(&self, source: &Source, address: IpAddr) -> bool {
+        let Source::Pod(namespace, name) = source else { return true };
+        let pod = self.pods.iter().find(|pod| pod.spec.namespace == *namespace && pod.spec.name == *name);
+        pod.is_none_or(|pod| pod.spec.host_network || pod.addresses.is_empty() || pod.addresses.contains(&address))
+    }
+}
+
 /// A namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct WorldNamespace {

@@ -124,6 +124,7 @@ impl From<Finding> for Observation {
             status: found.status,
             server: found.server,
             address: found.address,
+            client: found.client,
             resolve: duration(found.resolve_us),
             connect: duration(found.connect_us),
             resent: found.resent,

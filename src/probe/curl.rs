@@ -157,6 +157,7 @@ fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
         "%{remote_ip}",
         &format!("%header{{{nonce_header}}}"),
         &format!("%header{{{}}}", http::SERVER),
+        &format!("%header{{{}}}", http::CLIENT),
         "%{errormsg}",
     ];
     option(text, "write-out", &format!("{to}\n{MARK}{index}|{}\n", fields.join("|")));
@@ -235,6 +236,7 @@ pub struct Fields {
     address: Option<IpAddr>,
     nonce: String,
     server: String,
+    client: Option<IpAddr>,
     message: String,
 }
 
@@ -256,7 +258,7 @@ pub fn read(line: &str) -> Line {
 }
 
 fn done(rest: &str) -> Option<Line> {
-    let mut fields = rest.trim_end_matches('\r').splitn(11, '|');
+    let mut fields = rest.trim_end_matches('\r').splitn(12, '|');
     let mut next = || fields.next();
     let duration = |text: &str| text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
     let index = next()?.parse().ok()?;
@@ -270,6 +272,7 @@ fn done(rest: &str) -> Option<Line> {
         address: next()?.parse().ok(),
         nonce: next()?.to_owned(),
         server: next()?.to_owned(),
+        client: next()?.parse().ok(),
         message: next()?.to_owned(),
     };
     Some(Line::Done(index, Box::new(fields)))
@@ -308,6 +311,7 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
         status: (fields.status >= 100).then_some(fields.status),
         server: (!fields.server.is_empty()).then(|| fields.server.clone()),
         address,
+        client: fields.client,
         resolve: (resolved && by_name(&request.target)).then_some(fields.lookup),
         connect: connected.then(|| fields.connect.saturating_sub(fields.lookup)),
         resent: None,
@@ -407,24 +411,24 @@ mod tests {
         let from = "* connect to 10.0.0.1 port 80 from 10.0.0.2 port 40000 failed: No route to host";
         let ip = "10.0.0.1";
         for (host, line, failures, expected) in [
-            (ip, "0|200|1|0.00001|0.002|0.003|10.0.0.1|n1|pod/default/app1|", &[][..], Outcome::Reached),
-            (ip, "0|404|1|0.00001|0.002|0.003|10.0.0.1|n1|pod/default/app1|", &[], Outcome::Reached),
-            (ip, "18|200|1|0.00001|0.002|0.003|10.0.0.1|n1|pod/default/app1|partial", &[], Outcome::Reached),
-            (ip, "0|200|0|0.00001|0.002|0.003|10.0.0.1|n1|pod/default/app1|", &[], Outcome::ProbeLost),
-            (ip, "0|200|1|0.00001|0.002|0.003|10.0.0.1|n2|pod/default/app1|", &[], Outcome::WrongServer),
-            (ip, "0|200|1|0.00001|0.002|0.003|10.0.0.1|n1|pod/default/app2|", &[], Outcome::WrongServer),
-            (ip, "0|200|1|0.00001|0.002|0.003|10.0.0.1|||", &[], Outcome::WrongServer),
-            (ip, "52|000|1|0.00001|0.002|0.003|10.0.0.1|||Empty reply", &[], Outcome::WrongServer),
-            (ip, "28|000|0|0.00001|0.000000|0.100|||| timed out", &[], Outcome::TimedOut),
-            (ip, "28|000|1|0.00001|0.002|5.100|10.0.0.1||| timed out", &[], Outcome::NoAnswer),
-            (ip, "7|000|0|0.00001|0.000000|0.001||||Couldn't connect", &[refused], Outcome::Refused),
-            (ip, "7|000|0|0.00001|0.000000|0.001||||Couldn't connect", &[from], Outcome::Unreachable),
-            (ip, "7|000|0|0.00001|0.000000|0.001||||Couldn't connect", &[at_once], Outcome::Unreachable),
-            (ip, "43|000|0|0|0|0||||Bad function", &[], Outcome::ProbeLost),
-            ("name", "28|000|0|0.000000|0.000000|0.150||||Resolving timed out", &[], Outcome::NameNotResolved),
-            ("name", "28|000|0|0.040000|0.000000|0.150||||timed out", &[], Outcome::TimedOut),
-            ("name", "28|000|0|0.100000|0.000000|0.150||||timed out", &[], Outcome::NameNotResolved),
-            ("name", "6|000|0|0.000000|0.000000|0.001||||Could not resolve", &[], Outcome::NameNotResolved),
+            (ip, "0|200|1|0.00001|0.002|0.003|10.0.0.1|n1|pod/default/app1||", &[][..], Outcome::Reached),
+            (ip, "0|404|1|0.00001|0.002|0.003|10.0.0.1|n1|pod/default/app1||", &[], Outcome::Reached),
+            (ip, "18|200|1|0.00001|0.002|0.003|10.0.0.1|n1|pod/default/app1||partial", &[], Outcome::Reached),
+            (ip, "0|200|0|0.00001|0.002|0.003|10.0.0.1|n1|pod/default/app1||", &[], Outcome::ProbeLost),
+            (ip, "0|200|1|0.00001|0.002|0.003|10.0.0.1|n2|pod/default/app1||", &[], Outcome::WrongServer),
+            (ip, "0|200|1|0.00001|0.002|0.003|10.0.0.1|n1|pod/default/app2||", &[], Outcome::WrongServer),
+            (ip, "0|200|1|0.00001|0.002|0.003|10.0.0.1||||", &[], Outcome::WrongServer),
+            (ip, "52|000|1|0.00001|0.002|0.003|10.0.0.1||||Empty reply", &[], Outcome::WrongServer),
+            (ip, "28|000|0|0.00001|0.000000|0.100||||| timed out", &[], Outcome::TimedOut),
+            (ip, "28|000|1|0.00001|0.002|5.100|10.0.0.1|||| timed out", &[], Outcome::NoAnswer),
+            (ip, "7|000|0|0.00001|0.000000|0.001|||||Couldn't connect", &[refused], Outcome::Refused),
+            (ip, "7|000|0|0.00001|0.000000|0.001|||||Couldn't connect", &[from], Outcome::Unreachable),
+            (ip, "7|000|0|0.00001|0.000000|0.001|||||Couldn't connect", &[at_once], Outcome::Unreachable),
+            (ip, "43|000|0|0|0|0|||||Bad function", &[], Outcome::ProbeLost),
+            ("name", "28|000|0|0.000000|0.000000|0.150|||||Resolving timed out", &[], Outcome::NameNotResolved),
+            ("name", "28|000|0|0.040000|0.000000|0.150|||||timed out", &[], Outcome::TimedOut),
+            ("name", "28|000|0|0.100000|0.000000|0.150|||||timed out", &[], Outcome::NameNotResolved),
+            ("name", "6|000|0|0.000000|0.000000|0.001|||||Could not resolve", &[], Outcome::NameNotResolved),
         ] {
             assert_eq!(outcome(host, &format!("{MARK}0|{line}"), failures), expected, "{host} {line}");
         }
@@ -483,10 +487,10 @@ mod tests {
             ..request("x")
         };
         for (line, expected) in [
-            ("45|000|0|0.001|0.000000|0.002||||Couldn't bind", Outcome::Reached),
-            ("6|000|0|0.000000|0.000000|0.002||||Could not resolve", Outcome::NameNotResolved),
-            ("28|000|0|0.000000|0.000000|1.0||||Resolving timed out", Outcome::NameNotResolved),
-            ("2|000|0|0.000000|0.000000|0.0||||failed init", Outcome::ProbeLost),
+            ("45|000|0|0.001|0.000000|0.002|||||Couldn't bind", Outcome::Reached),
+            ("6|000|0|0.000000|0.000000|0.002|||||Could not resolve", Outcome::NameNotResolved),
+            ("28|000|0|0.000000|0.000000|1.0|||||Resolving timed out", Outcome::NameNotResolved),
+            ("2|000|0|0.000000|0.000000|0.0|||||failed init", Outcome::ProbeLost),
         ] {
             let Line::Done(_, fields) = read(&format!("{MARK}0|{line}")) else { panic!("{line}") };
             assert_eq!(observe(&resolve, &fields, &Failures::new()).outcome, expected, "{line}");

@@ -136,6 +136,8 @@ pub struct Observation {
     pub server: Option<String>,
     /// The address that was connected to, or tried.
     pub address: Option<IpAddr>,
+    /// The address that the request came from, as the server says it.
+    pub client: Option<IpAddr>,
     /// How long the resolution of a name took.
     pub resolve: Option<Duration>,
     /// From the start of the connection to its establishment, name resolution not included.
@@ -152,7 +154,17 @@ impl Observation {
     #[must_use]
     pub fn lost(detail: Option<String>) -> Self {
         let outcome = Outcome::ProbeLost;
-        Self { outcome, status: None, server: None, address: None, resolve: None, connect: None, resent: None, detail }
+        Self {
+            outcome,
+            status: None,
+            server: None,
+            address: None,
+            client: None,
+            resolve: None,
+            connect: None,
+            resent: None,
+            detail,
+        }
     }
 }
 

@@ -65,7 +65,7 @@ impl CurlHost for Curl {
         // As of a curl that was refused at once, whichever request it is.
         for line in config.lines().filter_map(|line| line.split_once("policyprobe|")) {
             let index = line.1.split('|').next().unwrap();
-            let _ = lines.send(format!("policyprobe|{index}|7|000|0|0.00001|0.000000|0.001||||refused"));
+            let _ = lines.send(format!("policyprobe|{index}|7|000|0|0.00001|0.000000|0.001|||||refused"));
         }
         Ok(7)
     }

@@ -39,6 +39,7 @@ pub(crate) fn cell(from: &str, to: &str) -> CellBuilder {
         outcomes: BTreeMap::new(),
         status: None,
         server: None,
+        translated: None,
         verdict: Verdict::Skipped,
         reason: None,
         witness: None,

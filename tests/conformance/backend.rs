@@ -1,7 +1,7 @@
 //! The backends as tests use them: whether they can be had here, and one scenario's result.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     env,
     sync::{Arc, Condvar, Mutex, OnceLock},
     thread,
@@ -11,6 +11,7 @@ use libtest_mimic::{Arguments, Failed};
 use policyprobe::{
     engine::{self, Event, Events, Options, ScenarioResult, Verdict},
     lab::{LabBuilder, embedded::EmbeddedBuilder, kind},
+    probe::Outcome,
     scenario::LoadedScenario,
 };
 use tokio::runtime::Runtime;
@@ -212,41 +213,52 @@ fn is_selected(arguments: &Arguments, name: &str) -> bool {
     arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
 }
 
-/// All scenarios, and those that could not be judged once more, one after the other in a new lab: a crowded machine, or a
-/// CNI that has stopped to follow, is no verdict. What failed stays failed.
+/// All scenarios, and once more, one after the other in a new lab, those in which traffic was stopped that should have
+/// gone through, or that could not be judged: a crowded machine and a CNI that is slow to follow do that. A deny that was
+/// open is never played again, and whatever fails twice has failed.
 fn whole_run(
     builder: fn() -> Box<dyn LabBuilder>,
     scenarios: &[LoadedScenario],
     jobs: u32,
     shared: &Arc<(Mutex<Progress>, Condvar)>,
 ) -> Result<(), String> {
-    let unclear = one_run(builder(), scenarios, jobs, shared, Some(Verdict::Inconclusive))?;
-    let again: Vec<_> = scenarios.iter().filter(|it| unclear.contains(&it.scenario.id)).cloned().collect();
+    let unclear = one_run(builder(), scenarios, jobs, shared, may_be_chance)?;
+    let again: Vec<_> = scenarios.iter().filter(|it| unclear.contains_key(&it.scenario.id)).cloned().collect();
     if again.is_empty() {
         return Ok(());
     }
-    for result in &unclear {
-        eprintln!("inconclusive, and played once more in a new lab: {result}");
+    for result in unclear.values() {
+        eprintln!("played once more in a new lab:\n{}", super::describe(result));
     }
-    one_run(builder(), &again, 1, shared, None).map(drop)
+    one_run(builder(), &again, 1, shared, |_| false).map(drop)
 }
 
-/// One run from the making of its lab to its end. A lab that cannot be made is an error here. Results with the verdict
-/// `held_back` are told nobody; their ids are returned.
+/// Whether nothing in a result is wrong but that something did not get through.
+fn may_be_chance(result: &ScenarioResult) -> bool {
+    let failed = result.steps.iter().flat_map(|step| &step.cells).filter(|cell| cell.verdict == Verdict::Fail);
+    let stopped = |outcome: Option<Outcome>| outcome.is_some_and(Outcome::is_stopped);
+    matches!(result.verdict, Verdict::Inconclusive | Verdict::Fail)
+        && failed.into_iter().all(|cell| cell.expected == "allow" && stopped(cell.outcome))
+}
+
+/// One run from the making of its lab to its end. A lab that cannot be made is an error here. Results that are held back
+/// are told nobody, but returned.
 fn one_run(
     builder: Box<dyn LabBuilder>,
     scenarios: &[LoadedScenario],
     jobs: u32,
     shared: &Arc<(Mutex<Progress>, Condvar)>,
-    held_back: Option<Verdict>,
-) -> Result<BTreeSet<String>, String> {
+    held_back: fn(&ScenarioResult) -> bool,
+) -> Result<BTreeMap<String, ScenarioResult>, String> {
     let (events, mut reader) = Events::channel();
     let shared = Arc::clone(shared);
     let reading = thread::spawn(move || {
-        let mut unclear = BTreeSet::new();
+        let mut unclear = BTreeMap::new();
         while let Some(event) = reader.blocking_recv() {
             match event {
-                Event::ScenarioFinished(result) if Some(result.verdict) == held_back => drop(unclear.insert(result.id)),
+                Event::ScenarioFinished(result) if held_back(&result) => {
+                    unclear.insert(result.id.clone(), result);
+                }
                 Event::ScenarioFinished(result) => {
                     tell(&shared, |progress| drop(progress.results.insert(result.id.clone(), result)));
                 }

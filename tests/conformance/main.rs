@@ -10,7 +10,7 @@ use std::{fmt::Write as _, process::ExitCode, sync::Arc};
 use backend::Backend;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use policyprobe::{
-    engine::{ScenarioResult, Verdict},
+    engine::{CellResult, ScenarioResult, StepResult, Verdict},
     scenario,
 };
 
@@ -41,22 +41,33 @@ fn trials(backend: &Arc<dyn Backend>) -> Vec<Trial> {
 
 /// A scenario of which nothing was run is ignored; anything but passes and skips fails.
 fn conclude(result: &ScenarioResult) -> Result<Completion, Failed> {
-    let cells = || result.steps.iter().flat_map(|step| step.cells.iter().map(move |cell| (step, cell)));
-    let wrong = |verdict| !matches!(verdict, Verdict::Pass | Verdict::Skipped | Verdict::Recorded | Verdict::Xfail);
-    if wrong(result.verdict) {
-        let mut text = format!("{}: {:?}", result.id, result.verdict);
-        text.extend(result.reason.iter().map(|reason| format!("\n  {reason}")));
-        for (step, cell) in cells().filter(|(_, cell)| wrong(cell.verdict)) {
-            let reason = cell.reason.as_deref().unwrap_or_default();
-            let command = cell.command.as_deref().unwrap_or_default();
-            let _ = write!(text, "\n  {}: {}: {:?}: {reason}\n    {command}", step.name, cell.id, cell.verdict);
-        }
-        return Err(text.into());
+    if is_wrong(result.verdict) {
+        return Err(describe(result).into());
     }
-    if cells().all(|(_, cell)| cell.verdict == Verdict::Skipped) {
+    if cells(result).all(|(_, cell)| cell.verdict == Verdict::Skipped) {
         return Ok(Completion::ignored_with(
             result.reason.clone().unwrap_or_else(|| "every cell was skipped".to_owned()),
         ));
     }
     Ok(Completion::Completed)
+}
+
+/// What is wrong with a result, and how to see it by hand.
+fn describe(result: &ScenarioResult) -> String {
+    let mut text = format!("{}: {:?}", result.id, result.verdict);
+    text.extend(result.reason.iter().map(|reason| format!("\n  {reason}")));
+    for (step, cell) in cells(result).filter(|(_, cell)| is_wrong(cell.verdict)) {
+        let reason = cell.reason.as_deref().unwrap_or_default();
+        let command = cell.command.as_deref().unwrap_or_default();
+        let _ = write!(text, "\n  {}: {}: {:?}: {reason}\n    {command}", step.name, cell.id, cell.verdict);
+    }
+    text
+}
+
+fn cells(result: &ScenarioResult) -> impl Iterator<Item = (&StepResult, &CellResult)> {
+    result.steps.iter().flat_map(|step| step.cells.iter().map(move |cell| (step, cell)))
+}
+
+fn is_wrong(verdict: Verdict) -> bool {
+    !matches!(verdict, Verdict::Pass | Verdict::Skipped | Verdict::Recorded | Verdict::Xfail)
 }

@@ -48,6 +48,8 @@ pub(super) struct Faults {
     pub(super) loss: Option<(&'static str, u64)>,
     /// How long a connect of this source takes.
     pub(super) delay: Option<(&'static str, Duration)>,
+    /// Servers see this source come from this address, by which policies do not know it.
+    pub(super) translated: Option<(&'static str, IpAddr)>,
     /// The scenario's first change is refused.
     pub(super) refuses: bool,
     /// A session panics.
@@ -214,6 +216,10 @@ impl Net {
         {
             return Fate::Refused;
         }
+        let is_unknown = metadata.is_none() && self.faults.translated.is_some_and(|(name, _)| is(from, name));
+        if is_unknown && self.changed().is_some() {
+            return Fate::Refused;
+        }
         let allowed = self.is_allowed(from, address, port);
         if allowed || self.faults.one_way {
             self.seen.lock().unwrap().insert(request.nonce.clone());
@@ -326,6 +332,7 @@ impl ScriptedSession {
             status: None,
             server: None,
             address: None,
+            client: None,
             resolve: None,
             connect: None,
             resent: None,
@@ -362,6 +369,7 @@ impl ScriptedSession {
                         status: Some(200),
                         server: Some(server),
                         address: Some(address),
+                        client: net.faults.translated.filter(|(name, _)| is(&self.source, name)).map(|(_, to)| to),
                         connect,
                         ..nothing(outcome)
                     });

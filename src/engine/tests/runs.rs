@@ -355,3 +355,14 @@ async fn strict_time_outs_are_whole_seconds() {
     assert_eq!(ran.result.exit_code, 0, "{:#?}", ran.result);
     assert!(ran.denies().iter().all(|cell| cell.window_ms == 4000));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_pods_see_come_from_elsewhere_is_told_of() {
+    let elsewhere = "172.18.0.9".parse().unwrap();
+    let ran = lab(Faults { translated: Some(("app1", elsewhere)), ..Faults::default() }).await;
+    let refused = ran.cell("deny", "app1 -> app2:80");
+    assert_eq!((refused.verdict, refused.translated), (Verdict::Fail, Some(elsewhere)));
+    assert!(refused.reason.as_ref().unwrap().contains("come from 172.18.0.9, which is not its address"));
+    let others = ran.cells().filter(|(_, cell)| !cell.id.starts_with("app1 -> app2:80"));
+    assert_eq!(others.filter_map(|(_, cell)| cell.translated).count(), 0, "what leaves the cluster may be translated");
+}

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -16,7 +16,10 @@ use super::{
     Ask, Finding, micros,
     proof::{Shown, failure, mismatch},
 };
-use crate::{http::SERVER, probe::Outcome};
+use crate::{
+    http::{CLIENT, SERVER},
+    probe::Outcome,
+};
 
 /// What a server may take to answer once the connection is made. Two retransmissions of a lost segment fit in.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -36,6 +39,7 @@ struct Head {
     status: u16,
     nonce: String,
     server: String,
+    client: Option<IpAddr>,
 }
 
 /// Connects, asks, and reads the answer's head.
@@ -60,7 +64,10 @@ pub(super) async fn get(ask: &Ask, get: &Get<'_>, socket: TcpSocket, to: SocketA
     let proof = Shown { nonce_header: get.nonce_header, nonce, server, status: head.status };
     let status = Some(head.status);
     match mismatch(&proof) {
-        None => Finding { status, server: Some(ask.server.clone()), ..found(Outcome::Reached, None) },
+        None => {
+            let server = Some(ask.server.clone());
+            Finding { status, server, client: head.client, ..found(Outcome::Reached, None) }
+        }
         Some(why) => {
             let server = (!head.server.is_empty()).then_some(head.server);
             Finding { status, server, ..found(Outcome::WrongServer, Some(why)) }
@@ -114,7 +121,8 @@ fn read(mut bytes: &[u8], nonce_header: &str) -> Option<Head> {
                 let found = fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
                 found.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
             };
-            return Some(Head { status, nonce: value(nonce_header), server: value(SERVER) });
+            let client = value(CLIENT).parse().ok();
+            return Some(Head { status, nonce: value(nonce_header), server: value(SERVER), client });
         }
         bytes = &bytes[end + 4..];
     }
@@ -127,8 +135,9 @@ mod tests {
 
     #[test]
     fn heads_are_read_whole_and_past_interim_answers() {
-        let answer = "HTTP/1.1 404 Not Found\r\npolicyprobe-nonce: n1 \r\nPolicyprobe-Server:a\r\n\r\nbody";
-        let head = Head { status: 404, nonce: "n1".to_owned(), server: "a".to_owned() };
+        let answer = "HTTP/1.1 404 Not Found\r\npolicyprobe-nonce: n1 \r\nPolicyprobe-Server:a\r\nPolicyprobe-Client: 10.0.0.1\r\n\r\nbody";
+        let client = "10.0.0.1".parse().ok();
+        let head = Head { status: 404, nonce: "n1".to_owned(), server: "a".to_owned(), client };
         assert_eq!(read(answer.as_bytes(), NONCE), Some(head));
         let interim = format!("HTTP/1.1 100 Continue\r\n\r\n{answer}");
         assert_eq!(read(interim.as_bytes(), NONCE).map(|head| head.status), Some(404));

@@ -116,6 +116,9 @@ pub struct Finding {
     /// The address that was connected to, or tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
+    /// The address that the request came from, as the server says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<IpAddr>,
     /// How long the resolution of a name took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolve_us: Option<u64>,
@@ -140,6 +143,7 @@ impl Finding {
             status: None,
             server: None,
             address: None,
+            client: None,
             resolve_us: None,
             connect_us: None,
             resent: None,
