@@ -51,7 +51,7 @@ enum ProbeWith {
     Curl,
     /// An agent that stays open in each source; what it cannot do (TLS, names alone) goes by `curl`
     Agent,
-    /// The agent for tables of more than 40 cells and for those with UDP, `curl` for the others
+    /// The agent in runs of more than 5000 cells, for tables of more than 40, and for those with UDP; `curl` for the others
     Auto,
 }
 

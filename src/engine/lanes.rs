@@ -1,8 +1,11 @@
 //! Scenarios side by side: lanes take them in turn, and what they tell is passed on in the scenarios' own order.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use futures::future::{join, try_join_all};
@@ -13,18 +16,34 @@ use super::{
 };
 use crate::{lab::LabError, scenario::LoadedScenario};
 
+/// The results so far, in the scenarios' order: what is done stays done, also where the run is interrupted.
+#[derive(Debug, Default)]
+pub(super) struct Finished(Mutex<BTreeMap<usize, ScenarioResult>>);
+
+impl Finished {
+    /// Puts in the result of the scenario at an index.
+    pub(super) fn put(&self, index: usize, result: ScenarioResult) {
+        lock(&self.0).insert(index, result);
+    }
+
+    /// Takes all of them out.
+    pub(super) fn take(&self) -> Vec<ScenarioResult> {
+        std::mem::take(&mut *lock(&self.0)).into_values().collect()
+    }
+}
+
 /// Plays the scenarios in as many lanes as the options say. An error ends all of them.
 pub(super) async fn play_all(
     company: &Company<'_>,
     scenarios: &[LoadedScenario],
     options: &Options,
-) -> Result<Vec<ScenarioResult>, LabError> {
+    finished: &Finished,
+) -> Result<(), LabError> {
     let (senders, readers): (Vec<_>, Vec<_>) = scenarios.iter().map(|_| company.events.aside()).unzip();
     let senders: Vec<Mutex<Option<_>>> = senders.into_iter().map(|sender| Mutex::new(Some(sender))).collect();
-    let results: Vec<Mutex<Option<ScenarioResult>>> = scenarios.iter().map(|_| Mutex::default()).collect();
     let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
     let lane = |lane: u32| {
-        let (senders, results, next, stopped) = (&senders, &results, &next, &stopped);
+        let (senders, next, stopped) = (&senders, &next, &stopped);
         async move {
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
@@ -42,7 +61,7 @@ pub(super) async fn play_all(
                 if options.fail_fast && played.verdict == Verdict::Fail {
                     stopped.store(true, Ordering::Relaxed);
                 }
-                *lock(&results[index]) = Some(played);
+                finished.put(index, played);
             }
         }
     };
@@ -62,8 +81,7 @@ pub(super) async fn play_all(
         }
         played
     };
-    join(played, told).await.0?;
-    Ok(results.into_iter().filter_map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner)).collect())
+    join(played, told).await.0.map(drop)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

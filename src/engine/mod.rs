@@ -14,6 +14,7 @@ mod history;
 mod judge;
 mod lanes;
 pub mod plan;
+mod play;
 mod quiet;
 mod record;
 mod result;

@@ -4,27 +4,23 @@ use std::{
     collections::BTreeMap,
     hash::{BuildHasher, RandomState},
     panic::AssertUnwindSafe,
-    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use futures::FutureExt;
-use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Canary, Event, Events, LabTimes, RunFailure, RunResult, Summary, Verdict, canary,
     conclude::{Ending, exit_code},
-    lanes, plan,
-    quiet::Quiet,
-    round::Nonces,
-    scenario::{Company, unplayed},
+    lanes::Finished,
+    plan,
+    play::Play,
     sessions::ProbeWith,
-    step::Rules,
-    track::Hold,
 };
 use crate::{
-    lab::{Lab, LabBuilder, LabError},
+    lab::{LabBuilder, LabError},
     profile::{self, Known},
     scenario::{LabSpec, LoadedScenario},
 };
@@ -82,7 +78,10 @@ pub async fn run(
     events.send(Event::RunStarted { run: result.run.clone(), backend: builder.backend(), scenarios: scenarios.len() });
     let ending = match check(scenarios) {
         Err(failure) => Ending::BadScenario(failure),
-        Ok(()) => in_lab(builder, scenarios, options, events, cancel, began, &mut result).await,
+        Ok(cells) => {
+            let options = Options { probe: options.probe.in_run_of(cells), ..options.clone() };
+            in_lab(builder, scenarios, &options, events, cancel, began, &mut result).await
+        }
     };
     result.summary = Summary::of(&result.scenarios);
     result.exit_code = exit_code(&ending, &result.canary, &result.scenarios);
@@ -95,15 +94,17 @@ pub async fn run(
     result
 }
 
-/// Asks the simulator about every scenario, before any lab is touched.
-fn check(scenarios: &[LoadedScenario]) -> Result<(), RunFailure> {
-    let faults: Vec<String> = scenarios
-        .iter()
-        .filter_map(|loaded| plan::agree(loaded, &plan::world(&loaded.scenario.lab)).err().map(|error| (loaded, error)))
-        .map(|(loaded, error)| format!("{}: {error}", loaded.path.display()))
-        .collect();
+/// Asks the simulator about every scenario, before any lab is touched; how many cells there are.
+fn check(scenarios: &[LoadedScenario]) -> Result<usize, RunFailure> {
+    let (mut cells, mut faults) = (0, Vec::new());
+    for loaded in scenarios {
+        match plan::agree(loaded, &plan::world(&loaded.scenario.lab)) {
+            Ok(oracles) => cells += oracles.iter().map(|step| step.cells.len()).sum::<usize>(),
+            Err(error) => faults.push(format!("{}: {error}", loaded.path.display())),
+        }
+    }
     if faults.is_empty() {
-        return Ok(());
+        return Ok(cells);
     }
     let hint = "`policyprobe explain SCENARIO` says which rule decides each cell";
     Err(RunFailure { message: faults.join("\n"), hint: Some(hint.to_owned()) })
@@ -139,13 +140,17 @@ async fn in_lab(
     result.facts.extend(known.as_ref().map(|known| ("profile".to_owned(), known.describe())));
     events.send(Event::LabReady { facts: result.facts.clone(), ready_ms: result.lab.ready_ms });
 
-    let playing =
-        AssertUnwindSafe(play_all(&lab, scenarios, options, known.as_ref(), events, cancel, result)).catch_unwind();
+    let (finished, mut canary) = (Finished::default(), None);
+    let play = Play { lab: &*lab, scenarios, options, known: known.as_ref(), events, cancel, run: &result.run };
+    let playing = AssertUnwindSafe(play.all(&finished, &mut canary)).catch_unwind();
     let outcome = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(LabError::Cancelled),
         outcome = playing => outcome.unwrap_or_else(|panic| Err(panicked(&*panic))),
     };
+    if let Some(canary) = canary {
+        (result.canary, result.scenarios) = (canary, finished.take());
+    }
     if let Some(known) = &known {
         for id in known.stale(&result.scenarios) {
             let profile = known.name();
@@ -165,97 +170,6 @@ async fn in_lab(
         Err(panic) => events.note(format!("tearing down: {}", panicked(&*panic))),
     }
     ending(outcome)
-}
-
-/// The canary and the scenarios. They run side by side, but nothing of a scenario is told before the canary has found
-/// that policies are enforced.
-async fn play_all(
-    lab: &Arc<dyn Lab>,
-    scenarios: &[LoadedScenario],
-    options: &Options,
-    known: Option<&Known>,
-    events: &Events,
-    cancel: &CancellationToken,
-    result: &mut RunResult,
-) -> Result<(), LabError> {
-    let nonces = Arc::new(Nonces::new(&result.run));
-    let quiet = Quiet::default();
-    let rules = Rules {
-        strict: options.strict_timeouts,
-        probe: options.probe,
-        show_answers: options.show_answers,
-        enforcing: true,
-        limit: options.converge_limit.unwrap_or(Duration::MAX).min(lab.capabilities().converge_limit),
-        hold: Hold::CHANGE,
-    };
-    let (held_back, mut reader) = events.aside();
-    let company = Company {
-        lab: &**lab,
-        nonces: &nonces,
-        quiet: &quiet,
-        events: &held_back,
-        rules,
-        lane: 0,
-        canary: false,
-        known,
-        cancel,
-    };
-    events.phase("asking the canary whether policies are enforced");
-
-    let RunResult { canary: verdict, scenarios: finished, .. } = result;
-    let enforcing = {
-        let canary = canary::run(&company);
-        let playing = lanes::play_all(&company, scenarios, options);
-        tokio::pin!(canary, playing);
-        let mut outcome = None;
-        let found = loop {
-            tokio::select! {
-                biased;
-                ended = &mut playing, if outcome.is_none() => outcome = Some(ended),
-                found = &mut canary => break found?,
-            }
-        };
-        events.send(Event::CanaryFinished(found.clone()));
-        *verdict = found;
-        let enforcing = verdict.verdict != Verdict::NotEnforcing;
-        if enforcing {
-            let outcome = match outcome {
-                Some(outcome) => outcome,
-                None => forward_while(&mut reader, events, playing).await,
-            };
-            while let Ok(event) = reader.try_recv() {
-                events.send(event);
-            }
-            *finished = outcome?;
-        }
-        enforcing
-    };
-    if enforcing {
-        return Ok(());
-    }
-    if options.continue_unenforced {
-        let rules = Rules { enforcing: false, ..rules };
-        *finished = lanes::play_all(&Company { events, rules, ..company }, scenarios, options).await?;
-        return Ok(());
-    }
-    for loaded in scenarios {
-        let unplayed = unplayed(loaded, Verdict::NotEnforcing, "not run: no policy is enforced here");
-        events.send(Event::ScenarioFinished(unplayed.clone()));
-        finished.push(unplayed);
-    }
-    Ok(())
-}
-
-/// Passes events on as they come, until the future is done.
-async fn forward_while<F: Future>(reader: &mut UnboundedReceiver<Event>, events: &Events, future: F) -> F::Output {
-    tokio::pin!(future);
-    loop {
-        tokio::select! {
-            biased;
-            Some(event) = reader.recv() => events.send(event),
-            output = &mut future => return output,
-        }
-    }
 }
 
 fn ending(outcome: Result<(), LabError>) -> Ending {

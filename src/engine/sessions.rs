@@ -17,6 +17,9 @@ use crate::{
 /// Tables of more cells than this are for open probers, where there is a choice.
 const FEW: usize = 40;
 
+/// In runs of more cells than this all tables are: to start so many processes would take most of the time.
+const MANY: usize = 5_000;
+
 /// What probes are made with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProbeWith {
@@ -24,7 +27,7 @@ pub enum ProbeWith {
     Curl,
     /// Open probers; what they cannot do goes by `curl`.
     Agent,
-    /// Open probers for large tables and for those that are not about TCP alone, `curl` for the others.
+    /// Open probers for large runs, for large tables and for those that are not about TCP alone, `curl` for the others.
     #[default]
     Auto,
 }
@@ -39,6 +42,12 @@ pub(super) enum How {
 }
 
 impl ProbeWith {
+    /// The choice for a run of so many cells.
+    #[must_use]
+    pub(super) fn in_run_of(self, cells: usize) -> Self {
+        if self == Self::Auto && cells > MANY { Self::Agent } else { self }
+    }
+
     /// The kind of session for a table.
     #[must_use]
     pub(super) fn how<'a>(self, cells: impl IntoIterator<Item = &'a PlannedCell>) -> How {

@@ -31,6 +31,8 @@ const CHANGE: &str = "policyprobe.io/bench-change";
 const LAST: &str = "last";
 /// How many requests are under way at once.
 const AT_ONCE: usize = 32;
+/// How many nodes are removed by one request.
+const REMOVED_AT_ONCE: u32 = 500;
 /// How long the last changes may take to be seen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -70,11 +72,15 @@ fn name(number: usize) -> String {
     format!("policyprobe-bench-{number:05}")
 }
 
-/// Removes all that were made.
+/// Removes all that were made, so many a request: API servers end requests that take a minute.
 pub async fn remove(client: &Client) -> anyhow::Result<()> {
-    let ours = ListParams::default().labels(LABEL);
-    let removed = Api::<Node>::all(client.clone()).delete_collection(&DeleteParams::default(), &ours).await;
-    removed.map(drop).context("cannot remove the nodes that were made")
+    let nodes = Api::<Node>::all(client.clone());
+    let ours = ListParams::default().labels(LABEL).limit(REMOVED_AT_ONCE);
+    while !nodes.list_metadata(&ours).await.context("cannot list the nodes that were made")?.items.is_empty() {
+        let removed = nodes.delete_collection(&DeleteParams::default(), &ours).await;
+        removed.context("cannot remove the nodes that were made")?;
+    }
+    Ok(())
 }
 
 /// What a watch made of changes.

@@ -319,6 +319,29 @@ async fn a_cancelled_run_tears_down_and_ends_with_130() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_done_before_a_run_was_cancelled_is_in_its_result() {
+    let (events, mut reader) = Events::channel();
+    let (cancel, mut second) = (CancellationToken::new(), document("address"));
+    second.scenario.id = "second".to_owned();
+    let builder = Box::new(Builder { faults: Faults::default(), traces: Traces::default() });
+    let scenarios = [document("address"), second];
+    let cancelling = async {
+        while let Some(event) = reader.recv().await {
+            if matches!(event, Event::ScenarioFinished(_)) {
+                cancel.cancel();
+                return;
+            }
+        }
+    };
+    let options = Options::default();
+    let (result, ()) = tokio::join!(run(builder, &scenarios, &options, &events, &cancel), cancelling);
+    assert_eq!((result.exit_code, result.canary.verdict), (130, Verdict::Pass));
+    let done: Vec<_> = result.scenarios.iter().map(|scenario| (scenario.id.as_str(), scenario.verdict)).collect();
+    assert_eq!(done, [("lab", Verdict::Pass)]);
+    assert!(result.summary.pass > 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_panic_tears_down_and_is_reported() {
     let ran = lab(Faults { panics: true, ..Faults::default() }).await;
     assert_eq!(ran.result.exit_code, 5);
