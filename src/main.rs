@@ -1,6 +1,6 @@
 //! The command line: parse, run, exit code.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser as _;
 use policyprobe::cli::{self, Cli, Command, Global};
@@ -38,7 +38,11 @@ fn run(command: Command, global: Global) -> anyhow::Result<u8> {
 
 /// The only runtime. Commands that need none start without its threads.
 fn wait(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(command)
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let code = runtime.block_on(command);
+    // A thread that waits for somebody else's program keeps nobody from leaving.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    code
 }
 
 /// A runtime of this thread alone.

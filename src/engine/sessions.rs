@@ -4,9 +4,11 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures::future::join_all;
+use tokio::time::timeout;
 
 use super::plan::PlannedCell;
 use crate::{
@@ -19,6 +21,9 @@ const FEW: usize = 40;
 
 /// In runs of more cells than this all tables are: to start so many processes would take most of the time.
 const MANY: usize = 5_000;
+
+/// How long a session may take to open, whatever it has to wait for: others wait for it.
+const OPENING: Duration = Duration::from_secs(90);
 
 /// What probes are made with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,12 +135,17 @@ impl Sessions {
             let index = place.idle.iter().position(|(kind, _)| *kind == how);
             (index.map(|index| place.idle.remove(index).1), place.replaced)
         };
-        let session = match idle {
-            Some(session) => session,
-            None => match how {
-                How::Curl => self.stage.open(source).await?,
-                How::Mixed(prefer) => self.stage.open_fast(source, prefer).await?,
-            },
+        let opening = async {
+            match how {
+                How::Curl => self.stage.open(source).await,
+                How::Mixed(prefer) => self.stage.open_fast(source, prefer).await,
+            }
+        };
+        let late = || Err(anyhow::anyhow!("no session opens within {} s", OPENING.as_secs()).into());
+        let session = if let Some(session) = idle {
+            session
+        } else {
+            timeout(OPENING, opening).await.unwrap_or_else(|_| late())?
         };
         Ok(Lease { sessions: Arc::clone(self), source: source.clone(), how, replaced, session: Some(session) })
     }

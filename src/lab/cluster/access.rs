@@ -13,6 +13,8 @@ use kube::{
 use crate::lab::LabError;
 
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a connection may be silent while something is awaited: longer than the API server lets a watch last.
+const SILENCE: Duration = Duration::from_secs(330);
 
 /// A client, and how a person reaches the same cluster.
 #[derive(Clone)]
@@ -67,6 +69,9 @@ impl Access {
             config.proxy_url = None;
         }
         config.connect_timeout = Some(PATIENCE);
+        config.read_timeout = Some(SILENCE);
+        // A stream that is written to is not silent.
+        config.reset_reader_on_write = true;
         let server = config.cluster_url.to_string();
         let client = Client::try_from(config)
             .map_err(|error| LabError::with_hint(format!("cannot use the kubeconfig: {}", chain(&error)), hint))?;

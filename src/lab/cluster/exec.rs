@@ -1,10 +1,15 @@
 //! Commands in pods, over the API server's websocket.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use futures::FutureExt;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
 use kube::{Api, api::AttachParams};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, SimplexStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, SimplexStream},
+    time::timeout,
+};
 
 use super::{
     objects::CONTAINER,
@@ -13,6 +18,9 @@ use super::{
 
 /// Large enough that a batch's answers never wait for a reader.
 const BUFFER: usize = 256 * 1024;
+
+/// How long the API server may take to open a stream to a pod: a node that is stuck never does.
+const OPENING: Duration = Duration::from_secs(20);
 
 fn parameters(stdin: bool) -> AttachParams {
     AttachParams::default()
@@ -25,7 +33,8 @@ fn parameters(stdin: bool) -> AttachParams {
 
 /// Runs a command to its end with this input, and returns its output. It has no time limit.
 pub(crate) async fn exec(pods: &Api<Pod>, pod: &str, command: &[&str], input: &[u8]) -> Result<String, String> {
-    let opened = pods.exec(pod, command.iter().copied(), &parameters(true)).await;
+    let opening = timeout(OPENING, pods.exec(pod, command.iter().copied(), &parameters(true))).await;
+    let opened = opening.map_err(|_| format!("no exec in `{pod}` opens within {} s", OPENING.as_secs()))?;
     let mut process = opened.map_err(|error| format!("cannot exec in `{pod}`: {error}"))?;
     let status = process.take_status().ok_or("the exec has no status")?;
     let (output, errors) = (process.stdout().ok_or("no stdout")?, process.stderr().ok_or("no stderr")?);
@@ -79,9 +88,10 @@ pub(crate) struct PodPlace {
 #[async_trait]
 impl Place for PodPlace {
     async fn start(&self, command: &[&str]) -> Result<Wire, String> {
-        let opened = self.pods.exec(&self.pod, command.iter().copied(), &parameters(true).stderr(false)).await;
-        let mut process =
-            opened.map_err(|error| format!("cannot exec in `{}/{}`: {error}", self.namespace, self.pod))?;
+        let (pod, parameters) = (format!("{}/{}", self.namespace, self.pod), parameters(true).stderr(false));
+        let opening = timeout(OPENING, self.pods.exec(&self.pod, command.iter().copied(), &parameters)).await;
+        let opened = opening.map_err(|_| format!("no exec in `{pod}` opens within {} s", OPENING.as_secs()))?;
+        let mut process = opened.map_err(|error| format!("cannot exec in `{pod}`: {error}"))?;
         let status = process.take_status().ok_or("the exec has no status")?;
         let ended = status.map(|status| match status.as_ref().map(exit_code) {
             Some(Some(code)) => format!("it ended with {code}"),

@@ -149,8 +149,10 @@ impl PodMaker {
     async fn service_account(&self, namespace: &str) -> Result<(), LabError> {
         let accounts = Api::<ServiceAccount>::namespaced(self.client.clone(), namespace);
         let there = |account: Option<&ServiceAccount>| account.is_some();
-        let waited = wait::await_condition(accounts, "default", there).await;
+        let waited = tokio::time::timeout(PATIENCE, wait::await_condition(accounts, "default", there)).await;
+        let late = || anyhow::anyhow!("`{namespace}` has no service account after {} s", PATIENCE.as_secs());
         waited
+            .map_err(|_| LabError::from(late()))?
             .map(drop)
             .map_err(|error| LabError::from(anyhow::Error::new(error).context("waiting for a service account")))
     }

@@ -26,6 +26,9 @@ pub(crate) use crate::probe::Wire;
 /// The line that ends a configuration in the shell's input. `curl` has no such option.
 const END: &str = "POLICYPROBE_END_OF_CONFIG";
 
+/// How long a command may take whose output is wanted whole: none of them has much to do.
+const READ_PATIENCE: Duration = Duration::from_secs(20);
+
 /// How long a call waits for the end of one that was given up, before it opens a shell of its own.
 const DRAIN_PATIENCE: Duration = Duration::from_millis(100);
 
@@ -137,7 +140,8 @@ impl Shell {
     /// Runs a command and returns its output, which is an error unless it ends with 0.
     pub(crate) async fn read(&mut self, command: &str) -> Result<Vec<String>, String> {
         let mut lines = Vec::new();
-        match self.run(command, &mut |line| lines.push(line)).await? {
+        let ran = timeout(READ_PATIENCE, self.run(command, &mut |line| lines.push(line))).await;
+        match ran.map_err(|_| format!("`{command}` does not end within {} s", READ_PATIENCE.as_secs()))?? {
             0 => Ok(lines),
             code => Err(format!("`{command}` ended with {code}: {}", lines.join("\n"))),
         }

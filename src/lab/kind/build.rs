@@ -84,7 +84,9 @@ async fn sweep(access: &Access) -> anyhow::Result<()> {
         Api::<Pod>::namespaced(access.client.clone(), &namespace).delete(&pod.name_any(), &now).await?;
         let gone = |pod: Option<&Pod>| pod.is_none();
         let pods = Api::<Pod>::namespaced(access.client.clone(), &namespace);
-        kube::runtime::wait::await_condition(pods, &pod.name_any(), gone).await?;
+        let name = pod.name_any();
+        let going = kube::runtime::wait::await_condition(pods, &name, gone);
+        tokio::time::timeout(cluster::PATIENCE, going).await.context("a pod of an earlier run does not go")??;
     }
     for policy in Api::<NetworkPolicy>::all(access.client.clone()).list(&ListParams::default()).await? {
         if policy.managed_fields().iter().any(|fields| fields.manager.as_deref() == Some("policyprobe")) {
@@ -217,8 +219,9 @@ impl Build {
     /// Replaces agents of the CNI that would take until after the run to learn of all nodes.
     async fn renew(&self, access: &Access, count: usize) -> Result<(), LabError> {
         let renewing = tokio::time::timeout(cluster::PATIENCE, renew::renew(access, count));
-        let renewed = renewing.await.unwrap_or_else(|_| Err(anyhow::anyhow!("it is not there again")));
-        let nodes = renewed.context("an agent of the CNI that started before the last node had joined was replaced")?;
+        let renewed =
+            renewing.await.unwrap_or_else(|_| Err(anyhow::anyhow!("not done after {} s", cluster::PATIENCE.as_secs())));
+        let nodes = renewed.context("cannot see to it that the CNI's agents know all nodes")?;
         if !nodes.is_empty() {
             let nodes = nodes.join(", ");
             self.events.note(format!("replaced the CNI's agent that started before the last node had joined: {nodes}"));

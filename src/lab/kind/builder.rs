@@ -76,7 +76,7 @@ impl LabBuilder for KindBuilder {
         events: &Events,
         cancel: &CancellationToken,
     ) -> Result<Arc<dyn Lab>, LabError> {
-        check_tools().await?;
+        cancel.run_until_cancelled(check_tools()).await.ok_or(LabError::Cancelled)??;
         let state = Arc::new(RunState::create(run)?);
         let (events, emulator, tasks) = (events.clone(), Arc::default(), TaskTracker::new());
         let build = Build { options: *self, state, events, emulator, tasks, begun: Instant::now() };

@@ -1,7 +1,7 @@
 //! `kind` and `docker` as child processes: errors that say which program failed and how, and an end to the whole process
 //! group when the run is cancelled.
 
-use std::{os::unix::process::CommandExt, sync::Arc};
+use std::{os::unix::process::CommandExt, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use nix::{
@@ -14,6 +14,9 @@ use crate::lab::{
     state::{ChildRecord, RunState},
 };
 
+/// How long a program may take that makes nothing large: a daemon that is stuck never answers.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 /// Runs a program to its end and returns what it printed.
 pub(crate) async fn run(program: &str, args: &[&str], input: Option<Vec<u8>>) -> Result<String, LabError> {
     let command = duct::cmd(program, args);
@@ -21,7 +24,13 @@ pub(crate) async fn run(program: &str, args: &[&str], input: Option<Vec<u8>>) ->
         Some(bytes) => command.stdin_bytes(bytes),
         None => command.stdin_null(),
     };
-    finish(&title(program, args), program, command, Abandon::Group, |_| Ok(())).await
+    let title = title(program, args);
+    let late = || {
+        let message = format!("`{title}` does not end within {} s", PATIENCE.as_secs());
+        Err(LabError::with_hint(message, "does `docker info` answer?"))
+    };
+    let finishing = finish(&title, program, command, Abandon::Group, |_| Ok(()));
+    tokio::time::timeout(PATIENCE, finishing).await.unwrap_or_else(|_| late())
 }
 
 /// Runs a program that makes things. It begins only when the run's record names its process, so that there is no moment

@@ -1,4 +1,4 @@
-//! Agents of a CNI that know too little of the nodes, because kind starts them before the last node has joined.
+//! Agents of a CNI that know too little of the nodes, because they were started before the last node had joined.
 //!
 //! kube-router reads which address ranges are pods' when it starts, and again only every five minutes
 //! (`syncNodeIPSets` in `pkg/controllers/routing/network_routes_controller.go`, v2.9.0). Until then an agent that started
@@ -10,7 +10,10 @@ use std::pin::pin;
 use anyhow::Context;
 use futures::{TryStreamExt, future::try_join_all};
 use k8s_openapi::{
-    api::core::v1::{Node, Pod},
+    api::{
+        apps::v1::DaemonSet,
+        core::v1::{Node, Pod},
+    },
     apimachinery::pkg::apis::meta::v1::Time,
 };
 use kube::{
@@ -22,14 +25,17 @@ use kube::{
 use super::cluster::is_pod_ready;
 use crate::lab::cluster::Access;
 
-/// The agents in question.
-const AGENTS: &str = "k8s-app=kube-router";
+/// The agents in question, by their label.
+const AGENTS: (&str, &str) = ("k8s-app", "kube-router");
+/// How long after it has joined a node may get its range, in seconds.
+const RANGE_AFTER: i64 = 3;
 
 /// Replaces the agents that started before these many nodes had their address ranges, and waits for the new ones; the
 /// nodes on which that was necessary.
 pub(super) async fn renew(access: &Access, nodes: usize) -> anyhow::Result<Vec<String>> {
     let (all_nodes, pods) = (Api::<Node>::all(access.client.clone()), Api::<Pod>::all(access.client.clone()));
-    if pods.list_metadata(&ListParams::default().labels(AGENTS).limit(1)).await?.items.is_empty() {
+    let sets = Api::<DaemonSet>::all(access.client.clone()).list(&ListParams::default()).await?;
+    if !sets.items.iter().any(makes_agents) {
         return Ok(Vec::new());
     }
     let mut joined = Vec::new();
@@ -44,21 +50,30 @@ pub(super) async fn renew(access: &Access, nodes: usize) -> anyhow::Result<Vec<S
     let Some(last) = now.items.iter().filter_map(ResourceExt::creation_timestamp).max() else {
         return Ok(Vec::new());
     };
-    let agents = pods.list(&ListParams::default().labels(AGENTS)).await?;
+    let agents = pods.list(&ListParams::default().labels(&agents())).await?;
     try_join_all(agents.items.iter().filter(|agent| knows_too_little(agent, &last)).map(|agent| replace(access, agent)))
         .await
+}
+
+fn agents() -> String {
+    format!("{}={}", AGENTS.0, AGENTS.1)
+}
+
+fn makes_agents(set: &DaemonSet) -> bool {
+    let labels = set.spec.as_ref().and_then(|spec| spec.selector.match_labels.as_ref());
+    labels.and_then(|labels| labels.get(AGENTS.0)).is_some_and(|value| value == AGENTS.1)
 }
 
 fn has_range(node: &Node) -> bool {
     node.spec.as_ref().is_some_and(|spec| spec.pod_cidr.is_some())
 }
 
-/// Whether an agent runs that may have read the nodes before the last one had its range, which it gets within a second.
-/// One that does not run yet will read all of them.
+/// Whether an agent runs that may have read the nodes before the last one had its range. One that does not run yet will
+/// read all of them.
 fn knows_too_little(agent: &Pod, last: &Time) -> bool {
     let containers = agent.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     let started = containers.filter_map(|container| container.state.as_ref()?.running.as_ref()?.started_at.as_ref());
-    started.min().is_some_and(|started| started.0.as_second() <= last.0.as_second() + 1)
+    started.min().is_some_and(|started| started.0.as_second() <= last.0.as_second() + RANGE_AFTER)
 }
 
 /// Has its `DaemonSet` make an agent again.
@@ -68,7 +83,7 @@ async fn replace(access: &Access, agent: &Pod) -> anyhow::Result<String> {
     let this = Preconditions { uid: agent.uid(), resource_version: None };
     let delete = DeleteParams { preconditions: Some(this), ..DeleteParams::default().grace_period(0) };
     pods.delete(&agent.name_any(), &delete).await.context("cannot replace an agent of the CNI")?;
-    let there = watcher::Config::default().labels(AGENTS).fields(&format!("spec.nodeName={node}"));
+    let there = watcher::Config::default().labels(&agents()).fields(&format!("spec.nodeName={node}"));
     let mut changes = pin!(watcher(pods, there).applied_objects());
     loop {
         let pod = changes.try_next().await?.context("the watch of pods ended")?;
@@ -95,8 +110,8 @@ mod tests {
         };
         let running = |at: &str| agent(json!({"running": {"startedAt": at}}));
         assert!(knows_too_little(&running("2026-01-02T03:04:00Z"), &last));
-        assert!(knows_too_little(&running("2026-01-02T03:04:06Z"), &last), "its range may have come after it");
-        assert!(!knows_too_little(&running("2026-01-02T03:04:07Z"), &last));
+        assert!(knows_too_little(&running("2026-01-02T03:04:08Z"), &last), "its range may have come after it");
+        assert!(!knows_too_little(&running("2026-01-02T03:04:09Z"), &last));
         assert!(!knows_too_little(&agent(json!({"waiting": {"reason": "PodInitializing"}})), &last));
     }
 }
