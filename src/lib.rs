@@ -12,6 +12,7 @@
 //! - [`engine`]: baseline, apply, converge, hold, verdict.
 //! - [`mutants`]: the suite against enforcers that are broken on purpose.
 //! - [`node`]: node metadata: inventory, baselines, changes.
+//! - [`pattern`]: names by patterns. [`profile`]: what is known of CNIs.
 //! - [`report`]: one file a reporter.
 //!
 //! Without the default feature `harness` only what the static agent needs is built.

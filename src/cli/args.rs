@@ -194,7 +194,7 @@ Examples:
 Exit codes:
   0  everything is as expected        3  the cluster enforces no policy
   1  something is not as expected     4  inconclusive, or everything was skipped
-  2  usage, or a bad file             5  the lab could not be built
+  2  usage, or a bad file             5  the lab is not there, or broke
                                     130  interrupted";
 
 #[cfg(test)]

@@ -56,8 +56,8 @@ fn cni(flag: Option<&str>) -> Result<Cni, Problem> {
 fn kind_config(flag: Option<&str>) -> Result<Option<String>, Problem> {
     let Some(chosen) = flag else { return Ok(None) };
     let shipped = shipped_configurations();
-    if let Some(text) = shipped_configuration(chosen).filter(|_| shipped.contains(&chosen)) {
-        return Ok(Some(text.to_owned()));
+    if shipped.contains(&chosen) {
+        return Ok(shipped_configuration(chosen).map(str::to_owned));
     }
     let hint = format!("it takes a kind configuration file, or one of {}", shipped.join(", "));
     let wrong = |why: String| Problem::usage(format!("`--kind-config {chosen}`: {why}")).hint(hint.clone());

@@ -10,7 +10,7 @@ pub const USAGE: u8 = 2;
 pub const NOT_ENFORCING: u8 = 3;
 /// Something is inconclusive, or everything was skipped.
 pub const INCONCLUSIVE: u8 = 4;
-/// The lab could not be built.
+/// The lab could not be built, or broke.
 pub const NO_LAB: u8 = 5;
 /// Interrupted by a signal.
 pub const INTERRUPTED: u8 = 130;

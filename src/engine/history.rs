@@ -11,7 +11,7 @@ use super::{
     track::Attempt,
 };
 use crate::{
-    lab::{ServerId, Source},
+    lab::{ServerId, Source, World},
     probe::Outcome,
     scenario::{Family, Protocol},
 };
@@ -62,8 +62,8 @@ pub(super) struct History {
     to: BTreeMap<ServerId, Losses>,
     last: BTreeMap<PathKey, Outcome>,
     sound: BTreeMap<PathKey, bool>,
-    /// The addresses that servers saw requests come from.
-    seen_as: BTreeMap<PathKey, IpAddr>,
+    /// The addresses that servers last saw requests come from, where they were not the sources' own.
+    translated: BTreeMap<PathKey, IpAddr>,
 }
 
 impl History {
@@ -115,9 +115,6 @@ impl History {
                 to.gave_up(sent);
             }
         }
-        if let Some(client) = attempts.iter().filter(reached).find_map(|attempt| attempt.observation.client) {
-            self.seen_as.insert(key.clone(), client);
-        }
         if let Some(outcome) = attempts.iter().map(|attempt| attempt.observation.outcome).min() {
             self.last.insert(key, outcome);
         }
@@ -141,10 +138,22 @@ impl History {
         self.last.get(&PathKey::of(cell)) == Some(&Outcome::Reached)
     }
 
-    /// The address that the cell's server last saw its source come from.
+    /// Learns from which address the server saw the requests come. A source's addresses change when a pod is created again,
+    /// so they are those of the world at that time.
+    pub(super) fn see(&mut self, cell: &PlannedCell, attempts: &[Attempt], world: &World) {
+        // What leaves the cluster may be translated as the CNI likes.
+        let Some(client) = attempts.iter().find_map(|attempt| attempt.observation.client) else { return };
+        if matches!(cell.server, ServerId::Pod(..)) && !world.may_come_from(&cell.from, client) {
+            self.translated.insert(PathKey::of(cell), client);
+        } else {
+            self.translated.remove(&PathKey::of(cell));
+        }
+    }
+
+    /// The address that the cell's server last saw its source come from, where it was not the source's own.
     #[must_use]
-    pub(super) fn seen_as(&self, cell: &PlannedCell) -> Option<IpAddr> {
-        self.seen_as.get(&PathKey::of(cell)).copied()
+    pub(super) fn translated(&self, cell: &PlannedCell) -> Option<IpAddr> {
+        self.translated.get(&PathKey::of(cell)).copied()
     }
 
     /// The upper bound of the loss on a cell's path: the worse of its two ends.

@@ -11,24 +11,45 @@ use std::{
 use futures::future::{join, try_join_all};
 
 use super::{
-    Event, Options, ScenarioResult, Verdict,
+    Event, Events, Options, ScenarioResult, Verdict,
     scenario::{Company, play, unplayed},
 };
 use crate::{lab::LabError, scenario::LoadedScenario};
 
 /// The results so far, in the scenarios' order: what is done stays done, also where the run is interrupted.
 #[derive(Debug, Default)]
-pub(super) struct Finished(Mutex<BTreeMap<usize, ScenarioResult>>);
+pub(super) struct Finished {
+    results: Mutex<BTreeMap<usize, ScenarioResult>>,
+    /// How many scenarios, from the first on, the run's reporters know of.
+    told: AtomicUsize,
+}
 
 impl Finished {
     /// Puts in the result of the scenario at an index.
     pub(super) fn put(&self, index: usize, result: ScenarioResult) {
-        lock(&self.0).insert(index, result);
+        lock(&self.results).insert(index, result);
     }
 
-    /// Takes all of them out.
-    pub(super) fn take(&self) -> Vec<ScenarioResult> {
-        std::mem::take(&mut *lock(&self.0)).into_values().collect()
+    /// Passes an event on to the run's reporters.
+    pub(super) fn tell(&self, event: Event, events: &Events) {
+        if let Event::ScenarioFinished(_) = event {
+            self.told.fetch_add(1, Ordering::Relaxed);
+        }
+        events.send(event);
+    }
+
+    /// Takes all results out, and tells those that nobody was told of yet: they waited for one before them.
+    pub(super) fn take(&self, events: &Events) -> Vec<ScenarioResult> {
+        let results = std::mem::take(&mut *lock(&self.results));
+        for result in results.range(self.told.load(Ordering::Relaxed)..).map(|(_, result)| result) {
+            events.send(Event::ScenarioFinished(result.clone()));
+        }
+        results.into_values().collect()
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        lock(&self.results).clear();
     }
 }
 

@@ -81,18 +81,17 @@ impl Play<'_> {
             self.events.send(Event::CanaryFinished(found.clone()));
             let enforcing = found.verdict != Verdict::NotEnforcing;
             if !enforcing {
-                finished.take();
+                finished.clear();
             }
             *verdict = Some(found);
             if enforcing {
-                let outcome = match outcome {
-                    Some(outcome) => outcome,
-                    None => forward_while(&mut reader, self.events, playing).await,
+                let rest = async {
+                    match outcome {
+                        Some(outcome) => outcome,
+                        None => playing.await,
+                    }
                 };
-                while let Ok(event) = reader.try_recv() {
-                    self.events.send(event);
-                }
-                outcome?;
+                self.forward_while(&mut reader, finished, rest).await?;
             }
             enforcing
         };
@@ -100,32 +99,37 @@ impl Play<'_> {
             return Ok(());
         }
         if self.options.continue_unenforced {
-            let rules = Rules { enforcing: false, ..rules };
-            return lanes::play_all(
-                &Company { events: self.events, rules, ..company },
-                self.scenarios,
-                self.options,
-                finished,
-            )
-            .await;
+            let (events, mut reader) = self.events.aside();
+            let company = Company { events: &events, rules: Rules { enforcing: false, ..rules }, ..company };
+            let playing = lanes::play_all(&company, self.scenarios, self.options, finished);
+            return self.forward_while(&mut reader, finished, playing).await;
         }
         for (index, loaded) in self.scenarios.iter().enumerate() {
             let unplayed = unplayed(loaded, Verdict::NotEnforcing, "not run: no policy is enforced here");
-            self.events.send(Event::ScenarioFinished(unplayed.clone()));
+            finished.tell(Event::ScenarioFinished(unplayed.clone()), self.events);
             finished.put(index, unplayed);
         }
         Ok(())
     }
-}
 
-/// Passes events on as they come, until the future is done.
-async fn forward_while<F: Future>(reader: &mut UnboundedReceiver<Event>, events: &Events, future: F) -> F::Output {
-    tokio::pin!(future);
-    loop {
-        tokio::select! {
-            biased;
-            Some(event) = reader.recv() => events.send(event),
-            output = &mut future => return output,
+    /// Passes events on as they come, until the future is done, and what is left of them then.
+    async fn forward_while<F: Future>(
+        &self,
+        reader: &mut UnboundedReceiver<Event>,
+        finished: &Finished,
+        future: F,
+    ) -> F::Output {
+        tokio::pin!(future);
+        let output = loop {
+            tokio::select! {
+                biased;
+                Some(event) = reader.recv() => finished.tell(event, self.events),
+                output = &mut future => break output,
+            }
+        };
+        while let Ok(event) = reader.try_recv() {
+            finished.tell(event, self.events);
         }
+        output
     }
 }

@@ -72,8 +72,8 @@ pub(super) fn record(
     {
         let _ = write!(
             reason,
-            "; the server last saw it come from {client}, which is not its address: something translates it on the way, \
-             so a policy cannot know by its labels who it is"
+            "; the server last saw the source come from {client}, which is not its address: something translates it \
+             on the way, so a policy cannot know by labels who it is"
         );
     }
     let nothing_came = outcome.is_some_and(|outcome| outcome.is_stopped() || outcome == Outcome::NameNotResolved);

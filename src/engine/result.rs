@@ -235,7 +235,9 @@ pub struct RunResult {
     pub canary: Canary,
     /// Counts of cells.
     pub summary: Summary,
-    /// The scenarios, in the order in which they ran.
+    /// How many scenarios were to be played.
+    pub selected: usize,
+    /// Those that were, in the order of the selection.
     pub scenarios: Vec<ScenarioResult>,
     /// Times of the lab.
     pub lab: LabTimes,

@@ -28,6 +28,9 @@ use crate::{
 /// The version of the record's format.
 const SCHEMA_VERSION: u32 = 1;
 
+/// How long a broken lab may take to say what it knows.
+const DIAGNOSIS: Duration = Duration::from_secs(30);
+
 /// Which of a CNI's deviations are known.
 #[derive(Clone, Debug, Default)]
 pub enum Profiles {
@@ -64,7 +67,7 @@ pub struct Options {
 
 /// Runs the scenarios in a new lab and tears it down, also when cancelled.
 ///
-/// Whatever goes wrong is in the result: `error` says why there are no verdicts, `exit_code` is 2 where a scenario
+/// Whatever goes wrong is in the result: `error` says why there are no verdicts, or not all, `exit_code` is 2 where a scenario
 /// contradicts the simulator, 5 where there is no lab, 130 where `cancel` ended the run.
 pub async fn run(
     builder: Box<dyn LabBuilder>,
@@ -75,6 +78,7 @@ pub async fn run(
 ) -> RunResult {
     let began = Instant::now();
     let mut result = blank(builder.backend());
+    result.selected = scenarios.len();
     events.send(Event::RunStarted { run: result.run.clone(), backend: builder.backend(), scenarios: scenarios.len() });
     let ending = match check(scenarios) {
         Err(failure) => Ending::BadScenario(failure),
@@ -149,9 +153,11 @@ async fn in_lab(
         outcome = playing => outcome.unwrap_or_else(|panic| Err(panicked(&*panic))),
     };
     if let Some(canary) = canary {
-        (result.canary, result.scenarios) = (canary, finished.take());
+        (result.canary, result.scenarios) = (canary, finished.take(events));
     }
-    if let Some(known) = &known {
+    // Where scenarios are left out, nobody knows what they would have shown.
+    let whole = outcome.is_ok() && result.scenarios.len() == result.selected && !options.fail_fast;
+    if let Some(known) = known.as_ref().filter(|_| whole) {
         for id in known.stale(&result.scenarios) {
             let profile = known.name();
             events.note(format!("the deviation `{id}` of the profile `{profile}` did not show: it is stale, or fixed"));
@@ -159,7 +165,9 @@ async fn in_lab(
     }
     let unclear = matches!(outcome, Err(LabError::Broken { .. })) || result.canary.verdict == Verdict::Inconclusive;
     if unclear && !cancel.is_cancelled() {
-        let diagnosis = lab.diagnose().await;
+        // What broke the lab may still be broken.
+        let diagnosing = tokio::time::timeout(DIAGNOSIS, lab.diagnose());
+        let diagnosis = cancel.run_until_cancelled(diagnosing).await.and_then(Result::ok).unwrap_or_default();
         if !diagnosis.trim().is_empty() {
             events.note(diagnosis);
         }
@@ -199,6 +207,7 @@ fn blank(backend: &str) -> RunResult {
         facts: BTreeMap::new(),
         canary: Canary { verdict: Verdict::Skipped, detail: "it did not run".to_owned(), took_ms: 0 },
         summary: super::Summary::default(),
+        selected: 0,
         scenarios: Vec::new(),
         lab: LabTimes::default(),
         error: None,

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -165,14 +164,6 @@ impl Staged<'_> {
         self.capabilities.has.contains(&Need::NodeSource)
     }
 
-    /// The address that a pod's server last saw a cell's source come from, where it is not the source's own. What leaves
-    /// the cluster may be translated as the CNI likes.
-    fn translated(&self, cell: &PlannedCell, world: &World) -> Option<IpAddr> {
-        let inside = matches!(cell.server, ServerId::Pod(..));
-        let client = self.history.seen_as(cell).filter(|_| inside)?;
-        (!world.may_come_from(&cell.from, client)).then_some(client)
-    }
-
     /// Probes a table, and judges it.
     async fn probe(
         &mut self,
@@ -208,7 +199,7 @@ impl Staged<'_> {
                 enforcing: self.rules.enforcing,
                 judged: self.loaded.scenario.tier == Tier::Required,
                 hold: settled.hold,
-                translated: self.translated(cell, &world),
+                translated: self.history.translated(cell),
             };
             let decided_by = self.decided_by(index, cell);
             records.insert(cell.id.clone(), record(cell, track, &logs, &circumstances, decided_by));

@@ -33,7 +33,7 @@ pub struct Request {
 impl Request {
     /// Whether it asks for something, and for nothing else.
     #[must_use]
-    pub fn reads(&self) -> bool {
+    pub fn is_read(&self) -> bool {
         matches!(self.method.as_str(), "GET" | "HEAD")
     }
 

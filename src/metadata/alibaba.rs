@@ -78,7 +78,7 @@ impl Handler for Alibaba {
         if request.path == "/latest/api/token" {
             return self.token(request).into();
         }
-        if !request.reads() {
+        if !request.is_read() {
             return plain(405, TEXT, "").into();
         }
         let is_let_in = match request.header(TOKEN) {

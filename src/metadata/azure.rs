@@ -75,7 +75,7 @@ impl Azure {
             return refused(is_identity, "Bad request. Query parameter names must be unique");
         }
         let is_post = request.method == "POST" && names[..] == ["metadata", "scheduledevents"];
-        if !is_post && !request.reads() {
+        if !is_post && !request.is_read() {
             return answer(405, r#"{ "error": "Method not allowed" }"#);
         }
         let ["metadata", endpoint, rest @ ..] = &names[..] else { return answer(404, NOT_FOUND) };

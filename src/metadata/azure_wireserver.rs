@@ -91,7 +91,7 @@ fn config(kind: &str, seed: &str) -> Response {
 
 /// The plugin's answer.
 pub(super) fn plugin(request: &Request, seed: &str) -> Response {
-    let is_read = request.reads();
+    let is_read = request.is_read();
     match (is_read, request.path.trim_matches('/')) {
         (true, "versions") => plain(200, "application/json", json!(["2015-09-01"]).to_string()),
         (true, "vmSettings") => {

@@ -34,7 +34,7 @@ struct Digitalocean {
 
 impl Handler for Digitalocean {
     fn answer(&self, request: &Request) -> Reply {
-        if !request.reads() {
+        if !request.is_read() {
             return plain(405, "text/plain", "").into();
         }
         if request.path == "/metadata/v1.json" {

@@ -47,7 +47,7 @@ impl Ecs {
 impl Handler for Ecs {
     fn answer(&self, request: &Request) -> Reply {
         let names: Vec<_> = request.path.split('/').filter(|name| !name.is_empty()).collect();
-        let is_read = request.reads();
+        let is_read = request.is_read();
         let (status, body) = match names[..] {
             _ if !is_read => (405, json!({"code": "MethodNotAllowed"})),
             ["v2", "credentials", ID] => (200, self.credentials()),

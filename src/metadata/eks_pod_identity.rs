@@ -49,7 +49,7 @@ impl Handler for Agent {
             );
             return plain(403, TEXT, message).into();
         }
-        if !request.reads() {
+        if !request.is_read() {
             return plain(405, TEXT, "").into();
         }
         let token = request.header("Authorization").unwrap_or_default();

@@ -59,7 +59,7 @@ impl Handler for Gcp {
             return forbidden(path, "Missing Metadata-Flavor:Google header.").into();
         }
         // What a real server says to other methods is not known.
-        if !request.reads() {
+        if !request.is_read() {
             let message = format!("The request method <code>{}</code> is not allowed.", escape(&request.method));
             return error(405, &message, "").into();
         }

@@ -43,7 +43,7 @@ impl Handler for Gke {
         if request.header("X-Forwarded-For").is_some() {
             return refused(403, "Forbidden\n").into();
         }
-        if !request.reads() {
+        if !request.is_read() {
             return refused(405, "Method Not Allowed\n").into();
         }
         let path = request.path.as_str();

@@ -40,7 +40,7 @@ struct Hetzner {
 
 impl Handler for Hetzner {
     fn answer(&self, request: &Request) -> Reply {
-        if !request.reads() {
+        if !request.is_read() {
             return plain(405, TEXT, "").into();
         }
         match request.path.strip_prefix("/hetzner/v1/").and_then(|path| self.tree.find(path)) {

@@ -56,7 +56,7 @@ struct Openstack {
 
 impl Handler for Openstack {
     fn answer(&self, request: &Request) -> Reply {
-        if !request.reads() {
+        if !request.is_read() {
             return plain(405, "text/plain; charset=UTF-8", String::new()).into();
         }
         let names: Vec<_> = request.path.split('/').filter(|name| !name.is_empty()).collect();

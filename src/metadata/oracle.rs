@@ -45,7 +45,7 @@ impl Handler for Oracle {
             ["opc", "v1", rest @ ..] if self.legacy => rest,
             _ => return plain(404, "text/plain", "Not Found\n").into(),
         };
-        if !request.reads() {
+        if !request.is_read() {
             return plain(405, "text/plain", "Method Not Allowed\n").into();
         }
         let pointer = rest.iter().fold(String::new(), |path, name| path + "/" + &name.replace('~', "~0"));

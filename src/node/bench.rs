@@ -33,6 +33,8 @@ const LAST: &str = "last";
 const AT_ONCE: usize = 32;
 /// How many nodes are removed by one request.
 const REMOVED_AT_ONCE: u32 = 500;
+/// Requests after which nodes that are still there will not go: twice as many as the most nodes need.
+const REMOVALS: u32 = 80;
 /// How long the last changes may take to be seen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -76,11 +78,14 @@ fn name(number: usize) -> String {
 pub async fn remove(client: &Client) -> anyhow::Result<()> {
     let nodes = Api::<Node>::all(client.clone());
     let ours = ListParams::default().labels(LABEL).limit(REMOVED_AT_ONCE);
-    while !nodes.list_metadata(&ours).await.context("cannot list the nodes that were made")?.items.is_empty() {
+    for _ in 0..REMOVALS {
+        if nodes.list_metadata(&ours).await.context("cannot list the nodes that were made")?.items.is_empty() {
+            return Ok(());
+        }
         let removed = nodes.delete_collection(&DeleteParams::default(), &ours).await;
         removed.context("cannot remove the nodes that were made")?;
     }
-    Ok(())
+    anyhow::bail!("the nodes that were made do not go: `kubectl get nodes -l {LABEL}` lists them")
 }
 
 /// What a watch made of changes.

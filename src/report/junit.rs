@@ -6,7 +6,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::words;
-use crate::engine::{CellResult, RunResult, ScenarioResult, StepResult, Verdict};
+use crate::engine::{self, CellResult, RunResult, ScenarioResult, StepResult, Verdict};
 
 /// The report.
 #[must_use]
@@ -18,6 +18,7 @@ pub fn render(result: &RunResult) -> Vec<u8> {
     report.timestamp = result.started.parse().ok();
     report.set_time(Duration::from_millis(result.lab.total_ms));
     report.add_test_suite(canary(result, &class));
+    report.add_test_suites(unfinished(result, &class));
     for scenario in &result.scenarios {
         report.add_test_suite(suite(result, scenario, &class));
     }
@@ -40,6 +41,24 @@ fn canary(result: &RunResult, class: &str) -> TestSuite {
     case.set_classname(class).set_time(Duration::from_millis(result.canary.took_ms));
     suite.add_test_case(case);
     suite
+}
+
+/// A run that did not come to its end has an error, whatever its finished scenarios say.
+fn unfinished(result: &RunResult, class: &str) -> Option<TestSuite> {
+    let played = format!("{} of {} scenarios were played", result.scenarios.len(), result.selected);
+    let why = match &result.error {
+        Some(failure) => failure.message.clone(),
+        None if result.exit_code == engine::INTERRUPTED => format!("interrupted: {played}"),
+        None => return None,
+    };
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+    status.set_message(why);
+    let mut case = TestCase::new("the run came to its end", status);
+    case.set_classname(class);
+    let mut suite = TestSuite::new("run");
+    suite.timestamp = result.started.parse().ok();
+    suite.add_test_case(case);
+    Some(suite)
 }
 
 fn suite(result: &RunResult, scenario: &ScenarioResult, class: &str) -> TestSuite {

@@ -27,7 +27,10 @@ fn headline(result: &RunResult, theme: Theme) -> String {
         .collect();
     let verdict = verdict(result);
     let counts = if counts.is_empty() { "nothing was judged".to_owned() } else { counts.join(", ") };
-    let scenarios = words::count(result.scenarios.len(), "scenario");
+    let mut scenarios = words::count(result.scenarios.len(), "scenario");
+    if result.scenarios.len() < result.selected {
+        scenarios = format!("{} of {}", result.scenarios.len(), words::count(result.selected, "scenario"));
+    }
     format!("{} {counts} in {scenarios}", paint(theme::style(verdict), theme.sign(verdict)))
 }
 
@@ -95,7 +98,7 @@ fn meaning(code: u8) -> &'static str {
         engine::USAGE => "usage",
         engine::NOT_ENFORCING => "no policy is enforced here",
         engine::INCONCLUSIVE => "inconclusive, or nothing was run",
-        engine::NO_LAB => "the lab could not be built",
+        engine::NO_LAB => "the lab could not be built, or broke",
         engine::INTERRUPTED => "interrupted",
         _ => "as expected",
     }

@@ -165,6 +165,7 @@ fn run(canary: Canary, exit_code: u8, scenarios: Vec<ScenarioResult>) -> RunResu
         facts: facts(),
         canary,
         summary: Summary::of(&scenarios),
+        selected: scenarios.len(),
         scenarios,
         lab: LabTimes { ready_ms: 92, total_ms: 871 },
         error: None,

@@ -9,7 +9,7 @@ use std::{
 
 use libtest_mimic::{Arguments, Failed};
 use policyprobe::{
-    engine::{self, Event, Events, Options, ScenarioResult, Verdict},
+    engine::{self, Event, Events, Options, ProbeWith, ScenarioResult, Verdict},
     lab::{LabBuilder, embedded::EmbeddedBuilder, kind},
     probe::Outcome,
     scenario::LoadedScenario,
@@ -136,9 +136,11 @@ impl SharedRun {
             let selected = |it: &&LoadedScenario| self.is_played(it);
             let scenarios: Vec<_> = policyprobe::scenario::shipped().iter().filter(selected).cloned().collect();
             let (jobs, shared) = (self.jobs, Arc::clone(&self.progress));
+            // What policies do in network namespaces is done when they are applied.
+            let by_chance = if self.name == "kind" { is_stopped_at_most } else { says_nothing };
             thread::spawn(move || {
                 let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    whole_run(builder, &scenarios, jobs, &shared)
+                    whole_run(builder, by_chance, &scenarios, jobs, &shared)
                 }));
                 let over = match outcome {
                     Ok(Ok(())) => "the run has no result for the scenario".to_owned(),
@@ -191,11 +193,14 @@ const EVERY: usize = 20;
 
 /// Whether a case is one of those of the conformance suite that are only run on demand: the whole of it takes minutes.
 pub(crate) fn left_out(backend: &str, scenario: &LoadedScenario) -> Option<String> {
-    let whole = env::var("POLICYPROBE_SUITE").is_ok_and(|suite| suite == "all");
     let suite = || policyprobe::scenario::shipped().iter().filter(|other| is_of_suite(other));
     let runs =
         || backend == "embedded" && suite().step_by(EVERY).any(|other| other.scenario.id == scenario.scenario.id);
-    (!whole && is_of_suite(scenario) && !runs()).then(|| LEFT_OUT.to_owned())
+    (!is_whole_suite() && is_of_suite(scenario) && !runs()).then(|| LEFT_OUT.to_owned())
+}
+
+fn is_whole_suite() -> bool {
+    env::var("POLICYPROBE_SUITE").is_ok_and(|suite| suite == "all")
 }
 
 fn is_of_suite(scenario: &LoadedScenario) -> bool {
@@ -213,16 +218,16 @@ fn is_selected(arguments: &Arguments, name: &str) -> bool {
     arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
 }
 
-/// All scenarios, and once more, one after the other in a new lab, those in which traffic was stopped that should have
-/// gone through, or that could not be judged: a crowded machine and a CNI that is slow to follow do that. A deny that was
-/// open is never played again, and whatever fails twice has failed.
+/// All scenarios, and those that may have suffered by chance once more, one after the other in a new lab. Whatever fails
+/// twice has failed.
 fn whole_run(
     builder: fn() -> Box<dyn LabBuilder>,
+    by_chance: fn(&ScenarioResult) -> bool,
     scenarios: &[LoadedScenario],
     jobs: u32,
     shared: &Arc<(Mutex<Progress>, Condvar)>,
 ) -> Result<(), String> {
-    let unclear = one_run(builder(), scenarios, jobs, shared, may_be_chance)?;
+    let unclear = one_run(builder(), scenarios, jobs, shared, by_chance)?;
     let again: Vec<_> = scenarios.iter().filter(|it| unclear.contains_key(&it.scenario.id)).cloned().collect();
     if again.is_empty() {
         return Ok(());
@@ -233,12 +238,22 @@ fn whole_run(
     one_run(builder(), &again, 1, shared, |_| false).map(drop)
 }
 
-/// Whether nothing in a result is wrong but that something did not get through.
-fn may_be_chance(result: &ScenarioResult) -> bool {
-    let failed = result.steps.iter().flat_map(|step| &step.cells).filter(|cell| cell.verdict == Verdict::Fail);
+/// Whether a result says nothing: a crowded machine can do that.
+fn says_nothing(result: &ScenarioResult) -> bool {
+    result.verdict == Verdict::Inconclusive
+}
+
+/// Whether nothing in a result is wrong but that something did not get through: a CNI that is slow to follow can do that.
+/// A deny that was open is never by chance.
+fn is_stopped_at_most(result: &ScenarioResult) -> bool {
+    let mut wrong = result.steps.iter().flat_map(|step| &step.cells).filter(|cell| super::is_wrong(cell.verdict));
     let stopped = |outcome: Option<Outcome>| outcome.is_some_and(Outcome::is_stopped);
     matches!(result.verdict, Verdict::Inconclusive | Verdict::Fail)
-        && failed.into_iter().all(|cell| cell.expected == "allow" && stopped(cell.outcome))
+        && wrong.all(|cell| match cell.verdict {
+            Verdict::Inconclusive => true,
+            Verdict::Fail => cell.expected == "allow" && stopped(cell.outcome),
+            _ => false,
+        })
 }
 
 /// One run from the making of its lab to its end. A lab that cannot be made is an error here. Results that are held back
@@ -268,7 +283,9 @@ fn one_run(
         unclear
     });
     let runtime = runtime().map_err(|error| error.to_string())?;
-    let options = Options { jobs, ..Options::default() };
+    // By the same means in both runs.
+    let probe = if is_whole_suite() { ProbeWith::Agent } else { ProbeWith::Auto };
+    let options = Options { jobs, probe, ..Options::default() };
     let result = runtime.block_on(engine::run(builder, scenarios, &options, &events, &CancellationToken::new()));
     drop(events);
     let unclear = reading.join().map_err(|_| "the reader of events panicked")?;

@@ -59,6 +59,12 @@ struct ClusterArgs {
     kubeconfig: Option<PathBuf>,
 }
 
+impl ClusterArgs {
+    async fn connect(&self) -> Result<Client, LabError> {
+        connect::connect(self.context.as_deref(), self.kubeconfig.as_deref()).await
+    }
+}
+
 /// How changes are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Output {
@@ -66,12 +72,6 @@ enum Output {
     Text,
     /// A JSON object a line
     Json,
-}
-
-impl ClusterArgs {
-    async fn connect(&self) -> Result<Client, LabError> {
-        connect::connect(self.context.as_deref(), self.kubeconfig.as_deref()).await
-    }
 }
 
 /// Runs the subcommand; returns the exit code.

@@ -195,9 +195,9 @@ impl Settling<'_> {
     pub(super) async fn calibrate_again(&mut self, history: &mut History) -> Result<(), LabError> {
         for _ in 0..CALIBRATIONS {
             let slow: Vec<usize> = (0..self.cells.len())
-                .filter(|index| self.setting.denied.contains(&PathKey::of(self.cells[*index])))
                 .filter(|index| history.slowest(self.cells[*index]).is_some())
                 .filter(|index| self.window(*index, history) > CALM_WINDOW)
+                .filter(|index| self.setting.denied.contains(&PathKey::of(self.cells[*index])))
                 .collect();
             if slow.is_empty() || self.setting.strict {
                 break;

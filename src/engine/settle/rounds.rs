@@ -253,6 +253,7 @@ impl<'a> Settling<'a> {
             let (cell, key) = (self.cells[index], &self.keys[index]);
             let limit = self.tracks[index].window;
             history.learn(cell, seen.started, limit, &seen.attempts, self.table.occasion == Occasion::Baseline);
+            history.see(cell, &seen.attempts, self.table.world);
             let ended = seen.ended().unwrap_or(seen.started);
             let witness = self.chosen[index].as_ref().map(|candidate| {
                 let samples = board.get(&(candidate.source.clone(), key.clone()));

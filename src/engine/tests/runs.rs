@@ -385,7 +385,7 @@ async fn a_source_that_pods_see_come_from_elsewhere_is_told_of() {
     let ran = lab(Faults { translated: Some(("app1", elsewhere)), ..Faults::default() }).await;
     let refused = ran.cell("deny", "app1 -> app2:80");
     assert_eq!((refused.verdict, refused.translated), (Verdict::Fail, Some(elsewhere)));
-    assert!(refused.reason.as_ref().unwrap().contains("come from 172.18.0.9, which is not its address"));
+    assert!(refused.reason.as_ref().unwrap().contains("the source come from 172.18.0.9, which is not its address"));
     let others = ran.cells().filter(|(_, cell)| !cell.id.starts_with("app1 -> app2:80"));
     assert_eq!(others.filter_map(|(_, cell)| cell.translated).count(), 0, "what leaves the cluster may be translated");
 }
