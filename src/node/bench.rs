@@ -142,16 +142,19 @@ pub async fn watch(client: &Client, nodes: usize, changes: usize, rate: u32) -> 
         is_ready.wait_for(|ready| *ready).await.context("the watch ended")?;
         change(client, nodes, changes, rate).await
     };
-    let mut watching = pin!(watching);
-    let (sent, took) = tokio::select! {
-        sent = changing => sent?,
-        ended = &mut watching => {
-            ended?;
-            anyhow::bail!("more was seen than was sent");
+    let (mut watching, mut changing) = (pin!(watching), pin!(changing));
+    // The last change may be seen before the answer to its request.
+    let mut seen = None;
+    let (sent, took) = loop {
+        tokio::select! {
+            sent = &mut changing => break sent?,
+            all = &mut watching, if seen.is_none() => seen = Some(all?),
         }
     };
-    let seen = tokio::time::timeout(PATIENCE, watching).await;
-    let seen = seen.context("not every change was reported")??;
+    let seen = match seen {
+        Some(seen) => seen,
+        None => tokio::time::timeout(PATIENCE, watching).await.context("not every change was reported")??,
+    };
     let mut latencies: Vec<Duration> = Vec::new();
     for (value, at) in &sent {
         latencies.extend(seen.get(value).and_then(|seen| seen.first()).map(|seen| seen.saturating_duration_since(*at)));
