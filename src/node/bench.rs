@@ -11,7 +11,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
@@ -31,9 +31,9 @@ const CHANGE: &str = "policyprobe.io/bench-change";
 const LAST: &str = "last";
 /// How many requests are under way at once.
 const AT_ONCE: usize = 32;
-/// How many nodes are removed by one request.
+/// How many nodes are listed at once, to be removed.
 const REMOVED_AT_ONCE: u32 = 500;
-/// Requests after which nodes that are still there will not go: twice as many as the most nodes need.
+/// Lists after which nodes that are still there will not go: twice as many as the most nodes need.
 const REMOVALS: u32 = 80;
 /// How long the last changes may take to be seen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -74,16 +74,25 @@ fn name(number: usize) -> String {
     format!("policyprobe-bench-{number:05}")
 }
 
-/// Removes all that were made, so many a request: API servers end requests that take a minute.
+/// Removes all that were made, each by itself: API servers end requests that take a minute, as one for all of them would.
 pub async fn remove(client: &Client) -> anyhow::Result<()> {
     let nodes = Api::<Node>::all(client.clone());
     let ours = ListParams::default().labels(LABEL).limit(REMOVED_AT_ONCE);
     for _ in 0..REMOVALS {
-        if nodes.list_metadata(&ours).await.context("cannot list the nodes that were made")?.items.is_empty() {
+        let left = nodes.list_metadata(&ours).await.context("cannot list the nodes that were made")?.items;
+        if left.is_empty() {
             return Ok(());
         }
-        let removed = nodes.delete_collection(&DeleteParams::default(), &ours).await;
-        removed.context("cannot remove the nodes that were made")?;
+        let removing = left.iter().map(|node| {
+            let (nodes, name) = (nodes.clone(), node.name_any());
+            async move {
+                match nodes.delete(&name, &DeleteParams::default()).await {
+                    Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+                    removed => removed.map(drop).context("cannot remove a node that was made"),
+                }
+            }
+        });
+        stream::iter(removing).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     }
     anyhow::bail!("the nodes that were made do not go: `kubectl get nodes -l {LABEL}` lists them")
 }
