@@ -104,6 +104,7 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
         events: company.events,
         rules: company.rules,
         denied: denied.collect(),
+        known: company.known,
         history: History::default(),
     };
     let sessions = company.events.timed(format!("{id} › sessions"), staged.open_sessions(false));

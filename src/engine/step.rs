@@ -26,6 +26,7 @@ use super::{
 use crate::{
     lab::{Capabilities, LabError, ServerId, Source, Stage, World},
     probe::{Outcome, Request, Target},
+    profile::Known,
     scenario::{LoadedScenario, Need, Tier},
 };
 
@@ -73,6 +74,8 @@ pub(super) struct Staged<'a> {
     pub(super) rules: Rules,
     /// The paths of the cells that the scenario denies, a cell of each step for itself.
     pub(super) denied: Vec<PathKey>,
+    /// What the CNI is known to do otherwise.
+    pub(super) known: Option<&'a Known>,
     /// What was learnt so far.
     pub(super) history: History,
 }
@@ -240,6 +243,7 @@ impl Staged<'_> {
             probe: self.rules.probe,
             hold: self.rules.hold,
             denied: &self.denied,
+            known: self.known,
         };
         let deadline = since + self.rules.limit;
         let table = Table { step: name, occasion, cells, calibration, world, since, deadline };

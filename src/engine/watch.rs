@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     lab::{LabError, Source},
-    probe::{Observation, Outcome, Request, Target},
+    probe::{Means, Observation, Outcome, Request, Target, is_direct},
 };
 
 /// Samples of a witness that are kept: more than any round takes.
@@ -41,11 +41,9 @@ pub(super) struct Watching {
 }
 
 impl Watching {
-    /// The only server, where it is asked by address: of a name, one process would ask the name server only once.
+    /// The only server.
     fn only_question(&self) -> Option<(&ServerKey, &Question)> {
-        let (key, question) = self.questions.iter().next().filter(|_| self.questions.len() == 1)?;
-        let by_address = question.target.host().parse::<IpAddr>().is_ok();
-        by_address.then_some((key, question))
+        self.questions.iter().next().filter(|_| self.questions.len() == 1)
     }
 }
 
@@ -72,6 +70,9 @@ impl Question {
     }
 }
 
+/// Who asks, and which server, where one is asked alone.
+type Post = (Source, Option<ServerKey>);
+
 /// Every witness' samples, in the order in which they came.
 pub(super) type Samples = BTreeMap<(Source, ServerKey), Vec<Sample>>;
 
@@ -81,7 +82,7 @@ pub(super) struct Watches {
     how: How,
     nonces: Arc<Nonces>,
     board: Arc<Board>,
-    running: BTreeMap<Source, Running>,
+    running: BTreeMap<Post, Running>,
 }
 
 /// Where witnesses write what they see.
@@ -120,23 +121,41 @@ impl Watches {
 
     /// Has exactly these sources watch, for about `duration`. Whoever asks the same as before just goes on.
     pub(super) fn set(&mut self, wanted: &BTreeMap<Source, Watching>, duration: Duration) {
-        self.running.retain(|source, running| wanted.get(source) == Some(&running.watching));
-        for (source, watching) in wanted {
+        let wanted = self.posts(wanted);
+        self.running.retain(|post, running| wanted.get(post) == Some(&running.watching));
+        for (post, watching) in wanted {
+            let (source, alone) = &post;
             let worker = Worker {
                 sessions: Arc::clone(&self.sessions),
                 how: self.how,
                 nonces: Arc::clone(&self.nonces),
                 board: Arc::clone(&self.board),
                 source: source.clone(),
+                is_alone: alone.is_some(),
                 watching: watching.clone(),
                 duration,
             };
-            self.running.entry(source.clone()).or_insert_with(|| Running {
-                watching: watching.clone(),
+            self.running.entry(post).or_insert_with(|| Running {
+                watching,
                 since: Instant::now(),
                 task: tokio::spawn(worker.work()).abort_handle(),
             });
         }
+    }
+
+    /// Open probers ask each server by itself, so that one that is slow to answer leaves no gap with the others. A process
+    /// for each would cost too much.
+    fn posts(&self, wanted: &BTreeMap<Source, Watching>) -> BTreeMap<Post, Watching> {
+        let mut posts: BTreeMap<Post, Watching> = BTreeMap::new();
+        for (source, Watching { questions, period }) in wanted {
+            for (key, question) in questions {
+                let is_alone = self.how == How::Mixed(Means::Agent) && is_direct(&question.target);
+                let post = posts.entry((source.clone(), is_alone.then(|| key.clone())));
+                let watching = post.or_insert_with(|| Watching { questions: BTreeMap::new(), period: *period });
+                watching.questions.insert(key.clone(), question.clone());
+            }
+        }
+        posts
     }
 
     /// Waits until everybody has just been answered, or has just seen that it is not.
@@ -147,7 +166,7 @@ impl Watches {
         let _ = timeout(longest + GIVE_UP, async {
             loop {
                 let changed = self.board.changed.notified();
-                if self.is_fatal() || self.running.iter().all(|(source, running)| self.is_fresh(source, running)) {
+                if self.is_fatal() || self.running.iter().all(|((source, _), running)| self.is_fresh(source, running)) {
                     return;
                 }
                 changed.await;
@@ -159,7 +178,7 @@ impl Watches {
 
     /// Asks everything once more, beside the watching, so that an answer comes after all that was tried.
     pub(super) async fn after(&self) {
-        join_all(self.running.iter().map(|(source, running)| async move {
+        join_all(self.running.iter().map(|((source, _), running)| async move {
             if let Ok(mut lease) = self.sessions.lease(source, self.how).await {
                 self.board.ask(&mut lease, source, &running.watching, &self.nonces).await;
             }
@@ -217,6 +236,8 @@ struct Worker {
     nonces: Arc<Nonces>,
     board: Arc<Board>,
     source: Source,
+    /// Whether it asks one server as an open prober does.
+    is_alone: bool,
     watching: Watching,
     duration: Duration,
 }
@@ -248,7 +269,9 @@ impl Worker {
     /// Asks once, or for as long as one process does; whether anything came back.
     async fn turn(&self, lease: &mut Lease) -> bool {
         let began = Instant::now();
-        let heard = match self.watching.only_question() {
+        // Of a name, one process would ask the name server only once.
+        let is_steady = |question: &Question| self.is_alone || question.target.host().parse::<IpAddr>().is_ok();
+        let heard = match self.watching.only_question().filter(|(_, question)| is_steady(question)) {
             Some((key, question)) => self.sample(lease, key, question).await,
             None => self.board.ask(lease, &self.source, &self.watching, &self.nonces).await,
         };

@@ -43,6 +43,11 @@ impl Known {
         format!("{} ({known}; {})", self.name(), self.how)
     }
 
+    /// Whether a cell is known to be otherwise than expected.
+    pub(crate) fn covers(&self, scenario: &str, cell: &str) -> bool {
+        self.of(scenario, cell).is_some()
+    }
+
     fn of(&self, scenario: &str, cell: &str) -> Option<&Deviation> {
         self.profile.deviations.iter().find(|deviation| deviation.covers(scenario, cell))
     }

@@ -110,8 +110,7 @@ impl Settling<'_> {
                 track.needed = Some(1);
                 match self.table.occasion {
                     Occasion::Baseline => (ALLOW_LIMIT, BASELINE_CONNECTS),
-                    Occasion::Restored => (ALLOW_LIMIT, 1),
-                    Occasion::Change => {
+                    Occasion::Change | Occasion::Restored => {
                         let open =
                             if track.last.is_some() { track.failed_tries == 0 } else { history.was_reached(cell) };
                         let patient = open || self.last_chance;

@@ -37,10 +37,14 @@ use crate::{
 const HOLD_PACE: Duration = Duration::from_millis(150);
 /// A table that only a crowded machine keeps from its hold gets at least this much time beyond its deadline.
 const BUSY_PATIENCE: Duration = Duration::from_secs(30);
+/// How long cells are waited for that the CNI is known to treat otherwise: most policies take effect sooner.
+const KNOWN_PATIENCE: Duration = Duration::from_secs(3);
 /// Once a table is good at the deadline, its hold may be brought to its end in so many rounds.
 const ROUNDS_OF_GRACE: u32 = 5;
 /// A process of a witness is meant to last for all volleys of a round, and for this long around them.
 const AROUND_VOLLEYS: Duration = Duration::from_millis(150);
+/// A gap between a witness's answers that a longer window may cover at once, whoever else could be asked.
+const SMALL_GAP: Duration = Duration::from_millis(400);
 /// Volleys under way at the same time.
 const FLYING: usize = 2;
 
@@ -119,7 +123,7 @@ impl<'a> Settling<'a> {
 
             let tracks = self.tracks.get(..judged).unwrap_or_default();
             let good = self.good();
-            if tracks.iter().all(|track| track.held(self.hold)) {
+            if tracks.iter().all(|track| track.held(self.hold)) || self.waits_for_known_deviations() {
                 break;
             }
             if Instant::now() >= self.table.deadline {
@@ -144,6 +148,17 @@ impl<'a> Settling<'a> {
         let start = self.tracks.iter().filter_map(|track| track.good_since).max();
         let start = start.map_or(Duration::ZERO, |start| start.saturating_duration_since(self.table.since));
         Ok(Settled { after: settled.then_some(start), tracks: self.tracks, rounds, hold: self.hold })
+    }
+
+    /// Whether nothing but cells that the CNI is known to treat otherwise is waited for, and long enough.
+    fn waits_for_known_deviations(&self) -> bool {
+        let (setting, table) = (self.setting, self.table);
+        let known =
+            setting.known.filter(|_| table.occasion == Occasion::Change && table.since.elapsed() > KNOWN_PATIENCE);
+        known.is_some_and(|known| {
+            let mut judged = table.cells.iter().zip(&self.tracks);
+            judged.all(|(cell, track)| track.held(self.hold) || known.covers(setting.scenario, &cell.id))
+        })
     }
 
     /// How many cells are as expected.
@@ -270,7 +285,9 @@ impl<'a> Settling<'a> {
                     .find(|other| self.cells[**other].from != cell.from && self.keys[**other] == *key)
                     .map(|other| Witness { kind: WitnessKind::Source, from: self.cells[*other].from_text.clone() }),
             };
-            let widen = !self.candidates[index].iter().any(|candidate| self.is_steady(candidate, key));
+            // To try everybody in turn takes longer than a window that is a little longer.
+            let small = matches!(witness, Some((Cover::Gap(gap), _)) if gap <= SMALL_GAP);
+            let widen = small || !self.candidates[index].iter().any(|candidate| self.is_steady(candidate, key));
             let track = &mut self.tracks[index];
             if seen.command.is_some() {
                 (track.command, track.means) = (seen.command, seen.means);

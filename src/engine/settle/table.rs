@@ -13,7 +13,7 @@ use super::super::{
     sessions::{ProbeWith, Sessions},
     track::{Hold, Track},
 };
-use crate::lab::World;
+use crate::{lab::World, profile::Known};
 
 /// What a table is probed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub(in crate::engine) struct Setting<'a> {
     pub(in crate::engine) hold: Hold,
     /// The paths of the cells that the scenario denies, over all steps.
     pub(in crate::engine) denied: &'a [PathKey],
+    /// What the CNI is known to do otherwise.
+    pub(in crate::engine) known: Option<&'a Known>,
 }
 
 /// One step's table.

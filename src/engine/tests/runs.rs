@@ -7,8 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::lab::{Builder, Faults, Traces};
 use crate::{
-    engine::{CellResult, Event, Events, Options, RunResult, Verdict, WitnessKind, run},
+    engine::{CellResult, Event, Events, Options, Profiles, RunResult, Verdict, WitnessKind, run},
     probe::Outcome,
+    profile::Known,
     scenario::{LoadedScenario, Manifest},
 };
 
@@ -388,4 +389,21 @@ async fn a_source_that_pods_see_come_from_elsewhere_is_told_of() {
     assert!(refused.reason.as_ref().unwrap().contains("the source come from 172.18.0.9, which is not its address"));
     let others = ran.cells().filter(|(_, cell)| !cell.id.starts_with("app1 -> app2:80"));
     assert_eq!(others.filter_map(|(_, cell)| cell.translated).count(), 0, "what leaves the cluster may be translated");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_to_deviate_is_not_waited_for() {
+    let faults = || Faults { translated: Some(("app1", "172.18.0.9".parse().unwrap())), ..Faults::default() };
+    let profile = json!({"profile": "p", "deviations": [
+        {"id": "d", "scenarios": ["lab"], "cells": ["app1 -> app2:80*"], "reason": "r", "link": "https://l"},
+    ]});
+    let known = Known::new(serde_json::from_value(profile).unwrap(), None, "by hand".to_owned());
+    let ran =
+        go(faults(), &Options { profiles: Profiles::Use(known), ..Options::default() }, document("address")).await;
+    assert_eq!(ran.cell("deny", "app1 -> app2:80").verdict, Verdict::Xfail);
+    let others = ran.cells().filter(|(_, cell)| !cell.id.starts_with("app1 -> app2:80"));
+    assert!(others.into_iter().all(|(_, cell)| cell.verdict == Verdict::Pass), "{:#?}", ran.result);
+    let unknown = lab(faults()).await;
+    let took = |ran: &Ran| ran.result.scenarios[0].took_ms;
+    assert!(took(&ran) + 20_000 < took(&unknown), "{} ms, and {} ms where it is not known", took(&ran), took(&unknown));
 }
