@@ -30,7 +30,7 @@ pub(super) struct Circumstances {
     pub(super) translated: Option<IpAddr>,
 }
 
-/// What the servers' logs hold: nonces, or why there is nothing to read.
+/// What the servers' logs hold of the nonces in question, or why there is nothing to read.
 pub(super) type Logs = BTreeMap<ServerId, Result<BTreeSet<String>, String>>;
 
 /// Whether a server of this kind keeps a log of nonces: the cluster's own do not.

@@ -300,18 +300,17 @@ impl Staged<'_> {
 
     /// Reads the log of every server that a denied cell seems not to have reached.
     async fn read_logs(&self, cells: &[PlannedCell], tracks: &[Track]) -> Logs {
-        let servers: BTreeSet<&ServerId> = cells
-            .iter()
-            .zip(tracks)
-            .filter(|(cell, track)| {
-                cell.expectation == Expectation::Blocked
-                    && keeps_log(&cell.server)
-                    && track.last.as_ref().is_some_and(|last| last.outcome.is_stopped())
-            })
-            .map(|(cell, _)| &cell.server)
-            .collect();
-        let reads = servers.into_iter().map(|server| async move {
-            (server.clone(), self.stage.seen(server).await.map_err(|error| error.to_string()))
+        let denied = cells.iter().zip(tracks).filter(|(cell, track)| {
+            cell.expectation == Expectation::Blocked
+                && keeps_log(&cell.server)
+                && track.last.as_ref().is_some_and(|last| last.outcome.is_stopped())
+        });
+        let mut servers: BTreeMap<&ServerId, BTreeSet<String>> = BTreeMap::new();
+        for (cell, track) in denied {
+            servers.entry(&cell.server).or_default().extend(track.nonces.iter().cloned());
+        }
+        let reads = servers.into_iter().map(|(server, nonces)| async move {
+            (server.clone(), self.stage.seen(server, &nonces).await.map_err(|error| error.to_string()))
         });
         join_all(reads).await.into_iter().collect()
     }

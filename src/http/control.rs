@@ -1,12 +1,12 @@
 //! The control endpoint of a server: its log and its identity, for the harness and never for what is being tested.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use super::{Handler, Log, Reply, Request, Response, Server};
 use crate::metadata::is_metadata_address;
 
-/// A server that tells what another one has seen: `/log` as a JSON array of [`super::Entry`], `/nonces` one a line,
-/// `/identity`. It never answers at a metadata address, not even when it listens on every address.
+/// A server that tells what another one has seen: `/log` as a JSON array of [`super::Entry`], `/nonces` one a line (of a
+/// POST with some, one a line, those that are known), `/identity`. It never answers at a metadata address, not even when it listens on every address.
 #[must_use]
 pub fn control(identity: &str, log: &Log) -> Server {
     let handler = Control { identity: identity.to_owned(), log: log.clone(), of: None };
@@ -24,6 +24,10 @@ pub fn control_of(server: &Server) -> Server {
     }
 }
 
+fn lines(nonces: BTreeSet<String>) -> Response {
+    Response::text(200, nonces.into_iter().map(|nonce| nonce + "\n").collect::<String>())
+}
+
 struct Control {
     identity: String,
     log: Log,
@@ -38,8 +42,10 @@ impl Handler for Control {
                 Ok(json) => Response::new(200, "application/json", json),
                 Err(error) => Response::text(500, format!("{error}\n")),
             },
-            ("GET" | "HEAD", "/nonces") => {
-                Response::text(200, self.log.nonces().into_iter().map(|nonce| nonce + "\n").collect::<String>())
+            ("GET" | "HEAD", "/nonces") => lines(self.log.nonces()),
+            ("POST", "/nonces") => {
+                let wanted = String::from_utf8_lossy(&request.body).lines().map(str::to_owned).collect();
+                lines(self.log.known(&wanted))
             }
             ("GET" | "HEAD", "/identity") => Response::text(200, format!("{}\n", self.identity)),
             ("PUT", path) if self.of.is_some() => {

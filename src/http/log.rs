@@ -84,6 +84,12 @@ impl Log {
         self.inner().nonces.clone()
     }
 
+    /// Which of these nonces were seen.
+    #[must_use]
+    pub fn known(&self, nonces: &BTreeSet<String>) -> BTreeSet<String> {
+        self.inner().nonces.intersection(nonces).cloned().collect()
+    }
+
     /// The latest entries, oldest first.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {

@@ -122,6 +122,8 @@ mod tests {
         assert_eq!(body(ask(address, &get("/.policyprobe/identity", "one")).await), "pod/a/b\n");
         assert_eq!(body(ask(address, &get("/two?secret", "two")).await), "x\n");
         assert_eq!(body(ask(control, &get("/nonces", "three")).await), "one\ntwo\n");
+        let question = "POST /nonces HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 8\r\n\r\none\nfour";
+        assert_eq!(body(ask(control, question).await), "one\n");
         assert_eq!(body(ask(control, &get("/identity", "three")).await), "pod/a/b\n");
         let entries: Vec<Entry> = serde_json::from_str(&body(ask(control, &get("/log", "three")).await)).unwrap();
         assert_eq!(entries, log.entries());

@@ -72,8 +72,8 @@ pub trait Stage: Send + Sync {
         self.open(source).await
     }
 
-    /// The nonces of the requests that have reached a server since the stage began.
-    async fn seen(&self, server: &ServerId) -> Result<BTreeSet<String>, LabError>;
+    /// Which of these nonces have reached a server, by its own log.
+    async fn seen(&self, server: &ServerId, nonces: &BTreeSet<String>) -> Result<BTreeSet<String>, LabError>;
 
     /// Waits until the cluster's DNS answers; how long that took.
     async fn dns_ready(&self) -> Result<Duration, LabError>;

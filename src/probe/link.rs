@@ -5,7 +5,8 @@
 
 use std::{
     any::Any,
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -61,15 +62,21 @@ impl AgentLink {
         self.enter(&mut open).await.map(drop)
     }
 
+    /// Asks the server whose control endpoint the prober finds here which of these nonces it has seen.
+    pub async fn seen(&self, at: SocketAddr, nonces: &BTreeSet<String>) -> Result<BTreeSet<String>, String> {
+        let nonces = nonces.clone();
+        let (mut call, mut reports) = self.begin(|id| Command::Seen { id, at, nonces }).await?;
+        while let Some(report) = reports.recv().await {
+            if let Report::Seen { seen, .. } = report {
+                call.over = true;
+                return seen;
+            }
+        }
+        Err(call.calls.reason())
+    }
+
     async fn call(&self, work: Work, found: &UnboundedSender<Finding>) -> Result<usize, String> {
-        let (mut call, mut reports) = {
-            let mut open = self.open.lock().await;
-            let open = self.enter(&mut open).await?;
-            let (id, reports) = open.calls.enter()?;
-            let call = Call { id, calls: Arc::clone(&open.calls), commands: open.commands.clone(), over: false };
-            let _ = call.commands.send(Command::Call { id, work });
-            (call, reports)
-        };
+        let (mut call, mut reports) = self.begin(|id| Command::Call { id, work }).await?;
         while let Some(report) = reports.recv().await {
             match report {
                 Report::Found { finding, .. } => drop(found.send(finding)),
@@ -77,10 +84,19 @@ impl AgentLink {
                     call.over = true;
                     return Ok(answered);
                 }
-                Report::Ready { .. } => {}
+                Report::Ready { .. } | Report::Seen { .. } => {}
             }
         }
         Err(call.calls.reason())
+    }
+
+    async fn begin(&self, command: impl FnOnce(u64) -> Command) -> Result<(Call, UnboundedReceiver<Report>), String> {
+        let mut open = self.open.lock().await;
+        let open = self.enter(&mut open).await?;
+        let (id, reports) = open.calls.enter()?;
+        let call = Call { id, calls: Arc::clone(&open.calls), commands: open.commands.clone(), over: false };
+        let _ = call.commands.send(command(id));
+        Ok((call, reports))
     }
 
     async fn enter<'a>(&self, open: &'a mut Option<Open>) -> Result<&'a Open, String> {
@@ -223,7 +239,7 @@ impl Calls {
     }
 
     fn deliver(&self, report: Report) {
-        let (Report::Found { id, .. } | Report::Done { id, .. }) = report else { return };
+        let (Report::Found { id, .. } | Report::Done { id, .. } | Report::Seen { id, .. }) = report else { return };
         // Nobody waits for a call that was given up.
         if let Some(call) = self.lock().calls.get(&id) {
             let _ = call.send(report);

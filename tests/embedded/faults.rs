@@ -1,6 +1,7 @@
 //! Whole runs in a lab in which something goes wrong: no fault may ever look like a policy that works.
 
 use std::{
+    collections::BTreeSet,
     fs,
     process::Command,
     sync::Arc,
@@ -252,8 +253,8 @@ impl Stage for FaultyStage {
         if *source == pod("app1") { Ok(Box::new(FaultySession(session, self.0.clone()))) } else { Ok(session) }
     }
 
-    async fn seen(&self, server: &ServerId) -> Result<std::collections::BTreeSet<String>, LabError> {
-        self.0.stage.seen(server).await
+    async fn seen(&self, server: &ServerId, nonces: &BTreeSet<String>) -> Result<BTreeSet<String>, LabError> {
+        self.0.stage.seen(server, nonces).await
     }
 
     async fn dns_ready(&self) -> Result<Duration, LabError> {

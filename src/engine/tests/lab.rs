@@ -297,8 +297,8 @@ impl Stage for ScriptedStage {
         Ok(Box::new(ScriptedSession { net: Arc::clone(&self.0), source: source.clone() }))
     }
 
-    async fn seen(&self, _server: &ServerId) -> Result<BTreeSet<String>, LabError> {
-        Ok(self.0.seen.lock().unwrap().clone())
+    async fn seen(&self, _server: &ServerId, nonces: &BTreeSet<String>) -> Result<BTreeSet<String>, LabError> {
+        Ok(self.0.seen.lock().unwrap().intersection(nonces).cloned().collect())
     }
 
     async fn dns_ready(&self) -> Result<Duration, LabError> {

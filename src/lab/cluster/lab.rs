@@ -18,6 +18,7 @@ use kube::{
     api::{DeleteParams, ListParams},
     runtime::wait,
 };
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -28,9 +29,10 @@ use super::{
     links::Links,
     names::Naming,
     objects::{self, Recipe, Server},
-    pods::PodMaker,
+    pods::{LivePod, PodMaker},
+    shells::{Seat, Shells},
     space::Spaces,
-    stage::ClusterStage,
+    stage::{ClusterStage, STARTING},
 };
 use crate::{
     engine::Events,
@@ -55,6 +57,9 @@ pub(crate) struct Shared {
     pub(crate) kube_system: WorldNamespace,
     pub(crate) spaces: Spaces,
     pub(crate) links: Links,
+    pub(crate) shells: Arc<Shells>,
+    /// Taken while pods are starting.
+    pub(crate) starting: Semaphore,
     pub(crate) state: Arc<RunState>,
     pub(crate) events: Events,
 }
@@ -150,6 +155,8 @@ impl ClusterLab {
             kube_system: facts.kube_system,
             spaces: Spaces::default(),
             links,
+            shells: Arc::default(),
+            starting: Semaphore::new(STARTING as usize),
             state,
             events,
         };
@@ -183,6 +190,13 @@ impl ClusterLab {
 }
 
 impl Shared {
+    /// Closes what is open in a pod that is about to be replaced.
+    pub(crate) fn forget(&self, pod: &LivePod) {
+        let seat = Seat::Pod(pod.namespace.clone(), pod.name.clone());
+        self.links.forget(&seat);
+        self.shells.forget(&seat);
+    }
+
     /// The nodes, as they were last read.
     pub(crate) fn nodes(&self) -> Vec<WorldNode> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -16,6 +16,7 @@ use tokio::{
 use super::{
     objects::AGENT,
     shell::{Place, Wire},
+    shells::Seat,
 };
 use crate::{probe::AgentLink, scenario::NodeName};
 
@@ -26,14 +27,6 @@ const CARRY: &[u8] = b"carry\n";
 const DIRECTORIES: &str = "/var/tmp /tmp /dev/shm";
 /// How long carrying the agent in may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Where an agent is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Seat {
-    /// By literal namespace and name.
-    Pod(String, String),
-    Node(NodeName),
-}
 
 /// The agents of a run.
 pub(crate) struct Links {
@@ -69,8 +62,8 @@ impl Links {
     }
 
     /// Closes the agent of a pod that is about to be replaced.
-    pub(crate) fn forget(&self, namespace: &str, pod: &str) {
-        self.lock().remove(&Seat::Pod(namespace.to_owned(), pod.to_owned()));
+    pub(crate) fn forget(&self, seat: &Seat) {
+        self.lock().remove(seat);
     }
 
     fn at(&self, seat: Seat, make: impl FnOnce() -> AgentLink) -> Arc<AgentLink> {

@@ -10,12 +10,14 @@ mod facts;
 mod ground;
 mod lab;
 mod links;
+mod logs;
 mod names;
 mod node_pods;
 mod objects;
 mod pods;
 mod sessions;
 mod shell;
+mod shells;
 mod space;
 mod stage;
 

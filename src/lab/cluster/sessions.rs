@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    exec::PodPlace,
-    shell::{Place, Shell},
-    stage::ClusterStage,
-};
+use super::{exec::PodPlace, shell::Place, shells::Seat, stage::ClusterStage};
 use crate::{
     lab::{LabError, Source},
     probe::{CurlSession, Linked, Means, Mixed, Session},
@@ -32,20 +28,23 @@ impl ClusterStage {
 
     /// A session of `curl` processes, all started by one shell.
     pub(super) async fn curl(&self, source: &Source) -> Result<Box<dyn Session>, LabError> {
-        let place: Arc<dyn Place> = match source {
-            Source::Pod(namespace, pod) => Arc::new(self.place(namespace, pod).await?),
-            Source::Node(node) => self.node(*node)?,
+        let (seat, place): (_, Arc<dyn Place>) = match source {
+            Source::Pod(namespace, pod) => {
+                let place = self.place(namespace, pod).await?;
+                (Seat::Pod(place.namespace.clone(), place.pod.clone()), Arc::new(place))
+            }
+            Source::Node(node) => (Seat::Node(*node), self.node(*node)?),
             Source::Outside(name) => return Err(anyhow::anyhow!("this backend has no outside host `{name}`").into()),
         };
-        let mut shell = Shell::new(place);
-        shell.connect().await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        let mut shell = self.shared.shells.lease(seat, place);
+        shell.shell().connect().await.map_err(|error| anyhow::anyhow!("{error}"))?;
         Ok(Box::new(CurlSession::new(shell)))
     }
 
     /// A session with the source's agent, and with `curl` for what the agent cannot do.
     pub(super) async fn mixed(&self, source: &Source, prefer: Means) -> Result<Box<dyn Session>, LabError> {
         let links = &self.shared.links;
-        let (place, link) = match source {
+        let (seat, place, link) = match source {
             Source::Pod(namespace, pod) => {
                 let place = self.place(namespace, pod).await?;
                 let (literal, name) = (place.namespace.clone(), place.pod.clone());
@@ -54,7 +53,7 @@ impl ClusterStage {
                     return self.curl(source).await;
                 };
                 link.connect().await.map_err(|error| anyhow::anyhow!("no agent in {namespace}/{pod}: {error}"))?;
-                (place, link)
+                (Seat::Pod(literal, name), place, link)
             }
             Source::Node(node) => {
                 let place = self.node(*node)?;
@@ -66,14 +65,14 @@ impl ClusterStage {
                     self.shared.events.note(format!("no agent on node/{}: {error}", node.as_str()));
                     return self.curl(source).await;
                 }
-                (place, link)
+                (Seat::Node(*node), place, link)
             }
             Source::Outside(_) => return self.curl(source).await,
         };
         let prefix = place.prefix();
-        let mut shell = Shell::new(place);
+        let mut shell = self.shared.shells.lease(seat, place);
         if prefer == Means::Curl {
-            shell.connect().await.map_err(|error| anyhow::anyhow!("{error}"))?;
+            shell.shell().connect().await.map_err(|error| anyhow::anyhow!("{error}"))?;
         }
         Ok(Box::new(Mixed::new(Linked { link, prefix }, shell, prefer)))
     }

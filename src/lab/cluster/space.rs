@@ -1,14 +1,14 @@
 //! A namespace over the whole run: who has it now, and what is in it. Stages take turns, and find again what they share.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::OwnedMutexGuard;
 
 use super::{apply::ObjectRef, pods::LivePod};
-use crate::scenario::{Labels, ServiceSpec};
+use crate::scenario::{Labels, PodSpec, ServiceSpec};
 
 /// What is in a namespace.
 #[derive(Debug, Default)]
@@ -17,12 +17,36 @@ pub(crate) struct Space {
     pub(crate) labels: Option<Labels>,
     /// All its labels, as the API server has them.
     pub(crate) all_labels: Labels,
-    /// Its pods.
+    /// Its pods, by their names in scenarios.
     pub(crate) pods: BTreeMap<String, LivePod>,
+    /// Pods that an earlier stage had and this one has no use for. They have no labels by which anybody selects them.
+    pub(crate) aside: BTreeMap<String, LivePod>,
     /// Its Services. They stay when a stage needs them no more: a name that changes its address is remembered by DNS.
     pub(crate) services: Vec<ServiceSpec>,
     /// The objects that scenarios applied while they had it, wherever those are.
     pub(crate) applied: Vec<ObjectRef>,
+}
+
+/// Pods that are put aside in a namespace, at most.
+const ASIDE: usize = 12;
+
+impl Space {
+    /// Sorts the pods into those that are wanted, as far as their labels go not yet with those that they should have, and
+    /// those that are put aside; what is left is of no use to anybody.
+    pub(crate) fn sort_out(&mut self, wanted: &BTreeMap<&str, &PodSpec>, running: &BTreeSet<String>) -> Vec<LivePod> {
+        let mut useless = Vec::new();
+        let all = std::mem::take(&mut self.pods).into_iter().chain(std::mem::take(&mut self.aside));
+        for (name, live) in all {
+            let is_same = |spec: &PodSpec| PodSpec { labels: live.spec.labels.clone(), ..spec.clone() } == live.spec;
+            match wanted.get(&*name) {
+                _ if !running.contains(&live.uid) => useless.push(live),
+                Some(spec) if is_same(spec) => drop(self.pods.insert(name, live)),
+                None if self.aside.len() < ASIDE => drop(self.aside.insert(name, live)),
+                _ => useless.push(live),
+            }
+        }
+        useless
+    }
 }
 
 /// A namespace that a stage has for itself, until this is dropped.
@@ -43,5 +67,41 @@ impl Spaces {
     /// The names that were ever leased.
     pub(crate) fn names(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::NodeName;
+
+    fn pod(name: &str, node: NodeName) -> PodSpec {
+        let (name, namespace) = (name.to_owned(), "x".to_owned());
+        PodSpec { name, namespace, labels: Labels::new(), node, ports: Vec::new(), host_network: false, owner: None }
+    }
+
+    fn live(spec: PodSpec) -> (String, LivePod) {
+        let (name, namespace) = (spec.name.clone(), "lane-x".to_owned());
+        let (uid, template, addresses) = (format!("uid-{name}"), Labels::new(), Vec::new());
+        (name.clone(), LivePod { spec, namespace, name, template, uid, addresses })
+    }
+
+    #[test]
+    fn a_pod_is_used_again_put_aside_or_useless() {
+        let (a, b, c, d) = ("a", "b", "c", "d");
+        let mut space = Space {
+            pods: [a, b, c].map(|name| live(pod(name, NodeName::Master))).into(),
+            aside: [live(pod(d, NodeName::Master))].into(),
+            ..Space::default()
+        };
+        let labels = [("app".to_owned(), "d".to_owned())].into();
+        let wanted = [pod(b, NodeName::Worker), PodSpec { labels, ..pod(d, NodeName::Master) }];
+        let wanted = wanted.iter().map(|spec| (&*spec.name, spec)).collect();
+        let running = ["uid-a", "uid-b", "uid-d"].map(str::to_owned).into();
+        let useless = space.sort_out(&wanted, &running);
+        assert_eq!(space.pods.keys().collect::<Vec<_>>(), [d], "it differs in labels alone");
+        assert_eq!(space.aside.keys().collect::<Vec<_>>(), [a], "nobody wants it now");
+        let useless: Vec<_> = useless.iter().map(|live| &*live.name).collect();
+        assert_eq!(useless, [b, c], "one belongs on another node, one has ended");
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
-use futures::future::{join_all, try_join_all};
+use futures::future::{join_all, try_join, try_join_all};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{
     Api, ResourceExt,
@@ -20,20 +20,22 @@ use super::{
     apply::{ObjectRef, apply, broken},
     facts::dns_pods,
     lab::Shared,
-    objects::{self, CONTROL_PORT, Server, identity},
+    objects::{self, identity},
     pods::{LivePod, Progress, progress},
-    shell::{Place, Shell},
-    space::Lease,
+    space::{Lease, Space},
 };
 use crate::{
     lab::{LabError, ServerId, Source, Stage, World, WorldMetadata, WorldNamespace, WorldPod, state::RUN_LABEL},
     policy::literalise,
     probe::{Means, Session},
-    scenario::{DEFAULT_NAMESPACE, LabSpec, LabelAction, Labels, Manifest, NodeName, PodSpec},
+    scenario::{DEFAULT_NAMESPACE, LabSpec, LabelAction, Labels, Manifest, PodSpec},
 };
 
 /// How long the cluster's DNS may take to be Ready.
 const DNS_PATIENCE: Duration = Duration::from_secs(90);
+
+/// How many pods may be starting at the same time, over all lanes; those of one stage may be more.
+pub(super) const STARTING: u32 = 16;
 
 type Leases = BTreeMap<String, Lease>;
 
@@ -44,7 +46,6 @@ pub(crate) struct ClusterStage {
     lane: u32,
     leases: tokio::sync::Mutex<Leases>,
     world: Mutex<World>,
-    controls: tokio::sync::Mutex<BTreeMap<ServerId, Shell>>,
 }
 
 impl ClusterStage {
@@ -59,14 +60,7 @@ impl ClusterStage {
         for name in names {
             leases.insert(name.to_owned(), shared.spaces.lease(&shared.naming.literal(name, lane)).await);
         }
-        let stage = Self {
-            shared,
-            spec,
-            lane,
-            leases: tokio::sync::Mutex::new(leases),
-            world: Mutex::default(),
-            controls: tokio::sync::Mutex::default(),
-        };
+        let stage = Self { shared, spec, lane, leases: tokio::sync::Mutex::new(leases), world: Mutex::default() };
         stage.reset().await?;
         Ok(stage)
     }
@@ -117,35 +111,39 @@ impl ClusterStage {
         Ok(running.filter_map(ResourceExt::uid).collect())
     }
 
-    /// Deletes what is not wanted, relabels what differs in labels alone, creates what is missing.
+    /// Relabels what differs in labels alone, puts aside what is not wanted now, deletes what is of no use, and creates what
+    /// is missing.
     async fn prepare_pods(&self, leases: &mut Leases) -> Result<(), LabError> {
         let maker = &self.shared.maker;
-        let running =
-            if leases.values().all(|space| space.pods.is_empty()) { BTreeSet::new() } else { self.running().await? };
-        let wanted = |logical: &str, name: &str| {
-            self.spec.pods.iter().find(|spec| (spec.namespace.as_str(), spec.name.as_str()) == (logical, name))
-        };
-        let (mut gone, mut relabelled) = (Vec::new(), Vec::new());
+        let none = leases.values().all(|space| space.pods.is_empty() && space.aside.is_empty());
+        let running = if none { BTreeSet::new() } else { self.running().await? };
+        let mut gone = Vec::new();
+        let mut relabelled = Vec::new();
         for (logical, space) in leases.iter_mut() {
-            for (name, live) in &mut space.pods {
-                let spec = wanted(logical, name).filter(|_| running.contains(&live.uid));
-                match spec.filter(|spec| PodSpec { labels: live.spec.labels.clone(), ..(*spec).clone() } == live.spec) {
-                    None => {
-                        self.shared.links.forget(&live.namespace, &live.name);
-                        gone.push((logical.clone(), live.namespace.clone(), live.spec.clone()));
-                    }
-                    Some(spec) if spec.labels != live.spec.labels => relabelled.push((live, &spec.labels)),
-                    Some(_) => {}
-                }
+            let wanted: BTreeMap<&str, &PodSpec> = self
+                .spec
+                .pods
+                .iter()
+                .filter(|spec| spec.namespace == *logical)
+                .map(|spec| (&*spec.name, spec))
+                .collect();
+            gone.extend(space.sort_out(&wanted, &running));
+            let Space { pods, aside, .. } = &mut **space;
+            for live in aside.values_mut().filter(|live| !live.spec.labels.is_empty()) {
+                relabelled.push((live, Labels::new()));
+            }
+            for (name, live) in pods {
+                let labels = wanted.get(&**name).map(|spec| &spec.labels).filter(|labels| **labels != live.spec.labels);
+                relabelled.extend(labels.map(|labels| (live, labels.clone())));
             }
         }
-        try_join_all(relabelled.into_iter().map(|(live, labels)| maker.relabel(live, labels))).await?;
-        try_join_all(gone.iter().map(|(_, namespace, spec)| maker.remove(namespace, spec))).await?;
-        for (logical, _, spec) in &gone {
-            if let Some(space) = leases.get_mut(logical) {
-                space.pods.remove(&spec.name);
-            }
+        for live in &gone {
+            self.shared.forget(live);
         }
+        let relabelling =
+            relabelled.into_iter().map(|(live, labels)| async move { maker.relabel(live, &labels).await });
+        let removing = gone.iter().map(|live| maker.remove(&live.namespace, &live.spec));
+        try_join(try_join_all(relabelling), try_join_all(removing)).await?;
         let missing = self
             .spec
             .pods
@@ -155,6 +153,9 @@ impl ClusterStage {
         if !missing.is_empty() {
             self.shared.events.phase(format!("waiting for {} pods", missing.len()));
         }
+        // Pods that start at the same time keep each other from it.
+        let count = u32::try_from(missing.len()).unwrap_or(u32::MAX).min(STARTING);
+        let _turn = self.shared.starting.acquire_many(count).await;
         match maker.make(&missing).await {
             Ok(made) => made.into_iter().for_each(|live| keep(leases, live)),
             Err(error) => {
@@ -274,11 +275,6 @@ impl ClusterStage {
         }
     }
 
-    /// Closes the shell by which a pod's log was read: it ended with the pod's container.
-    async fn forget_log(&self, namespace: &str, pod: &str) {
-        self.controls.lock().await.remove(&ServerId::Pod(namespace.to_owned(), pod.to_owned()));
-    }
-
     /// A pod of the lab, as it is now.
     pub(super) async fn live_pod(&self, namespace: &str, pod: &str) -> Result<LivePod, LabError> {
         let mut leases = self.leases.lock().await;
@@ -350,6 +346,11 @@ impl Stage for ClusterStage {
     async fn create(&self, pod: &PodSpec) -> Result<(), LabError> {
         let mut leases = self.leases.lock().await;
         self.with_namespace(&mut leases, &pod.namespace).await?;
+        // What is created is new, whatever an earlier scenario left under its name.
+        if let Some(live) = leases.get_mut(&pod.namespace).and_then(|space| space.aside.remove(&pod.name)) {
+            self.shared.forget(&live);
+            self.shared.maker.remove(&live.namespace, &live.spec).await?;
+        }
         let wanted = [(self.literal(&pod.namespace), pod.clone())];
         for live in self.shared.maker.make(&wanted).await? {
             keep(&mut leases, live);
@@ -360,20 +361,18 @@ impl Stage for ClusterStage {
     async fn recreate(&self, namespace: &str, pod: &str) -> Result<(), LabError> {
         let mut leases = self.leases.lock().await;
         let live = Self::live(&mut leases, namespace, pod)?.clone();
-        self.shared.links.forget(&live.namespace, &live.name);
+        self.shared.forget(&live);
         for live in self.shared.maker.recreate(&live).await? {
             keep(&mut leases, live);
         }
-        self.forget_log(namespace, pod).await;
         self.publish(&leases).await
     }
 
     async fn restart(&self, namespace: &str, pod: &str) -> Result<(), LabError> {
         let mut leases = self.leases.lock().await;
         let live = Self::live(&mut leases, namespace, pod)?.clone();
-        self.shared.links.forget(&live.namespace, &live.name);
+        self.shared.forget(&live);
         self.shared.maker.restart(&live).await?;
-        self.forget_log(namespace, pod).await;
         Ok(())
     }
 
@@ -385,28 +384,8 @@ impl Stage for ClusterStage {
         self.mixed(source, prefer).await
     }
 
-    async fn seen(&self, server: &ServerId) -> Result<BTreeSet<String>, LabError> {
-        if let (ServerId::Pod(namespace, pod), Server::Netexec) = (server, self.shared.maker.recipe.server) {
-            let live = Self::live(&mut *self.leases.lock().await, namespace, pod)?.clone();
-            return self.shared.maker.logged(&live).await;
-        }
-        let (place, url): (Arc<dyn Place>, _) = match server {
-            ServerId::Pod(namespace, pod) => {
-                (Arc::new(self.place(namespace, pod).await?), format!("http://127.0.0.1:{CONTROL_PORT}"))
-            }
-            ServerId::Metadata => {
-                let metadata = self.shared.ground.metadata();
-                let (_, control) = metadata.ok_or_else(|| anyhow::anyhow!("there is no metadata server"))?;
-                (self.node(NodeName::Master)?, control)
-            }
-            other => return Err(anyhow::anyhow!("{other:?} keeps no log of nonces").into()),
-        };
-        let mut controls = self.controls.lock().await;
-        let shell = controls.entry(server.clone()).or_insert_with(|| Shell::new(place));
-        let command = format!("curl -q -s -S -f --noproxy '*' --max-time 5 {url}/nonces 2>&1");
-        let lines =
-            shell.read(&command).await.map_err(|error| anyhow::anyhow!("cannot read a server's log: {error}"))?;
-        Ok(lines.into_iter().filter(|line| !line.is_empty()).collect())
+    async fn seen(&self, server: &ServerId, nonces: &BTreeSet<String>) -> Result<BTreeSet<String>, LabError> {
+        self.log(server, nonces).await
     }
 
     async fn dns_ready(&self) -> Result<Duration, LabError> {
@@ -448,7 +427,6 @@ impl Stage for ClusterStage {
         }
         self.prepare_services(&mut leases).await?;
         self.prepare_pods(&mut leases).await?;
-        self.controls.lock().await.clear();
         self.publish(&leases).await
     }
 }

@@ -48,8 +48,8 @@ pub(super) enum Action {
     Recreate { namespace: String, pod: String },
     /// Back to how the scenario starts.
     Reset,
-    /// The nonces that a server has seen.
-    Seen(ServerId),
+    /// Which of these nonces a server has seen.
+    Seen { server: ServerId, nonces: BTreeSet<String> },
     /// Whether DNS answers.
     DnsReady,
     /// Starts a `curl` that waits for its configuration.

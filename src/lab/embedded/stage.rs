@@ -144,8 +144,8 @@ impl Stage for EmbeddedStage {
         Ok(Box::new(Mixed::new(self.prober(source), self.curl_host(source), prefer)))
     }
 
-    async fn seen(&self, server: &ServerId) -> Result<BTreeSet<String>, LabError> {
-        match self.on(Action::Seen(server.clone())).await? {
+    async fn seen(&self, server: &ServerId, nonces: &BTreeSet<String>) -> Result<BTreeSet<String>, LabError> {
+        match self.on(Action::Seen { server: server.clone(), nonces: nonces.clone() }).await? {
             Reply::Seen(nonces) => Ok(nonces),
             _ => Err(unexpected()),
         }

@@ -7,6 +7,7 @@
 mod datagram;
 mod dns;
 mod http;
+mod log;
 mod names;
 mod proof;
 mod serve;

@@ -8,7 +8,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use super::{Command, Prober, Report, Sockets};
+use super::{Command, Prober, Report, Sockets, log};
 
 /// Takes commands until the input ends; what is still under way then is given up. An error is of the streams, or of a
 /// command that cannot be read: whoever sends such has to be told, and not to wait.
@@ -38,18 +38,23 @@ pub async fn serve<S: Sockets>(
             }
             line = lines.next_line() => {
                 let Some(line) = line? else { return Ok(()) };
+                running.retain(|_, call| !call.is_finished());
+                let reports = reports.clone();
                 match serde_json::from_str(&line)? {
                     Command::Cancel { id } => drop(running.remove(&id).inspect(AbortHandle::abort)),
                     Command::Call { id, work } => {
-                        running.retain(|_, call| !call.is_finished());
-                        let (prober, sockets, reports) = (prober.clone(), Arc::clone(&sockets), reports.clone());
-                        let call = calls.spawn(async move {
+                        let (prober, sockets) = (prober.clone(), Arc::clone(&sockets));
+                        running.insert(id, calls.spawn(async move {
                             let found = reports.clone();
                             let found = move |finding| drop(found.send(Report::Found { id, finding }));
                             let answered = prober.run(work, &*sockets, found).await;
                             let _ = reports.send(Report::Done { id, answered });
-                        });
-                        running.insert(id, call);
+                        }));
+                    }
+                    Command::Seen { id, at, nonces } => {
+                        running.insert(id, calls.spawn(async move {
+                            let _ = reports.send(Report::Seen { id, seen: log::seen(at, &nonces).await });
+                        }));
                     }
                 }
             }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -16,7 +17,7 @@ use tokio::{
 
 use super::{Ask, Command, Finding, Here, How, Prober, Report, Work, serve};
 use crate::{
-    http::{Echo, Log, NONCE, Server},
+    http::{Echo, Log, NONCE, Server, control},
     probe::Outcome,
     udp,
 };
@@ -200,6 +201,28 @@ async fn calls_share_a_stream_and_each_ends_with_its_sentinel() {
     assert_eq!(next().await, Report::Done { id: 4, answered: 0 });
     drop(input);
     tokio::time::timeout(Duration::from_secs(5), serving).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_server_beside_the_agent_says_what_it_has_seen() {
+    let world = world().await;
+    let listener = TcpListener::bind(LOOPBACK).await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let _control = tokio::spawn(Arc::new(control("pod/a/b", &world.log)).serve(listener));
+    let (mut input, mut lines, _serving) = agent();
+    let mut next = async || serde_json::from_str::<Report>(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    assert!(matches!(next().await, Report::Ready { .. }));
+    let work = Work { asks: vec![ask(5, world.web, get())], every_us: None };
+    send(&mut input, &Command::Call { id: 1, work }).await;
+    assert!(matches!(next().await, Report::Found { .. }));
+    assert!(matches!(next().await, Report::Done { .. }));
+    let nonces: BTreeSet<String> = ["n5", "n6"].map(str::to_owned).into();
+    send(&mut input, &Command::Seen { id: 2, at, nonces: nonces.clone() }).await;
+    assert_eq!(next().await, Report::Seen { id: 2, seen: Ok(["n5".to_owned()].into()) });
+    for silent in [world.closed, world.web, world.mute] {
+        send(&mut input, &Command::Seen { id: 3, at: silent, nonces: nonces.clone() }).await;
+        let Report::Seen { id: 3, seen: Err(_) } = next().await else { panic!("{silent} keeps no log") };
+    }
 }
 
 #[tokio::test]

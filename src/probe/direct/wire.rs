@@ -1,6 +1,10 @@
 //! What a prober is told and what it says: one JSON document a line, both ways. Times are in microseconds.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +20,16 @@ pub enum Command {
         id: u64,
         /// The requests.
         work: Work,
+    },
+    /// Asks the server whose control endpoint is here which of some nonces it has seen. [`Report::Seen`] with the same id
+    /// is the answer.
+    Seen {
+        /// Names the call; the caller chooses it.
+        id: u64,
+        /// The control endpoint.
+        at: SocketAddr,
+        /// The nonces.
+        nonces: BTreeSet<String>,
     },
     /// Gives a call up. Nothing more is said about it.
     Cancel {
@@ -97,6 +111,13 @@ pub enum Report {
         id: u64,
         /// How many requests have a finding.
         answered: usize,
+    },
+    /// What a server has seen.
+    Seen {
+        /// The call.
+        id: u64,
+        /// Those of the nonces that it knows, or why nobody can say.
+        seen: Result<BTreeSet<String>, String>,
     },
 }
 

@@ -149,7 +149,7 @@ impl Server {
             Action::Reset => stage.reset().await?,
             Action::Impair { source, loss_percent } => stage.impair(&source, loss_percent).await?,
             Action::ReplaceMetadata { identity } => stage.replace_metadata(identity.as_deref()).await?,
-            Action::Seen(server) => return Ok(Reply::Seen(stage.seen(&server).await?)),
+            Action::Seen { server, nonces } => return Ok(Reply::Seen(stage.seen(&server, &nonces).await?)),
             Action::DnsReady => {
                 stage.dns_ready().await?;
                 return Ok(Reply::Done);

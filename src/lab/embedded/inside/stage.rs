@@ -210,7 +210,7 @@ impl Stage {
         self.enforce(&state).await
     }
 
-    pub(super) async fn seen(&self, server: &ServerId) -> anyhow::Result<BTreeSet<String>> {
+    pub(super) async fn seen(&self, server: &ServerId, nonces: &BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {
         let log = match server {
             ServerId::Pod(namespace, name) => self.state.lock().await.pod(namespace, name)?.log.clone(),
             ServerId::Node(name) => self.backbone.node(*name).log.clone(),
@@ -219,7 +219,7 @@ impl Stage {
             // Questions to a DNS carry no nonce.
             ServerId::Dns | ServerId::Apiserver => Log::default(),
         };
-        Ok(log.nonces())
+        Ok(log.known(nonces))
     }
 
     pub(super) async fn dns_ready(&self) -> anyhow::Result<()> {
