@@ -181,6 +181,11 @@ impl ClusterLab {
         .await;
     }
 
+    /// The nodes, as they were last read.
+    pub(crate) fn nodes(&self) -> Vec<WorldNode> {
+        self.shared.nodes()
+    }
+
     /// Takes over what a cluster is like now that it is up.
     pub(crate) fn refresh(&mut self, facts: Facts) {
         *self.shared.nodes.lock().unwrap_or_else(PoisonError::into_inner) = facts.nodes;

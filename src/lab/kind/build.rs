@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod, networking::v1::NetworkPolicy};
 use kube::{
     Api, ResourceExt,
@@ -277,6 +277,28 @@ impl Build {
         })
     }
 
+    /// Waits for the nodes with what has to be done on them, and has each start its pods as soon as its own agents run,
+    /// whatever the other one still waits for. Pods that are made before their node has its network fail, and cost more
+    /// than the wait.
+    async fn with_early_pods<T>(
+        &self,
+        up: impl Future<Output = Result<T, LabError>>,
+        (lab, access, first): (&ClusterLab, &Access, &[LabSpec]),
+    ) -> Result<T, LabError> {
+        let nodes: Vec<(String, NodeName)> = lab.nodes().into_iter().map(|node| (node.literal, node.name)).collect();
+        let early = nodes.iter().map(|(literal, node)| async {
+            if cluster::agents_ready_on(access, literal).await.is_ok() {
+                let part = format!("lab › pods on the {}", node.as_str());
+                self.events.timed(part, lab.prepare(first, *node)).await;
+            }
+        });
+        let (mut up, mut early) = (pin!(up), pin!(join_all(early)));
+        tokio::select! {
+            up = &mut up => up,
+            _ = &mut early => up.await,
+        }
+    }
+
     /// Everything, from nothing.
     pub(super) async fn make(&self, first: &[LabSpec]) -> Result<ClusterLab, LabError> {
         let agent = agent::binary();
@@ -296,20 +318,8 @@ impl Build {
         let secured = self.events.timed("lab › safe routes", secured);
         let named = self.events.timed("lab › names", dns::name(&access, &host));
         let ready = self.ready(&access, &control_plane, containers.len(), is_kept);
-        let mut up = pin!(async { tokio::try_join!(secured, named, ready) });
-        // The control plane's node is up before the other one, and its pods may start meanwhile. Pods that are made before
-        // their node has its network fail, and cost more than the wait.
-        let (_, (), [ready, cni_ready]) = tokio::select! {
-            up = &mut up => up?,
-            Ok(()) = cluster::agents_ready_on(&access, &control_plane) => {
-                let early = async {
-                    let preparing = lab.prepare(first, NodeName::Master);
-                    self.events.timed("lab › pods on the first node", preparing).await;
-                    Ok(())
-                };
-                tokio::try_join!(up, early)?.0
-            }
-        };
+        let up = Box::pin(async { tokio::try_join!(secured, named, ready) });
+        let (_, (), [ready, cni_ready]) = Box::pin(self.with_early_pods(up, (&lab, &access, first))).await?;
 
         let facts = async {
             let mut facts = Facts::read(&access, Age::Grown).await?;
