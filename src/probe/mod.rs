@@ -16,6 +16,8 @@ mod mixed;
 #[cfg(feature = "harness")]
 pub(crate) mod netexec;
 #[cfg(feature = "harness")]
+mod output;
+#[cfg(feature = "harness")]
 mod request;
 #[cfg(feature = "harness")]
 mod session;
@@ -23,4 +25,4 @@ mod session;
 mod tests;
 
 #[cfg(feature = "harness")]
-pub use {agent::*, curl::*, link::*, mixed::*, request::*, session::*};
+pub use {agent::*, curl::*, link::*, mixed::*, output::*, request::*, session::*};

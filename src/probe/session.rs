@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use futures::{StreamExt, future, stream, stream::BoxStream};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::{Answer, Failures, Line, MAX_BATCH, Observation, Outcome, Proof, Request, Session, Target, curl, netexec};
+use super::{
+    Answer, Failures, Line, MAX_BATCH, Observation, Outcome, Proof, Request, Session, Target, curl, netexec, output,
+};
 
 /// A place in which `curl` can be started again and again: a pod, a node, a namespace.
 #[async_trait]
@@ -65,7 +67,7 @@ impl Reader {
             self.proofs.insert(nonce.to_owned(), identity.to_owned());
             line = rest;
         }
-        match curl::read(line) {
+        match output::read(line) {
             Line::Failed(address, port, reason) => {
                 self.failures.insert((address, port), reason);
                 None
@@ -77,7 +79,7 @@ impl Reader {
                 {
                     fields.prove(&request.nonce, identity);
                 }
-                let observation = curl::observe(request, &fields, &self.failures);
+                let observation = output::observe(request, &fields, &self.failures);
                 Some(Answer { index, at: Instant::now(), observation })
             }
             Line::Other => None,
