@@ -327,17 +327,7 @@ impl ScriptedSession {
         if net.faults.mute.is_some_and(|name| is(&self.source, name)) && net.changed().is_some() {
             return None;
         }
-        let nothing = |outcome| Observation {
-            outcome,
-            status: None,
-            server: None,
-            address: None,
-            client: None,
-            resolve: None,
-            connect: None,
-            resent: None,
-            detail: None,
-        };
+        let nothing = |outcome| Observation { outcome, ..Observation::lost(None) };
         let Target::Http { host, port, .. } = &request.target else { return Some(nothing(Outcome::Reached)) };
         let by_name = host.parse::<IpAddr>().is_err();
         if by_name && net.faults.no_dns && net.changed().is_some() {

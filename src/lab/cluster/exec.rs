@@ -5,7 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
-use kube::{Api, api::AttachParams};
+use kube::{
+    Api,
+    api::{AttachParams, AttachedProcess},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, ReadHalf, SimplexStream},
     time::timeout,
@@ -22,20 +25,30 @@ const BUFFER: usize = 256 * 1024;
 /// How long the API server may take to open a stream to a pod: a node that is stuck never does.
 const OPENING: Duration = Duration::from_secs(20);
 
-fn parameters(stdin: bool) -> AttachParams {
+fn parameters() -> AttachParams {
     AttachParams::default()
         .container(CONTAINER)
-        .stdin(stdin)
+        .stdin(true)
         .max_stdin_buf_size(BUFFER)
         .max_stdout_buf_size(BUFFER)
         .max_stderr_buf_size(BUFFER)
 }
 
-/// Runs a command to its end with this input, and returns its output. It has no time limit.
-pub(crate) async fn exec(pods: &Api<Pod>, pod: &str, command: &[&str], input: &[u8]) -> Result<String, String> {
-    let opening = timeout(OPENING, pods.exec(pod, command.iter().copied(), &parameters(true))).await;
+/// Starts a command in a pod.
+async fn start(
+    pods: &Api<Pod>,
+    pod: &str,
+    command: &[&str],
+    parameters: &AttachParams,
+) -> Result<AttachedProcess, String> {
+    let opening = timeout(OPENING, pods.exec(pod, command.iter().copied(), parameters)).await;
     let opened = opening.map_err(|_| format!("no exec in `{pod}` opens within {} s", OPENING.as_secs()))?;
-    let mut process = opened.map_err(|error| format!("cannot exec in `{pod}`: {error}"))?;
+    opened.map_err(|error| format!("cannot exec in `{pod}`: {error}"))
+}
+
+/// Runs a command to its end with this input, and returns its output. Once it is started it has no time limit.
+pub(crate) async fn exec(pods: &Api<Pod>, pod: &str, command: &[&str], input: &[u8]) -> Result<String, String> {
+    let mut process = start(pods, pod, command, &parameters()).await?;
     let status = process.take_status().ok_or("the exec has no status")?;
     let (output, errors) = (process.stdout().ok_or("no stdout")?, process.stderr().ok_or("no stderr")?);
     let mut stdin = process.stdin().ok_or("no stdin")?;
@@ -88,10 +101,8 @@ pub(crate) struct PodPlace {
 #[async_trait]
 impl Place for PodPlace {
     async fn start(&self, command: &[&str]) -> Result<Wire, String> {
-        let (pod, parameters) = (format!("{}/{}", self.namespace, self.pod), parameters(true).stderr(false));
-        let opening = timeout(OPENING, self.pods.exec(&self.pod, command.iter().copied(), &parameters)).await;
-        let opened = opening.map_err(|_| format!("no exec in `{pod}` opens within {} s", OPENING.as_secs()))?;
-        let mut process = opened.map_err(|error| format!("cannot exec in `{pod}`: {error}"))?;
+        let process = start(&self.pods, &self.pod, command, &parameters().stderr(false)).await;
+        let mut process = process.map_err(|error| format!("{}: {error}", self.namespace))?;
         let status = process.take_status().ok_or("the exec has no status")?;
         let ended = status.map(|status| match status.as_ref().map(exit_code) {
             Some(Some(code)) => format!("it ended with {code}"),

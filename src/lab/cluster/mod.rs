@@ -32,4 +32,5 @@ pub(crate) use ground::Ground;
 pub(crate) use lab::{ClusterLab, Parts, agent_for, remove_namespace};
 pub(crate) use names::Naming;
 pub(crate) use objects::{CONTAINER, PROBE_IMAGE};
+pub(crate) use pods::is_pod_ready;
 pub(crate) use shell::{Place, Shell, Wire};

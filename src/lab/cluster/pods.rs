@@ -376,6 +376,12 @@ fn hopeless((namespace, name): &(String, String), why: &str) -> LabError {
     )
 }
 
+/// Whether a pod says that it is Ready.
+pub(crate) fn is_pod_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
 /// How far a pod is, by its status.
 pub(crate) fn progress(pod: &Pod) -> Progress {
     let Some(status) = &pod.status else { return Progress::Waiting("no status".to_owned()) };

@@ -21,7 +21,7 @@ use super::{
     facts::dns_pods,
     lab::Shared,
     objects::{self, identity},
-    pods::{LivePod, Progress, progress},
+    pods::{LivePod, Progress, is_pod_ready, progress},
     space::{Lease, Space},
 };
 use crate::{
@@ -395,8 +395,7 @@ impl Stage for ClusterStage {
         let ready = async {
             let mut changes = std::pin::pin!(watcher(pods, dns).applied_objects());
             while let Some(pod) = changes.try_next().await? {
-                let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-                if conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+                if is_pod_ready(&pod) {
                     return Ok(());
                 }
             }

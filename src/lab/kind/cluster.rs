@@ -22,7 +22,7 @@ use super::{
 };
 use crate::lab::{
     LabError,
-    cluster::{Access, is_ready},
+    cluster::{Access, is_pod_ready, is_ready},
     state::RunState,
 };
 
@@ -190,12 +190,6 @@ pub(crate) async fn agents_ready_on(access: &Access, node: &str) -> anyhow::Resu
         }
     }
     Ok(())
-}
-
-/// Whether a pod says that it is Ready.
-pub(crate) fn is_pod_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 fn is_rolled_out(set: &DaemonSet) -> bool {

@@ -5,7 +5,7 @@
 //! before a node had its range masquerades what its own pods send to the pods there, and a policy that names these peers
 //! by their labels refuses them.
 
-use std::pin::pin;
+use std::{collections::BTreeMap, pin::pin};
 
 use anyhow::Context;
 use futures::{TryStreamExt, future::try_join_all};
@@ -22,8 +22,7 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 
-use super::cluster::is_pod_ready;
-use crate::lab::cluster::Access;
+use crate::lab::cluster::{Access, is_pod_ready};
 
 /// The agents in question, by their label.
 const AGENTS: (&str, &str) = ("k8s-app", "kube-router");
@@ -38,18 +37,15 @@ pub(super) async fn renew(access: &Access, nodes: usize) -> anyhow::Result<Vec<S
     if !sets.items.iter().any(makes_agents) {
         return Ok(Vec::new());
     }
-    let mut joined = Vec::new();
+    let mut joined = BTreeMap::new();
     let mut changes = pin!(watcher(all_nodes, watcher::Config::default()).applied_objects());
     while joined.len() < nodes {
         let node = changes.try_next().await?.context("the watch of nodes ended")?;
-        if has_range(&node) && !joined.contains(&node.name_any()) {
-            joined.push(node.name_any());
+        if has_range(&node) {
+            joined.insert(node.name_any(), node.creation_timestamp());
         }
     }
-    let now = Api::<Node>::all(access.client.clone()).list(&ListParams::default()).await?;
-    let Some(last) = now.items.iter().filter_map(ResourceExt::creation_timestamp).max() else {
-        return Ok(Vec::new());
-    };
+    let Some(last) = joined.into_values().flatten().max() else { return Ok(Vec::new()) };
     let agents = pods.list(&ListParams::default().labels(&agents())).await?;
     try_join_all(agents.items.iter().filter(|agent| knows_too_little(agent, &last)).map(|agent| replace(access, agent)))
         .await
