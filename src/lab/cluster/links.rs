@@ -18,7 +18,7 @@ use super::{
     shell::{Place, Wire},
     shells::Seat,
 };
-use crate::{probe::AgentLink, scenario::NodeName};
+use crate::probe::AgentLink;
 
 /// The line that asks for the agent, where it is not there yet.
 const CARRY: &[u8] = b"carry\n";
@@ -41,33 +41,26 @@ impl Links {
         Self { agent, open: Mutex::default() }
     }
 
-    /// The agent in a pod of the lab, where it was carried in to serve.
-    pub(crate) fn pod(&self, namespace: &str, pod: &str, place: Arc<dyn Place>) -> Option<Arc<AgentLink>> {
-        self.agent?;
-        let enter = move || {
-            let place = Arc::clone(&place);
-            async move { place.start(&[AGENT, "probe"]).await }.boxed()
+    /// The agent in a pod of the lab, where it was carried in to serve, or on a node, where the first that needs it carries
+    /// it in.
+    pub(crate) fn link(&self, seat: &Seat, place: &Arc<dyn Place>) -> Option<Arc<AgentLink>> {
+        let (agent, is_pod) = (self.agent?, matches!(seat, Seat::Pod(..)));
+        let make = || {
+            let place = Arc::clone(place);
+            AgentLink::new(Box::new(move || {
+                let place = Arc::clone(&place);
+                let enter = async move {
+                    if is_pod { place.start(&[AGENT, "probe"]).await } else { carry_in(&*place, agent).await }
+                };
+                enter.boxed()
+            }))
         };
-        Some(self.at(Seat::Pod(namespace.to_owned(), pod.to_owned()), || AgentLink::new(Box::new(enter))))
-    }
-
-    /// The agent on a node, which is carried in by the first that needs it.
-    pub(crate) fn node(&self, node: NodeName, place: Arc<dyn Place>) -> Option<Arc<AgentLink>> {
-        let agent = self.agent?;
-        let enter = move || {
-            let place = Arc::clone(&place);
-            async move { carry_in(&*place, agent).await }.boxed()
-        };
-        Some(self.at(Seat::Node(node), || AgentLink::new(Box::new(enter))))
+        Some(Arc::clone(self.lock().entry(seat.clone()).or_insert_with(|| Arc::new(make()))))
     }
 
     /// Closes the agent of a pod that is about to be replaced.
     pub(crate) fn forget(&self, seat: &Seat) {
         self.lock().remove(seat);
-    }
-
-    fn at(&self, seat: Seat, make: impl FnOnce() -> AgentLink) -> Arc<AgentLink> {
-        Arc::clone(self.lock().entry(seat).or_insert_with(|| Arc::new(make())))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Seat, Arc<AgentLink>>> {

@@ -1,14 +1,13 @@
 //! What a server has seen, by its own log: that of a pod is read by the agent in it, that of the metadata server by a node.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use super::{
     objects::{CONTROL_PORT, Server},
-    shells::Seat,
     stage::ClusterStage,
 };
 use crate::{
-    lab::{LabError, ServerId},
+    lab::{LabError, ServerId, Source},
     scenario::NodeName,
 };
 
@@ -43,16 +42,17 @@ impl ClusterStage {
             let seen = self.shared.maker.logged(&live).await?;
             return Ok(Ok(seen.intersection(nonces).cloned().collect()));
         }
-        let place = Arc::new(self.place(namespace, pod).await?);
-        let link = self.shared.links.pod(&live.namespace, &live.name, place);
-        let link = link.ok_or_else(|| anyhow::anyhow!("there is no agent in {namespace}/{pod}"))?;
+        let (seat, place) = self.seat(&Source::Pod(namespace.to_owned(), pod.to_owned())).await?;
+        let link = self.shared.links.link(&seat, &place);
+        let link = link.ok_or_else(|| anyhow::anyhow!("there is no agent in {seat}"))?;
         Ok(link.seen((Ipv4Addr::LOCALHOST, CONTROL_PORT).into(), nonces).await)
     }
 
     async fn log_of_metadata(&self, nonces: &BTreeSet<String>) -> Result<Result<BTreeSet<String>, String>, LabError> {
         let metadata = self.shared.ground.metadata();
         let (_, control) = metadata.ok_or_else(|| anyhow::anyhow!("there is no metadata server"))?;
-        let mut shell = self.shared.shells.lease(Seat::Node(NodeName::Master), self.node(NodeName::Master)?);
+        let (seat, place) = self.seat(&Source::Node(NodeName::Master)).await?;
+        let mut shell = self.shared.shells.lease(seat, place);
         let wanted: String = nonces.iter().flat_map(|nonce| [nonce, "\n"]).collect();
         let curl = "curl -q -s -S -f --noproxy '*' --max-time 5 --data-binary @-";
         let command = format!("{curl} {control}/nonces 2>&1 <<'POLICYPROBE_END'\n{wanted}POLICYPROBE_END");

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::{self, Display, Formatter},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -18,6 +19,15 @@ pub(crate) enum Seat {
     /// By literal namespace and name.
     Pod(String, String),
     Node(NodeName),
+}
+
+impl Display for Seat {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod(namespace, pod) => write!(formatter, "{namespace}/{pod}"),
+            Self::Node(node) => write!(formatter, "node/{}", node.as_str()),
+        }
+    }
 }
 
 /// The shells of a run.
