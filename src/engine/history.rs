@@ -81,7 +81,7 @@ impl History {
         let is_open = attempts.iter().any(|attempt| reached(&attempt));
         let from = self.from.entry(cell.from.clone()).or_default();
         let to = self.to.entry(cell.server.clone()).or_default();
-        let mut slowest = None;
+        let (mut slowest, mut resolve) = (None, None);
         for attempt in attempts.iter().filter(reached) {
             let connect = attempt.observation.connect.unwrap_or_default();
             let sent_again = attempt.observation.resent;
@@ -98,15 +98,17 @@ impl History {
                 // Where a resolution's own time is not known, the whole time is.
                 let path = if attempt.observation.connect.is_none() { took } else { path };
                 slowest = slowest.max(Some(path));
-                open.resolve = open.resolve.max(attempt.observation.resolve);
+                resolve = resolve.max(attempt.observation.resolve);
             }
         }
         if let (Some(open), Some(slowest)) = (self.open.get_mut(&key), slowest) {
             // A path is as fast as it was in its best volley: another one may have met a machine that was still busy.
-            open.slowest = match open.slowest {
-                Some(before) if baseline => Some(before.min(slowest)),
-                before => before.max(Some(slowest)),
+            let best = |before: Option<Duration>, now: Option<Duration>| match (before, now) {
+                (Some(before), Some(now)) if baseline => Some(before.min(now)),
+                (before, now) => before.max(now),
             };
+            open.slowest = best(open.slowest, Some(slowest));
+            open.resolve = best(open.resolve, resolve);
         }
         if is_open && !cell.is_about_dns() {
             for attempt in attempts.iter().filter(|attempt| attempt.observation.outcome == Outcome::TimedOut) {

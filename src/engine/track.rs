@@ -162,8 +162,11 @@ pub(super) fn looks_good(cell: &PlannedCell, attempts: &[Attempt]) -> bool {
     let outcome = |attempt: &Attempt| attempt.observation.outcome;
     match &cell.expectation {
         Expectation::Reachable => {
+            // Where one of several was resolved, the name servers are not all up yet, and the next deny would look worse
+            // than it is.
+            let speaks_against = |outcome| matches!(outcome, Outcome::WrongServer | Outcome::NameNotResolved);
             attempts.iter().any(|attempt| outcome(attempt) == Outcome::Reached)
-                && attempts.iter().all(|attempt| outcome(attempt) != Outcome::WrongServer)
+                && !attempts.iter().any(|attempt| speaks_against(outcome(attempt)))
         }
         Expectation::Status { code } => {
             let mut reached = attempts.iter().filter(|attempt| outcome(attempt) == Outcome::Reached).peekable();

@@ -42,6 +42,8 @@ pub(super) struct Faults {
     pub(super) mute: Option<&'static str>,
     /// Names are not resolved any more.
     pub(super) no_dns: bool,
+    /// So many questions for names take five seconds, and of four of them only one is answered.
+    pub(super) young_dns: u64,
     /// Requests arrive where policy denies them, and answers do not come back.
     pub(super) one_way: bool,
     /// How likely a SYN of this source is lost, in percent.
@@ -124,6 +126,7 @@ impl Lab for Scripted {
             random: AtomicU64::new(faults.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
             faults,
             changes: Mutex::new(vec![(Instant::now(), Vec::new())]),
+            names: AtomicU64::default(),
             seen: Mutex::default(),
         }))))
     }
@@ -144,6 +147,7 @@ struct Net {
     world: World,
     faults: Faults,
     random: AtomicU64,
+    names: AtomicU64,
     changes: Mutex<Vec<(Instant, Policies)>>,
     seen: Mutex<BTreeSet<String>>,
 }
@@ -323,7 +327,6 @@ impl ScriptedSession {
     async fn request(&self, request: &Request) -> Option<Observation> {
         let net = &self.net;
         assert!(!net.faults.panics, "a session panicked");
-        let began = Instant::now();
         if net.faults.mute.is_some_and(|name| is(&self.source, name)) && net.changed().is_some() {
             return None;
         }
@@ -334,6 +337,16 @@ impl ScriptedSession {
             sleep(request.connect_limit + request.resolve_limit).await;
             return Some(nothing(Outcome::NameNotResolved));
         }
+        let mut resolve = by_name.then_some(Duration::from_millis(2));
+        let number = if by_name { net.names.fetch_add(1, Ordering::SeqCst) } else { u64::MAX };
+        if number < net.faults.young_dns {
+            resolve = Some(Duration::from_secs(5));
+            sleep(Duration::from_secs(5)).await;
+            if number % 4 != 0 {
+                return Some(nothing(Outcome::NameNotResolved));
+            }
+        }
+        let began = Instant::now();
         let metadata = || net.world.metadata.as_ref().unwrap().addresses[0];
         let address = host.parse().unwrap_or_else(|_| metadata());
         let delay = net.faults.delay.filter(|(name, _)| is(&self.source, name));
@@ -360,6 +373,7 @@ impl ScriptedSession {
                         server: Some(server),
                         address: Some(address),
                         client: net.faults.translated.filter(|(name, _)| is(&self.source, name)).map(|(_, to)| to),
+                        resolve,
                         connect,
                         ..nothing(outcome)
                     });

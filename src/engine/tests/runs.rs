@@ -240,6 +240,15 @@ async fn a_name_that_is_not_resolved_is_no_deny() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn name_servers_that_are_not_all_up_yet_are_waited_for() {
+    let ran = go(Faults { young_dns: 40, ..Faults::default() }, &Options::default(), document("name")).await;
+    assert_eq!(ran.result.exit_code, 0, "{:#?}", ran.result);
+    // Nothing that is denied waits for a name as long as it took then.
+    let slowest = ran.result.scenarios[0].steps.iter().skip(1).filter_map(|step| step.settled_ms).max();
+    assert!(slowest < Some(1_000), "{:#?}", ran.result);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_lab_by_name_passes() {
     let ran = go(Faults::default(), &Options::default(), document("name")).await;
     assert_eq!(ran.result.exit_code, 0, "{:#?}", ran.result);
