@@ -37,6 +37,8 @@ pub mod pattern;
 #[cfg(feature = "harness")]
 pub mod policy;
 #[cfg(feature = "harness")]
+mod pool;
+#[cfg(feature = "harness")]
 pub mod profile;
 #[cfg(feature = "harness")]
 pub mod report;

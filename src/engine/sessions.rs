@@ -1,11 +1,7 @@
 //! The open sessions of one stage. A source has as many as it ever needed at the same time: for its batches, and for
 //! what it does as a witness meanwhile. They are opened when first needed and kept over the steps.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use tokio::time::timeout;
@@ -13,6 +9,7 @@ use tokio::time::timeout;
 use super::plan::PlannedCell;
 use crate::{
     lab::{LabError, Source, Stage},
+    pool::{Pool, Ticket},
     probe::{Means, Session, Target},
 };
 
@@ -73,16 +70,7 @@ impl ProbeWith {
 /// The open sessions of one stage.
 pub(super) struct Sessions {
     stage: Arc<dyn Stage>,
-    sources: Mutex<BTreeMap<Source, Place>>,
-}
-
-/// The sessions of one source.
-#[derive(Default)]
-struct Place {
-    /// Those that nobody uses, the one that has rested longest first.
-    idle: Vec<(How, Box<dyn Session>)>,
-    /// How often the source was replaced: older sessions are of no use.
-    replaced: u64,
+    resting: Pool<Source, (How, Box<dyn Session>)>,
 }
 
 /// A session that is this holder's alone until it is dropped.
@@ -90,7 +78,7 @@ pub(super) struct Lease {
     sessions: Arc<Sessions>,
     source: Source,
     how: How,
-    replaced: u64,
+    ticket: Ticket,
     session: Option<Box<dyn Session>>,
 }
 
@@ -112,11 +100,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(session) = self.session.take() else { return };
-        let mut sources = self.sessions.sources();
-        let place = sources.entry(self.source.clone()).or_default();
-        if place.replaced == self.replaced {
-            place.idle.push((self.how, session));
-        }
+        self.sessions.resting.give(&self.source, self.ticket, (self.how, session));
     }
 }
 
@@ -124,17 +108,12 @@ impl Sessions {
     /// No session yet.
     #[must_use]
     pub(super) fn new(stage: Arc<dyn Stage>) -> Self {
-        Self { stage, sources: Mutex::default() }
+        Self { stage, resting: Pool::default() }
     }
 
     /// A session of a source: one that nobody uses, or a new one.
     pub(super) async fn lease(self: &Arc<Self>, source: &Source, how: How) -> Result<Lease, LabError> {
-        let (idle, replaced) = {
-            let mut sources = self.sources();
-            let place = sources.entry(source.clone()).or_default();
-            let index = place.idle.iter().position(|(kind, _)| *kind == how);
-            (index.map(|index| place.idle.remove(index).1), place.replaced)
-        };
+        let (idle, ticket) = self.resting.take(source, |(kind, _)| *kind == how);
         let opening = async {
             match how {
                 How::Curl => self.stage.open(source).await,
@@ -142,12 +121,12 @@ impl Sessions {
             }
         };
         let late = || Err(anyhow::anyhow!("no session opens within {} s", OPENING.as_secs()).into());
-        let session = if let Some(session) = idle {
+        let session = if let Some((_, session)) = idle {
             session
         } else {
             timeout(OPENING, opening).await.unwrap_or_else(|_| late())?
         };
-        Ok(Lease { sessions: Arc::clone(self), source: source.clone(), how, replaced, session: Some(session) })
+        Ok(Lease { sessions: Arc::clone(self), source: source.clone(), how, ticket, session: Some(session) })
     }
 
     /// Sees to it that each source has so many sessions that nobody uses. One that cannot be opened is tried again when
@@ -161,13 +140,6 @@ impl Sessions {
 
     /// Forgets the sessions of a source that is about to be replaced.
     pub(super) fn forget(&self, source: &Source) {
-        let mut sources = self.sources();
-        let place = sources.entry(source.clone()).or_default();
-        place.replaced += 1;
-        place.idle.clear();
-    }
-
-    fn sources(&self) -> MutexGuard<'_, BTreeMap<Source, Place>> {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+        self.resting.forget(source);
     }
 }

@@ -2,16 +2,19 @@
 //! open one costs more than most of what is done with it.
 
 use std::{
-    collections::BTreeMap,
     fmt::{self, Display, Formatter},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use async_trait::async_trait;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::shell::{Place, Shell};
-use crate::{probe::CurlHost, scenario::NodeName};
+use crate::{
+    pool::{Pool, Ticket},
+    probe::CurlHost,
+    scenario::NodeName,
+};
 
 /// Where something of ours runs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,33 +35,17 @@ impl Display for Seat {
 
 /// The shells of a run.
 #[derive(Default)]
-pub(crate) struct Shells(Mutex<BTreeMap<Seat, Idle>>);
-
-/// Those of one seat.
-#[derive(Default)]
-struct Idle {
-    shells: Vec<Shell>,
-    /// How often the seat's pod was replaced: older shells are of no use.
-    replaced: u64,
-}
+pub(crate) struct Shells(Pool<Seat, Shell>);
 
 impl Shells {
     /// A shell of one's own, which is opened or taken over when it is first needed.
     pub(crate) fn lease(self: &Arc<Self>, seat: Seat, place: Arc<dyn Place>) -> Leased {
-        let replaced = self.lock().entry(seat.clone()).or_default().replaced;
-        Leased { shells: Arc::clone(self), seat, place, replaced, shell: None }
+        Leased { shells: Arc::clone(self), seat, place, taken: None }
     }
 
     /// Closes the shells in a pod that is about to be replaced.
     pub(crate) fn forget(&self, seat: &Seat) {
-        let mut seats = self.lock();
-        let idle = seats.entry(seat.clone()).or_default();
-        idle.replaced += 1;
-        idle.shells.clear();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Seat, Idle>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.forget(seat);
     }
 }
 
@@ -67,28 +54,25 @@ pub(crate) struct Leased {
     shells: Arc<Shells>,
     seat: Seat,
     place: Arc<dyn Place>,
-    replaced: u64,
-    shell: Option<Shell>,
+    taken: Option<(Shell, Ticket)>,
 }
 
 impl Leased {
     /// The shell.
     pub(crate) fn shell(&mut self) -> &mut Shell {
-        let (shells, seat, place, replaced) = (&self.shells, &self.seat, &self.place, self.replaced);
-        self.shell.get_or_insert_with(|| {
-            let mut seats = shells.lock();
-            let idle = seats.get_mut(seat).filter(|idle| idle.replaced == replaced);
-            idle.and_then(|idle| idle.shells.pop()).unwrap_or_else(|| Shell::new(Arc::clone(place)))
-        })
+        let (shells, seat, place) = (&self.shells, &self.seat, &self.place);
+        let taken = self.taken.get_or_insert_with(|| {
+            let (idle, ticket) = shells.0.take(seat, |_| true);
+            (idle.unwrap_or_else(|| Shell::new(Arc::clone(place))), ticket)
+        });
+        &mut taken.0
     }
 }
 
 impl Drop for Leased {
     fn drop(&mut self) {
-        let Some(shell) = self.shell.take() else { return };
-        let mut seats = self.shells.lock();
-        if let Some(idle) = seats.get_mut(&self.seat).filter(|idle| idle.replaced == self.replaced) {
-            idle.shells.push(shell);
+        if let Some((shell, ticket)) = self.taken.take() {
+            self.shells.0.give(&self.seat, ticket, shell);
         }
     }
 }
