@@ -124,14 +124,13 @@ impl Watches {
         let wanted = self.posts(wanted);
         self.running.retain(|post, running| wanted.get(post) == Some(&running.watching));
         for (post, watching) in wanted {
-            let (source, alone) = &post;
+            let (source, _) = &post;
             let worker = Worker {
                 sessions: Arc::clone(&self.sessions),
                 how: self.how,
                 nonces: Arc::clone(&self.nonces),
                 board: Arc::clone(&self.board),
                 source: source.clone(),
-                is_alone: alone.is_some(),
                 watching: watching.clone(),
                 duration,
             };
@@ -149,8 +148,8 @@ impl Watches {
         let mut posts: BTreeMap<Post, Watching> = BTreeMap::new();
         for (source, Watching { questions, period }) in wanted {
             for (key, question) in questions {
-                let is_alone = self.how == How::Mixed(Means::Agent) && is_direct(&question.target);
-                let post = posts.entry((source.clone(), is_alone.then(|| key.clone())));
+                let alone = is_alone(self.how, question).then(|| key.clone());
+                let post = posts.entry((source.clone(), alone));
                 let watching = post.or_insert_with(|| Watching { questions: BTreeMap::new(), period: *period });
                 watching.questions.insert(key.clone(), question.clone());
             }
@@ -229,6 +228,11 @@ impl Board {
     }
 }
 
+/// Whether a server is asked by an open prober, for which one more costs nothing.
+fn is_alone(how: How, question: &Question) -> bool {
+    how == How::Mixed(Means::Agent) && is_direct(&question.target)
+}
+
 /// What one witness does.
 struct Worker {
     sessions: Arc<Sessions>,
@@ -236,8 +240,6 @@ struct Worker {
     nonces: Arc<Nonces>,
     board: Arc<Board>,
     source: Source,
-    /// Whether it asks one server as an open prober does.
-    is_alone: bool,
     watching: Watching,
     duration: Duration,
 }
@@ -270,7 +272,8 @@ impl Worker {
     async fn turn(&self, lease: &mut Lease) -> bool {
         let began = Instant::now();
         // Of a name, one process would ask the name server only once.
-        let is_steady = |question: &Question| self.is_alone || question.target.host().parse::<IpAddr>().is_ok();
+        let is_steady =
+            |question: &Question| is_alone(self.how, question) || question.target.host().parse::<IpAddr>().is_ok();
         let heard = match self.watching.only_question().filter(|(_, question)| is_steady(question)) {
             Some((key, question)) => self.sample(lease, key, question).await,
             None => self.board.ask(lease, &self.source, &self.watching, &self.nonces).await,

@@ -6,7 +6,8 @@ use super::{Handler, Log, Reply, Request, Response, Server};
 use crate::metadata::is_metadata_address;
 
 /// A server that tells what another one has seen: `/log` as a JSON array of [`super::Entry`], `/nonces` one a line (of a
-/// POST with some, one a line, those that are known), `/identity`. It never answers at a metadata address, not even when it listens on every address.
+/// POST with some, one a line, those that are known), `/identity`. It never answers at a metadata address, not even when
+/// it listens on every address.
 #[must_use]
 pub fn control(identity: &str, log: &Log) -> Server {
     let handler = Control { identity: identity.to_owned(), log: log.clone(), of: None };

@@ -34,21 +34,21 @@ fn parameters() -> AttachParams {
         .max_stderr_buf_size(BUFFER)
 }
 
-/// Starts a command in a pod.
+/// Starts a command in a pod, which errors call by its title.
 async fn start(
     pods: &Api<Pod>,
-    pod: &str,
+    (pod, title): (&str, &str),
     command: &[&str],
     parameters: &AttachParams,
 ) -> Result<AttachedProcess, String> {
     let opening = timeout(OPENING, pods.exec(pod, command.iter().copied(), parameters)).await;
-    let opened = opening.map_err(|_| format!("no exec in `{pod}` opens within {} s", OPENING.as_secs()))?;
-    opened.map_err(|error| format!("cannot exec in `{pod}`: {error}"))
+    let opened = opening.map_err(|_| format!("no exec in `{title}` opens within {} s", OPENING.as_secs()))?;
+    opened.map_err(|error| format!("cannot exec in `{title}`: {error}"))
 }
 
 /// Runs a command to its end with this input, and returns its output. Once it is started it has no time limit.
 pub(crate) async fn exec(pods: &Api<Pod>, pod: &str, command: &[&str], input: &[u8]) -> Result<String, String> {
-    let mut process = start(pods, pod, command, &parameters()).await?;
+    let mut process = start(pods, (pod, pod), command, &parameters()).await?;
     let status = process.take_status().ok_or("the exec has no status")?;
     let (output, errors) = (process.stdout().ok_or("no stdout")?, process.stderr().ok_or("no stderr")?);
     let mut stdin = process.stdin().ok_or("no stdin")?;
@@ -101,8 +101,8 @@ pub(crate) struct PodPlace {
 #[async_trait]
 impl Place for PodPlace {
     async fn start(&self, command: &[&str]) -> Result<Wire, String> {
-        let process = start(&self.pods, &self.pod, command, &parameters().stderr(false)).await;
-        let mut process = process.map_err(|error| format!("{}: {error}", self.namespace))?;
+        let title = format!("{}/{}", self.namespace, self.pod);
+        let mut process = start(&self.pods, (&self.pod, &title), command, &parameters().stderr(false)).await?;
         let status = process.take_status().ok_or("the exec has no status")?;
         let ended = status.map(|status| match status.as_ref().map(exit_code) {
             Some(Some(code)) => format!("it ended with {code}"),

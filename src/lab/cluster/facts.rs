@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt, api::ListParams};
 use super::{
     access::Access,
     apply::broken,
-    pods::{Progress, progress},
+    progress::{Progress, progress},
 };
 use crate::{
     lab::{LabError, WorldNamespace, WorldNode, WorldPod},

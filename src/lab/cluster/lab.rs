@@ -32,7 +32,7 @@ use super::{
     pods::{LivePod, PodMaker},
     shells::{Seat, Shells},
     space::Spaces,
-    stage::{ClusterStage, STARTING},
+    stage::ClusterStage,
 };
 use crate::{
     engine::Events,
@@ -45,6 +45,9 @@ use crate::{
 
 /// How long a policy may take to have its effect: three times the slowest resynchronisation that CNIs document.
 const CONVERGE_LIMIT: Duration = Duration::from_secs(30);
+
+/// How many pods may be starting at the same time, over all lanes; those of one stage may be more.
+pub(super) const STARTING: u32 = 16;
 
 /// What all stages of a cluster share.
 pub(crate) struct Shared {

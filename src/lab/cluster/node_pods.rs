@@ -14,7 +14,7 @@ use super::{
     exec::PodPlace,
     names::Naming,
     objects,
-    pods::{Progress, progress},
+    progress::{Progress, progress},
     shell::Place,
 };
 use crate::{

@@ -8,24 +8,19 @@ use std::{
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
-use futures::future::{join_all, try_join, try_join_all};
-use k8s_openapi::api::core::v1::{Pod, Service};
+use futures::future::{join_all, try_join_all};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api, ResourceExt,
-    api::ListParams,
+    Api,
     runtime::{WatchStreamExt, watcher},
 };
 
 use super::{
-    apply::{ObjectRef, apply, broken},
-    facts::dns_pods,
-    lab::Shared,
-    objects::{self, identity},
-    pods::{LivePod, Progress, is_pod_ready, progress},
-    space::{Lease, Space},
+    apply::ObjectRef, facts::dns_pods, lab::Shared, objects::identity, pods::LivePod, prepare::keep,
+    progress::is_pod_ready, space::Lease,
 };
 use crate::{
-    lab::{LabError, ServerId, Source, Stage, World, WorldMetadata, WorldNamespace, WorldPod, state::RUN_LABEL},
+    lab::{LabError, ServerId, Source, Stage, World, WorldMetadata, WorldNamespace, WorldPod},
     policy::literalise,
     probe::{Means, Session},
     scenario::{DEFAULT_NAMESPACE, LabSpec, LabelAction, Labels, Manifest, PodSpec},
@@ -34,15 +29,12 @@ use crate::{
 /// How long the cluster's DNS may take to be Ready.
 const DNS_PATIENCE: Duration = Duration::from_secs(90);
 
-/// How many pods may be starting at the same time, over all lanes; those of one stage may be more.
-pub(super) const STARTING: u32 = 16;
-
-type Leases = BTreeMap<String, Lease>;
+pub(super) type Leases = BTreeMap<String, Lease>;
 
 /// A stage. Its namespaces are its own until it is dropped.
 pub(crate) struct ClusterStage {
     pub(super) shared: Arc<Shared>,
-    spec: LabSpec,
+    pub(super) spec: LabSpec,
     lane: u32,
     leases: tokio::sync::Mutex<Leases>,
     world: Mutex<World>,
@@ -66,7 +58,7 @@ impl ClusterStage {
     }
 
     /// A namespace's name in the cluster.
-    fn literal(&self, logical: &str) -> String {
+    pub(super) fn literal(&self, logical: &str) -> String {
         self.shared.naming.literal(logical, self.lane)
     }
 
@@ -92,104 +84,6 @@ impl ClusterStage {
         self.prepare_namespace(logical, &mut lease, &Labels::new()).await?;
         leases.insert(logical.to_owned(), lease);
         self.publish(leases).await
-    }
-
-    async fn prepare_namespace(&self, logical: &str, space: &mut Lease, labels: &Labels) -> Result<(), LabError> {
-        if space.labels.as_ref() != Some(labels) {
-            space.all_labels = self.shared.namespace(&self.literal(logical), labels).await?;
-            space.labels = Some(labels.clone());
-        }
-        Ok(())
-    }
-
-    /// Which of the pods that were made still run as the same pods.
-    async fn running(&self) -> Result<BTreeSet<String>, LabError> {
-        let pods = Api::<Pod>::all(self.shared.access.client.clone());
-        let ours = ListParams::default().labels(&format!("{RUN_LABEL}={}", self.shared.maker.recipe.run));
-        let found = pods.list(&ours).await.map_err(|error| broken("cannot list the lab's pods", &error))?;
-        let running = found.items.iter().filter(|pod| matches!(progress(pod), Progress::Running { .. }));
-        Ok(running.filter_map(ResourceExt::uid).collect())
-    }
-
-    /// Relabels what differs in labels alone, puts aside what is not wanted now, deletes what is of no use, and creates what
-    /// is missing.
-    async fn prepare_pods(&self, leases: &mut Leases) -> Result<(), LabError> {
-        let maker = &self.shared.maker;
-        let none = leases.values().all(|space| space.pods.is_empty() && space.aside.is_empty());
-        let running = if none { BTreeSet::new() } else { self.running().await? };
-        let mut gone = Vec::new();
-        let mut relabelled = Vec::new();
-        for (logical, space) in leases.iter_mut() {
-            let wanted: BTreeMap<&str, &PodSpec> = self
-                .spec
-                .pods
-                .iter()
-                .filter(|spec| spec.namespace == *logical)
-                .map(|spec| (&*spec.name, spec))
-                .collect();
-            gone.extend(space.sort_out(&wanted, &running));
-            let Space { pods, aside, .. } = &mut **space;
-            for live in aside.values_mut().filter(|live| !live.spec.labels.is_empty()) {
-                relabelled.push((live, Labels::new()));
-            }
-            for (name, live) in pods {
-                let labels = wanted.get(&**name).map(|spec| &spec.labels).filter(|labels| **labels != live.spec.labels);
-                relabelled.extend(labels.map(|labels| (live, labels.clone())));
-            }
-        }
-        for live in &gone {
-            self.shared.forget(live);
-        }
-        let relabelling =
-            relabelled.into_iter().map(|(live, labels)| async move { maker.relabel(live, &labels).await });
-        let removing = gone.iter().map(|live| maker.remove(&live.namespace, &live.spec));
-        try_join(try_join_all(relabelling), try_join_all(removing)).await?;
-        let missing = self
-            .spec
-            .pods
-            .iter()
-            .filter(|spec| leases.get(&spec.namespace).is_some_and(|space| !space.pods.contains_key(&spec.name)));
-        let missing: Vec<_> = missing.map(|spec| (self.literal(&spec.namespace), spec.clone())).collect();
-        if !missing.is_empty() {
-            self.shared.events.phase(format!("waiting for {} pods", missing.len()));
-        }
-        // Pods that start at the same time keep each other from it.
-        let count = u32::try_from(missing.len()).unwrap_or(u32::MAX).min(STARTING);
-        let _turn = self.shared.starting.acquire_many(count).await;
-        match maker.make(&missing).await {
-            Ok(made) => made.into_iter().for_each(|live| keep(leases, live)),
-            Err(error) => {
-                // A pod that got its agent and is not known would be taken for one that waits for it.
-                join_all(missing.iter().map(|(namespace, spec)| maker.remove(namespace, spec))).await;
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the Services that are not there, or not as they are wanted.
-    async fn prepare_services(&self, leases: &mut Leases) -> Result<(), LabError> {
-        let missing = self
-            .spec
-            .services
-            .iter()
-            .filter(|service| leases.get(&service.namespace).is_none_or(|space| !space.services.contains(service)));
-        let making = missing.map(|service| async {
-            let namespace = self.literal(&service.namespace);
-            let body = objects::service(service, &namespace, &self.shared.maker.recipe.run);
-            let services = Api::<Service>::namespaced(self.shared.access.client.clone(), &namespace);
-            let applied = apply(&services, &body).await;
-            applied
-                .map(|_| service.clone())
-                .map_err(|error| broken(&format!("cannot make the Service `{namespace}/{}`", service.name), &error))
-        });
-        for made in try_join_all(making).await? {
-            if let Some(space) = leases.get_mut(&made.namespace) {
-                space.services.retain(|service| service.name != made.name);
-                space.services.push(made);
-            }
-        }
-        Ok(())
     }
 
     /// Makes the world anew from what there is.
@@ -284,12 +178,6 @@ impl ClusterStage {
     fn live<'a>(leases: &'a mut Leases, namespace: &str, pod: &str) -> Result<&'a mut LivePod, LabError> {
         let found = leases.get_mut(namespace).and_then(|space| space.pods.get_mut(pod));
         found.ok_or_else(|| anyhow::anyhow!("there is no pod `{namespace}/{pod}`").into())
-    }
-}
-
-fn keep(leases: &mut Leases, live: LivePod) {
-    if let Some(space) = leases.get_mut(&live.spec.namespace) {
-        space.pods.insert(live.spec.name.clone(), live);
     }
 }
 
