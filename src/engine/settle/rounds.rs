@@ -37,8 +37,9 @@ use crate::{
 const HOLD_PACE: Duration = Duration::from_millis(150);
 /// A table that only a crowded machine keeps from its hold gets at least this much time beyond its deadline.
 const BUSY_PATIENCE: Duration = Duration::from_secs(30);
-/// How long cells are waited for that the CNI is known to treat otherwise: most policies take effect sooner.
-const KNOWN_PATIENCE: Duration = Duration::from_secs(3);
+/// How long cells are waited for that the CNI is known to treat otherwise, or that were not reached before any policy:
+/// most policies take effect sooner.
+const LOST_PATIENCE: Duration = Duration::from_secs(3);
 /// Once a table is good at the deadline, its hold may be brought to its end in so many rounds.
 const ROUNDS_OF_GRACE: u32 = 5;
 /// A process of a witness is meant to last for all volleys of a round, and for this long around them.
@@ -123,7 +124,7 @@ impl<'a> Settling<'a> {
 
             let tracks = self.tracks.get(..judged).unwrap_or_default();
             let good = self.good();
-            if tracks.iter().all(|track| track.held(self.hold)) || self.waits_for_known_deviations() {
+            if tracks.iter().all(|track| track.held(self.hold)) || self.waits_in_vain(history) {
                 break;
             }
             if Instant::now() >= self.table.deadline {
@@ -150,15 +151,16 @@ impl<'a> Settling<'a> {
         Ok(Settled { after: settled.then_some(start), tracks: self.tracks, rounds, hold: self.hold })
     }
 
-    /// Whether nothing but cells that the CNI is known to treat otherwise is waited for, and long enough.
-    fn waits_for_known_deviations(&self) -> bool {
+    /// Whether nothing is waited for but cells that the CNI is known to treat otherwise, or of which nothing can be proved
+    /// any more, and long enough.
+    fn waits_in_vain(&self, history: &History) -> bool {
         let (setting, table) = (self.setting, self.table);
-        let known =
-            setting.known.filter(|_| table.occasion == Occasion::Change && table.since.elapsed() > KNOWN_PATIENCE);
-        known.is_some_and(|known| {
-            let mut judged = table.cells.iter().zip(&self.tracks);
-            judged.all(|(cell, track)| track.held(self.hold) || known.covers(setting.scenario, &cell.id))
-        })
+        let known = setting.known.filter(|_| table.occasion == Occasion::Change);
+        let is_known = |cell: &PlannedCell| known.is_some_and(|known| known.covers(setting.scenario, &cell.id));
+        let mut judged = table.cells.iter().zip(&self.tracks);
+        table.occasion != Occasion::Baseline
+            && table.since.elapsed() > LOST_PATIENCE
+            && judged.all(|(cell, track)| track.held(self.hold) || is_known(cell) || history.is_baseline_wrong(cell))
     }
 
     /// How many cells are as expected.

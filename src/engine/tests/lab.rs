@@ -36,6 +36,8 @@ pub(super) struct Faults {
     pub(super) flapping: Option<Duration>,
     /// The metadata server dies.
     pub(super) dies_after: Option<Duration>,
+    /// The metadata server never came up.
+    pub(super) dead: bool,
     /// Another server is at the metadata address.
     pub(super) impostor: bool,
     /// Probes of this source are lost.
@@ -215,9 +217,9 @@ impl Net {
 
     fn fate(&self, from: &Source, request: &Request, address: IpAddr, port: u16) -> Fate {
         let metadata = self.world.metadata.as_ref().filter(|metadata| metadata.addresses.contains(&address));
-        if metadata.is_some()
-            && self.faults.dies_after.is_some_and(|after| self.changed().is_some_and(|since| since >= after))
-        {
+        let has_died =
+            || self.faults.dies_after.is_some_and(|after| self.changed().is_some_and(|since| since >= after));
+        if metadata.is_some() && (self.faults.dead || has_died()) {
             return Fate::Refused;
         }
         let is_unknown = metadata.is_none() && self.faults.translated.is_some_and(|(name, _)| is(from, name));

@@ -401,6 +401,16 @@ async fn a_source_that_pods_see_come_from_elsewhere_is_told_of() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_no_step_can_prove_any_more_is_not_waited_for() {
+    let ran = lab(Faults { dead: true, ..Faults::default() }).await;
+    ran.assert_no_deny_passed();
+    let steps = &ran.result.scenarios[0].steps;
+    assert!(steps.iter().all(|step| step.settled_ms.is_none()));
+    let took = ran.result.scenarios[0].took_ms;
+    assert!(took < 60_000, "the baseline's limit is 30 s, and this took {took} ms over {} steps", steps.len());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_known_to_deviate_is_not_waited_for() {
     let faults = || Faults { translated: Some(("app1", "172.18.0.9".parse().unwrap())), ..Faults::default() };
     let profile = json!({"profile": "p", "deviations": [
