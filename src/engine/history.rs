@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     calibrate::{self, Losses},
     plan::PlannedCell,
-    track::Attempt,
+    track::{Attempt, SLOW_RESOLVE},
 };
 use crate::{
     lab::{ServerId, Source, World},
@@ -98,7 +98,10 @@ impl History {
                 // Where a resolution's own time is not known, the whole time is.
                 let path = if attempt.observation.connect.is_none() { took } else { path };
                 slowest = slowest.max(Some(path));
-                resolve = resolve.max(attempt.observation.resolve);
+                resolve = match (resolve, attempt.observation.resolve) {
+                    (Some(before), Some(now)) if now.max(before) >= SLOW_RESOLVE => Some(before.min(now)),
+                    (before, now) => before.max(now),
+                };
             }
         }
         if let (Some(open), Some(slowest)) = (self.open.get_mut(&key), slowest) {
@@ -110,7 +113,15 @@ impl History {
             open.slowest = best(open.slowest, Some(slowest));
             open.resolve = best(open.resolve, resolve);
         }
-        if is_open && !cell.is_about_dns() {
+        if is_open && cell.is_about_dns() {
+            for attempt in attempts {
+                match attempt.observation.outcome {
+                    Outcome::Reached => to.connected(0),
+                    Outcome::NameNotResolved => to.gave_up(1),
+                    _ => {}
+                }
+            }
+        } else if is_open {
             for attempt in attempts.iter().filter(|attempt| attempt.observation.outcome == Outcome::TimedOut) {
                 let sent = attempt.observation.resent.map_or_else(|| calibrate::syns_in(limit), |again| again + 1);
                 from.gave_up(sent);

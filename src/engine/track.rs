@@ -7,6 +7,9 @@ use tokio::time::Instant;
 use super::{Expectation, Witness, plan::PlannedCell, witness::Cover};
 use crate::probe::{Means, Observation, Outcome};
 
+/// A resolution that takes so long was asked for again, by a resolver whose question or answer was lost.
+pub(super) const SLOW_RESOLVE: Duration = Duration::from_secs(1);
+
 /// What must be seen before a table counts as settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hold {
@@ -112,7 +115,7 @@ impl Track {
         } else if was_good && contradicts(&cell.expectation, telling.outcome) {
             self.flaps += 1;
         }
-        for attempt in &round.attempts {
+        for attempt in round.attempts.iter().filter(|attempt| !(good && tried_nothing(cell, attempt))) {
             self.attempts += 1;
             *self.outcomes.entry(attempt.observation.outcome).or_default() += 1;
             if attempt.observation.outcome != Outcome::Reached {
@@ -162,22 +165,37 @@ pub(super) fn looks_good(cell: &PlannedCell, attempts: &[Attempt]) -> bool {
     let outcome = |attempt: &Attempt| attempt.observation.outcome;
     match &cell.expectation {
         Expectation::Reachable => {
-            // Where one of several was resolved, the name servers are not all up yet, and the next deny would look worse
-            // than it is.
-            let speaks_against = |outcome| matches!(outcome, Outcome::WrongServer | Outcome::NameNotResolved);
-            attempts.iter().any(|attempt| outcome(attempt) == Outcome::Reached)
-                && !attempts.iter().any(|attempt| speaks_against(outcome(attempt)))
+            let was = |wanted| move |attempt: &&Attempt| outcome(attempt) == wanted;
+            let mut reached = attempts.iter().filter(was(Outcome::Reached)).peekable();
+            let unresolved = attempts.iter().any(|attempt| outcome(attempt) == Outcome::NameNotResolved);
+            let slow = |attempt: &Attempt| attempt.observation.resolve.is_some_and(|took| took >= SLOW_RESOLVE);
+            // Where only slow ones of several were resolved, the name servers are not all up yet, and the next deny would
+            // look worse than it is.
+            reached.peek().is_some()
+                && !(unresolved && reached.all(slow))
+                && !attempts.iter().any(|attempt| outcome(attempt) == Outcome::WrongServer)
         }
         Expectation::Status { code } => {
             let mut reached = attempts.iter().filter(|attempt| outcome(attempt) == Outcome::Reached).peekable();
             reached.peek().is_some() && reached.all(|attempt| attempt.observation.status == Some(*code))
         }
-        Expectation::Blocked => attempts.iter().all(|attempt| stops(cell, outcome(attempt))),
+        // Who had no address tried nothing: on a lossy path that is no reason to try for ever.
+        Expectation::Blocked => {
+            attempts.iter().any(|attempt| stops(cell, outcome(attempt)))
+                && attempts.iter().all(|attempt| stops(cell, outcome(attempt)) || tried_nothing(cell, attempt))
+        }
         Expectation::Silent => attempts.iter().all(|attempt| outcome(attempt) == Outcome::NoAnswer),
         Expectation::Recorded | Expectation::Rejected { .. } => {
             attempts.iter().any(|attempt| outcome(attempt) != Outcome::ProbeLost)
         }
     }
+}
+
+/// Whether an attempt of a deny got no address, so that it neither counts nor speaks against it.
+fn tried_nothing(cell: &PlannedCell, attempt: &Attempt) -> bool {
+    cell.expectation == Expectation::Blocked
+        && !cell.is_about_dns()
+        && attempt.observation.outcome == Outcome::NameNotResolved
 }
 
 /// Whether an outcome is a way in which this cell can be stopped.
@@ -204,11 +222,13 @@ fn most_telling(expectation: &Expectation, attempts: &[Attempt]) -> Option<Obser
         Outcome::NoAnswer => 6,
         Outcome::Reached => 5,
         Outcome::ProbeLost if denied => 4,
+        // It is no deny, and takes nothing from those that got as far as that.
+        Outcome::NameNotResolved if denied => -1,
         Outcome::NameNotResolved => 3,
         Outcome::Refused => 2,
         Outcome::Unreachable => 1,
         Outcome::TimedOut => 0,
-        Outcome::ProbeLost => -1,
+        Outcome::ProbeLost => -2,
     };
     attempts.iter().map(|attempt| &attempt.observation).max_by_key(|observation| rank(observation.outcome)).cloned()
 }

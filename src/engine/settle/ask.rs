@@ -28,6 +28,11 @@ const LONGEST_PERIOD: Duration = Duration::from_millis(150);
 /// What the resolution of a name may take where nothing is known of it, and at least.
 const UNKNOWN_RESOLVE: Duration = Duration::from_millis(500);
 const SHORTEST_RESOLVE: Duration = Duration::from_millis(10);
+/// What it may take where it should succeed: resolvers ask again after 5 s.
+const PATIENT_RESOLVE: Duration = Duration::from_secs(6);
+/// Attempts of a cell that should be reached, once its name was not resolved: on a lossy path a lookup of several
+/// questions is lost more often than a connect, and is not made up for as soon.
+const MOST_LOOKUPS: u32 = 8;
 /// Windows up to this are short enough not to be calibrated again, which is done so often at most.
 const CALM_WINDOW: Duration = Duration::from_millis(300);
 const CALIBRATIONS: u32 = 3;
@@ -113,8 +118,12 @@ impl Settling<'_> {
                     Occasion::Change | Occasion::Restored => {
                         let open =
                             if track.last.is_some() { track.failed_tries == 0 } else { history.was_reached(cell) };
-                        let patient = open || self.last_chance;
-                        (if patient { ALLOW_LIMIT } else { calibrate::opening_limit(window, track.failed_tries) }, 1)
+                        let limit = match open || self.last_chance {
+                            true if cell.is_about_dns() => PATIENT_RESOLVE,
+                            true => ALLOW_LIMIT,
+                            false => calibrate::opening_limit(window, track.failed_tries),
+                        };
+                        (limit, (1 + track.unresolved).min(MOST_LOOKUPS))
                     }
                 }
             }
@@ -142,7 +151,7 @@ impl Settling<'_> {
                 let usual = history.resolve(cell).map_or(UNKNOWN_RESOLVE, |usual| (usual * 2).max(SHORTEST_RESOLVE));
                 usual * 2_u32.pow(track.unresolved.min(5))
             }
-            _ => ALLOW_LIMIT,
+            _ => PATIENT_RESOLVE,
         }
     }
 

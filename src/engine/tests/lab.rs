@@ -46,6 +46,8 @@ pub(super) struct Faults {
     pub(super) no_dns: bool,
     /// So many questions for names take five seconds, and of four of them only one is answered.
     pub(super) young_dns: u64,
+    /// How likely a lookup of this source is lost, in percent: its resolver asks again after 5 s.
+    pub(super) lost_lookups: Option<(&'static str, u64)>,
     /// Requests arrive where policy denies them, and answers do not come back.
     pub(super) one_way: bool,
     /// How likely a SYN of this source is lost, in percent.
@@ -243,17 +245,32 @@ impl Net {
     }
 
     fn is_lost(&self, from: &Source) -> bool {
-        let Some((name, percent)) = self.faults.loss else { return false };
+        self.faults.loss.is_some_and(|(name, percent)| is(from, name) && self.is_unlucky(percent))
+    }
+
+    /// How long a lookup takes that may be lost once, and again when its resolver asks once more.
+    fn lookup(&self, from: &Source, limit: Duration) -> Lookup {
+        let lost =
+            || self.faults.lost_lookups.is_some_and(|(name, percent)| is(from, name) && self.is_unlucky(percent));
+        let again = Duration::from_secs(5);
+        if !lost() {
+            Lookup::Resolved(Duration::from_millis(2))
+        } else if again > limit || lost() {
+            Lookup::Lost(limit)
+        } else {
+            Lookup::Resolved(again)
+        }
+    }
+
+    fn is_unlucky(&self, percent: u64) -> bool {
         // An xorshift is random enough to lose packets by.
         let step = |mut x: u64| {
             x ^= x << 13;
             x ^= x >> 7;
             x ^ (x << 17)
         };
-        is(from, name) && {
-            let before = self.random.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |x| Some(step(x))).unwrap();
-            (step(before) >> 16) % 100 < percent
-        }
+        let before = self.random.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |x| Some(step(x))).unwrap();
+        (step(before) >> 16) % 100 < percent
     }
 }
 
@@ -319,6 +336,12 @@ impl Stage for ScriptedStage {
     }
 }
 
+/// How a lookup ends.
+enum Lookup {
+    Resolved(Duration),
+    Lost(Duration),
+}
+
 struct ScriptedSession {
     net: Arc<Net>,
     source: Source,
@@ -339,13 +362,25 @@ impl ScriptedSession {
             sleep(request.connect_limit + request.resolve_limit).await;
             return Some(nothing(Outcome::NameNotResolved));
         }
-        let mut resolve = by_name.then_some(Duration::from_millis(2));
+        let mut resolve = None;
         let number = if by_name { net.names.fetch_add(1, Ordering::SeqCst) } else { u64::MAX };
         if number < net.faults.young_dns {
             resolve = Some(Duration::from_secs(5));
             sleep(Duration::from_secs(5)).await;
             if number % 4 != 0 {
                 return Some(nothing(Outcome::NameNotResolved));
+            }
+        }
+        if by_name && number >= net.faults.young_dns {
+            match net.lookup(&self.source, request.resolve_limit) {
+                Lookup::Resolved(took) => {
+                    sleep(took).await;
+                    resolve = Some(took);
+                }
+                Lookup::Lost(limit) => {
+                    sleep(limit).await;
+                    return Some(nothing(Outcome::NameNotResolved));
+                }
             }
         }
         let began = Instant::now();

@@ -275,6 +275,17 @@ async fn delay_and_loss_slow_a_run_down_and_change_no_verdict() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn lookups_that_are_lost_change_no_verdict() {
+    for seed in 1..9 {
+        let lossy = Faults { lost_lookups: Some(("app1", 50)), loss: Some(("app1", 10)), seed, ..Faults::default() };
+        let ran = go(lossy.clone(), &Options::default(), document("name")).await;
+        assert_eq!(ran.result.exit_code, 0, "{seed}: {:#?}", ran.result);
+        let open = Faults { unenforced: true, ..lossy };
+        assert_eq!(go(open, &Options::default(), document("name")).await.result.exit_code, 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_takes_effect_late_passes_and_says_how_late() {
     let ran = lab(Faults { lag: Duration::from_millis(700), ..Faults::default() }).await;
     assert_eq!(ran.result.exit_code, 0, "{:#?}", ran.result);
