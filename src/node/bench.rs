@@ -100,8 +100,11 @@ pub async fn remove(client: &Client) -> anyhow::Result<()> {
 /// What a watch made of changes.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// From the sending of each change to its report, in order of length.
-    pub latencies: Vec<Duration>,
+    /// From the sending of each change to its report, in order of length: no less than the time since it was accepted.
+    pub since_sent: Vec<Duration>,
+    /// From the API server's answer to each change to its report, in order of length; zero where the report came first.
+    /// No more than the time since it was accepted.
+    pub since_answered: Vec<Duration>,
     /// How many changes were never reported.
     pub lost: usize,
     /// How many were reported more than once.
@@ -164,24 +167,34 @@ pub async fn watch(client: &Client, nodes: usize, changes: usize, rate: u32) -> 
         Some(seen) => seen,
         None => tokio::time::timeout(PATIENCE, watching).await.context("not every change was reported")??,
     };
-    let mut latencies: Vec<Duration> = Vec::new();
-    for (value, at) in &sent {
-        latencies.extend(seen.get(value).and_then(|seen| seen.first()).map(|seen| seen.saturating_duration_since(*at)));
-    }
-    latencies.sort_unstable();
+    let reported = |change: &Change| seen.get(&change.value).and_then(|seen| seen.first());
+    let since = |start: fn(&Change) -> Instant| {
+        let times = sent.iter().filter_map(|change| Some(reported(change)?.saturating_duration_since(start(change))));
+        let mut times: Vec<_> = times.collect();
+        times.sort_unstable();
+        times
+    };
+    let (since_sent, since_answered) = (since(|change| change.sent), since(|change| change.answered));
     let repeated = seen.values().filter(|times| times.len() > 1).count();
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     let rate = changes as f64 / took.as_secs_f64();
-    Ok(Watched { lost: changes - latencies.len(), latencies, repeated, rate })
+    Ok(Watched { lost: changes - since_sent.len(), since_sent, since_answered, repeated, rate })
 }
 
-/// Sends changes at a rate, each as soon as its time has come; when each was sent, and how long it all took.
+/// A change of a node.
+struct Change {
+    value: String,
+    sent: Instant,
+    answered: Instant,
+}
+
+/// Sends changes at a rate, each as soon as its time has come; how long it all took.
 async fn change(
     client: &Client,
     nodes: usize,
     changes: usize,
     rate: u32,
-) -> anyhow::Result<(Vec<(String, Instant)>, Duration)> {
+) -> anyhow::Result<(Vec<Change>, Duration)> {
     let api: Api<Node> = Api::all(client.clone());
     let begun = tokio::time::Instant::now();
     let each = Duration::from_secs(1) / rate.max(1);
@@ -191,9 +204,9 @@ async fn change(
             tokio::time::sleep_until(begun + each * u32::try_from(number).unwrap_or(u32::MAX)).await;
             let value = format!("change-{number}");
             let patch = Patch::Merge(json!({"metadata": {"annotations": {CHANGE: value}}}));
-            let at = Instant::now();
+            let sent = Instant::now();
             api.patch_metadata(&name(number % nodes), &PatchParams::default(), &patch).await.context("a change")?;
-            anyhow::Ok((value, at))
+            anyhow::Ok(Change { value, sent, answered: Instant::now() })
         }
     });
     // More at once than are under way at any time, so that the rate is kept.

@@ -8,6 +8,8 @@ use kube::{
 };
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::lab::LabError;
 
@@ -41,6 +43,41 @@ struct PageMetadata {
     next: String,
 }
 
+/// What a page says before its nodes.
+#[derive(Deserialize)]
+struct Head {
+    metadata: PageMetadata,
+}
+
+/// A page that is on its way; it is not waited for any more when this goes.
+struct Asked(AbortOnDropHandle<Result<String, Error>>);
+
+impl Asked {
+    fn for_page(client: Client, params: ListParams) -> Self {
+        Self(AbortOnDropHandle::new(tokio::spawn(async move {
+            let request = Request::new(PATH).list(&params).map_err(Error::BuildRequest)?;
+            match client.request_text(request).await {
+                // A list that takes minutes outlives its snapshot; the server gives a token to go on with.
+                Err(Error::Api(status)) if status.code == 410 && token(&status).is_some() => {
+                    let next = params.continue_token(&token(&status).unwrap_or_default());
+                    let request = Request::new(PATH).list(&next).map_err(Error::BuildRequest)?;
+                    client.request_text(request).await
+                }
+                text => text,
+            }
+        })))
+    }
+
+    async fn answer(self) -> Result<String, Error> {
+        self.0.await.map_err(broken)?
+    }
+}
+
+/// A task that did not end by itself.
+fn broken(error: JoinError) -> Error {
+    Error::Service(error.into())
+}
+
 impl Page {
     /// The version of the list: a watch goes on from there.
     #[must_use]
@@ -56,28 +93,20 @@ impl Source {
         Self { client }
     }
 
-    /// All nodes, page by page.
+    /// All nodes, page by page. While one is read and worked on, the server writes the next.
     pub fn pages(&self) -> impl Stream<Item = Result<Page, Error>> + Send + use<> {
-        let client = self.client.clone();
-        let first = ListParams::default().limit(PAGE);
-        futures::stream::try_unfold(Some(first), move |params| {
-            let client = client.clone();
-            async move {
-                let Some(params) = params else { return Ok(None) };
-                let request = Request::new(PATH).list(&params).map_err(Error::BuildRequest)?;
-                let page: Page = match client.request(request).await {
-                    // A list that takes minutes outlives its snapshot; the server gives a token to go on with.
-                    Err(Error::Api(status)) if status.code == 410 && token(&status).is_some() => {
-                        let next = params.continue_token(&token(&status).unwrap_or_default());
-                        let request = Request::new(PATH).list(&next).map_err(Error::BuildRequest)?;
-                        client.request(request).await?
-                    }
-                    page => page?,
-                };
-                let next = page.metadata.next.clone();
-                let next = (!next.is_empty()).then(|| ListParams::default().limit(PAGE).continue_token(&next));
-                Ok(Some((page, next)))
-            }
+        let asked = Asked::for_page(self.client.clone(), ListParams::default().limit(PAGE));
+        futures::stream::try_unfold((Some(asked), self.client.clone()), |(asked, client)| async move {
+            let Some(asked) = asked else { return Ok(None) };
+            let text = asked.answer().await?;
+            let Head { metadata } = serde_json::from_str(&text).map_err(Error::SerdeError)?;
+            let next = (!metadata.next.is_empty()).then(|| {
+                let params = ListParams::default().limit(PAGE).continue_token(&metadata.next);
+                Asked::for_page(client.clone(), params)
+            });
+            let reading = tokio::task::spawn_blocking(move || serde_json::from_str(&text));
+            let page: Page = reading.await.map_err(broken)?.map_err(Error::SerdeError)?;
+            Ok(Some((page, (next, client))))
         })
     }
 

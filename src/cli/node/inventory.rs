@@ -70,7 +70,9 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<u8> {
         let mut pages = pin!(source.pages());
         while let Some(page) = pages.try_next().await.map_err(|error| refused(&error, "list"))? {
             shown += page.items.len();
-            printer.page(page.items.iter())?;
+            // Aside, so that the next page is read meanwhile.
+            let printing = tokio::task::spawn_blocking(move || printer.page(page.items.iter()).map(|()| printer));
+            printer = printing.await.context("printing")??;
         }
     }
     for name in &args.nodes {
