@@ -25,8 +25,9 @@ use crate::{
     probe::{Means, Observation, Outcome, Request, Target, is_direct},
 };
 
-/// Samples of a witness that are kept: more than any round takes.
-const SAMPLES_KEPT: usize = 256;
+/// Samples of a witness that are kept from one round to the next. In a round all are, however long it takes: the first of
+/// them were before it.
+const SAMPLES_KEPT: usize = 16;
 /// Samples that one process takes, at least and at most. Starting it costs more than its requests, and what is left of
 /// them when the table is settled is of no use.
 const SAMPLES_A_PROCESS: (u32, u32) = (4, 64);
@@ -119,8 +120,11 @@ impl Watches {
         lock(&self.board.samples)
     }
 
-    /// Has exactly these sources watch, for about `duration`. Whoever asks the same as before just goes on.
+    /// Begins a round: has exactly these sources watch, for about `duration`. Whoever asks the same as before just goes on.
     pub(super) fn set(&mut self, wanted: &BTreeMap<Source, Watching>, duration: Duration) {
+        for samples in self.samples().values_mut() {
+            samples.drain(..samples.len().saturating_sub(SAMPLES_KEPT));
+        }
         let wanted = self.posts(wanted);
         self.running.retain(|post, running| wanted.get(post) == Some(&running.watching));
         for (post, watching) in wanted {
@@ -201,10 +205,7 @@ impl Watches {
 
 impl Board {
     fn add(&self, source: &Source, key: &ServerKey, sample: Sample) {
-        let mut samples = lock(&self.samples);
-        let samples = samples.entry((source.clone(), key.clone())).or_default();
-        samples.drain(..samples.len().saturating_sub(SAMPLES_KEPT));
-        samples.push(sample);
+        lock(&self.samples).entry((source.clone(), key.clone())).or_default().push(sample);
         self.changed.notify_waiters();
     }
 

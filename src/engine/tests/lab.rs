@@ -48,6 +48,8 @@ pub(super) struct Faults {
     pub(super) young_dns: u64,
     /// How likely a lookup of this source is lost, in percent: its resolver asks again after 5 s.
     pub(super) lost_lookups: Option<(&'static str, u64)>,
+    /// How long each lookup of this source takes.
+    pub(super) slow_lookups: Option<(&'static str, Duration)>,
     /// Requests arrive where policy denies them, and answers do not come back.
     pub(super) one_way: bool,
     /// How likely a SYN of this source is lost, in percent.
@@ -253,8 +255,9 @@ impl Net {
         let lost =
             || self.faults.lost_lookups.is_some_and(|(name, percent)| is(from, name) && self.is_unlucky(percent));
         let again = Duration::from_secs(5);
+        let slow = self.faults.slow_lookups.filter(|(name, _)| is(from, name) && self.changed().is_some());
         if !lost() {
-            Lookup::Resolved(Duration::from_millis(2))
+            Lookup::Resolved(slow.map_or(Duration::from_millis(2), |(_, took)| took))
         } else if again > limit || lost() {
             Lookup::Lost(limit)
         } else {

@@ -286,6 +286,13 @@ async fn lookups_that_are_lost_change_no_verdict() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_lookup_beside_a_deny_does_not_outlast_its_witness() {
+    let slow = Faults { slow_lookups: Some(("app2", Duration::from_secs(5))), ..Faults::default() };
+    let ran = go(slow, &Options::default(), document("name")).await;
+    assert_eq!(ran.cell("allow", "app1 -> metadata").verdict, Verdict::Pass, "{:#?}", ran.result);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_takes_effect_late_passes_and_says_how_late() {
     let ran = lab(Faults { lag: Duration::from_millis(700), ..Faults::default() }).await;
     assert_eq!(ran.result.exit_code, 0, "{:#?}", ran.result);
