@@ -2,7 +2,7 @@
 //! elsewhere.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -101,7 +101,8 @@ async fn batch(
         Ok(mut lease) => {
             started = Instant::now();
             if let Some(session) = lease.session() {
-                for (command, ask) in commands.iter_mut().zip(asks) {
+                let mut shown = BTreeSet::new();
+                for (command, ask) in commands.iter_mut().zip(asks).filter(|(_, ask)| shown.insert(ask.cell)) {
                     *command = Some((session.command(&ask.request), session.means(&ask.request)));
                 }
                 listen(session, &requests, |index, attempt| {

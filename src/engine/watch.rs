@@ -11,7 +11,7 @@ use std::{
 use futures::future::join_all;
 use tokio::{
     sync::Notify,
-    task::AbortHandle,
+    task::JoinHandle,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -99,7 +99,7 @@ struct Board {
 struct Running {
     watching: Watching,
     since: Instant,
-    task: AbortHandle,
+    task: JoinHandle<()>,
 }
 
 impl Drop for Running {
@@ -141,7 +141,7 @@ impl Watches {
             self.running.entry(post).or_insert_with(|| Running {
                 watching,
                 since: Instant::now(),
-                task: tokio::spawn(worker.work()).abort_handle(),
+                task: tokio::spawn(worker.work()),
             });
         }
     }
@@ -187,6 +187,15 @@ impl Watches {
             }
         }))
         .await;
+    }
+
+    /// Has nobody watch any more, and waits until each has let go of its session.
+    pub(super) async fn stop(&mut self) {
+        let mut running = std::mem::take(&mut self.running);
+        for Running { task, .. } in running.values() {
+            task.abort();
+        }
+        join_all(running.values_mut().map(|running| &mut running.task)).await;
     }
 
     fn is_fatal(&self) -> bool {

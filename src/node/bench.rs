@@ -189,12 +189,7 @@ struct Change {
 }
 
 /// Sends changes at a rate, each as soon as its time has come; how long it all took.
-async fn change(
-    client: &Client,
-    nodes: usize,
-    changes: usize,
-    rate: u32,
-) -> anyhow::Result<(Vec<Change>, Duration)> {
+async fn change(client: &Client, nodes: usize, changes: usize, rate: u32) -> anyhow::Result<(Vec<Change>, Duration)> {
     let api: Api<Node> = Api::all(client.clone());
     let begun = tokio::time::Instant::now();
     let each = Duration::from_secs(1) / rate.max(1);

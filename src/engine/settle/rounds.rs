@@ -141,6 +141,7 @@ impl<'a> Settling<'a> {
             }
             self.pace(began, good == judged).await;
         }
+        self.watches.stop().await;
         if self.table.occasion == Occasion::Baseline {
             self.calibrate_again(history).await?;
         }

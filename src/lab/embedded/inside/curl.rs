@@ -8,15 +8,13 @@ use std::{
 };
 
 use anyhow::Context;
-use nlink::netlink::namespace::Netns;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::unix::pipe,
     process::{Child, ChildStdin, Command},
-    runtime::Handle,
 };
 
-use super::net::run_in;
+use super::namespace::Namespace;
 
 /// How long after a process got its work the next one is started: while the first waits for answers, and not while it
 /// makes the connections that windows are calibrated by.
@@ -34,7 +32,7 @@ pub(super) struct Curl {
 }
 
 /// A process, and the namespace that it was started in.
-type Waiting = (Weak<Netns>, Started);
+type Waiting = (Weak<Namespace>, Started);
 
 /// A process that waits for its configuration. It is killed when this is dropped.
 #[derive(Debug)]
@@ -54,7 +52,7 @@ impl Curl {
 
     /// Runs it in a namespace, with a configuration on its input; each line of its output is handed on. The process is
     /// killed when the future is dropped.
-    pub(super) async fn run(&self, ns: Arc<Netns>, config: String, line: impl Fn(String)) -> anyhow::Result<i32> {
+    pub(super) async fn run(&self, ns: Arc<Namespace>, config: String, line: impl Fn(String)) -> anyhow::Result<i32> {
         let Started { mut child, mut input, output } = match self.take(&ns) {
             Some(started) => started,
             None => self.start(ns.clone()).await?,
@@ -80,31 +78,25 @@ impl Curl {
         Ok(status.code().unwrap_or_else(|| 128 + std::os::unix::process::ExitStatusExt::signal(&status).unwrap_or(0)))
     }
 
-    async fn start(&self, ns: Arc<Netns>) -> anyhow::Result<Started> {
+    async fn start(&self, ns: Arc<Namespace>) -> anyhow::Result<Started> {
         let mut command = Command::new(&self.program);
         command.arg0("curl").args(["-q", "--config", "-"]).env_clear().env("PATH", &self.path);
         let (output, both) = std::io::pipe()?;
         command.stdin(Stdio::piped()).stdout(both.try_clone()?).stderr(both).kill_on_drop(true);
-        let runtime = Handle::current();
-        let mut child = run_in(ns, move || {
-            let _runtime = runtime.enter();
-            command.spawn()
-        })
-        .await?
-        .context("cannot start curl")?;
+        let mut child = ns.run(move || command.spawn()).await?.context("cannot start curl")?;
         let input = child.stdin.take().context("no input")?;
         Ok(Started { child, input, output: pipe::Receiver::from_owned_fd(output.into())? })
     }
 
     /// Starts a process for the next run in a namespace, now.
-    pub(super) async fn prepare(&self, ns: Arc<Netns>) -> anyhow::Result<()> {
+    pub(super) async fn prepare(&self, ns: Arc<Namespace>) -> anyhow::Result<()> {
         let there = Arc::downgrade(&ns);
         let started = self.start(ns).await?;
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((there, started));
         Ok(())
     }
 
-    fn take(&self, ns: &Arc<Netns>) -> Option<Started> {
+    fn take(&self, ns: &Arc<Namespace>) -> Option<Started> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         // A process outlives no namespace that the lab has given up.
         waiting.retain(|(ns, _)| ns.strong_count() > 0);
@@ -113,7 +105,7 @@ impl Curl {
     }
 
     /// Starts a process for the next run in a namespace. Without it that run starts its own.
-    fn start_another(&self, ns: Weak<Netns>) {
+    fn start_another(&self, ns: Weak<Namespace>) {
         let curl = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(OUT_OF_THE_WAY).await;

@@ -1,32 +1,26 @@
 //! One network namespace: its links, addresses, routes and sockets. All of `nlink` but the rulesets is behind this.
-//!
-//! A namespace here has no name: the handle is all that keeps it alive.
 
 use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
-    thread,
     time::Duration,
 };
 
-use anyhow::{Context, anyhow, ensure};
-use nix::sched::{CloneFlags, unshare};
+use anyhow::{Context, ensure};
 use nlink::netlink::{
     Connection, Nftables, Route,
     addr::Ipv4Address,
     link::VethLink,
-    namespace::Netns,
     route::{Ipv4Route, Ipv6Route},
     types::route::RouteType,
 };
 use tokio::{
     net::{TcpListener, UdpSocket},
-    runtime::Handle,
     time::{Instant, sleep},
 };
 
-use crate::probe::direct::{self, Kind, Socket, Sockets};
+use super::namespace::Namespace;
 
 /// Settings that a new namespace would take from the host's, or that the kernel has off.
 const SETTINGS: [(&str, &str); 4] = [
@@ -46,7 +40,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// A network namespace, with netlink sockets in it.
 pub(super) struct Host {
-    ns: Arc<Netns>,
+    ns: Arc<Namespace>,
     link: Connection<Route>,
     nft: Connection<Nftables>,
 }
@@ -64,26 +58,22 @@ pub(super) struct Way<'a> {
 impl Host {
     /// A new namespace, with nothing in it but a loopback device.
     pub(super) async fn new() -> anyhow::Result<Self> {
-        let runtime = Handle::current();
-        let fresh = move || -> anyhow::Result<Self> {
-            // The thread ends after this, so nothing else ever runs in its namespace by accident.
-            unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+        let begin = || {
             for (path, value) in SETTINGS {
                 fs::write(path, value).with_context(|| format!("cannot write {path}"))?;
             }
-            let _runtime = runtime.enter();
             let nft = Connection::<Nftables>::new().context("the kernel has no nftables (module nf_tables)")?;
-            Ok(Self { ns: Arc::new(Netns::current()?), link: Connection::<Route>::new()?, nft })
+            Ok((Connection::<Route>::new()?, nft))
         };
-        let made = tokio::task::spawn_blocking(|| thread::spawn(fresh).join()).await?;
-        let host = made.map_err(|_| anyhow!("the thread that makes a namespace panicked"))??;
+        let (ns, (link, nft)) = Namespace::new(begin).await?;
+        let host = Self { ns, link, nft };
         host.link.set_link_up("lo").await?;
         Ok(host)
     }
 
     /// Joins two namespaces by a pair of devices.
     pub(super) async fn cable(&self, ours: &str, peer: &Self, theirs: &str) -> anyhow::Result<()> {
-        let pair = VethLink::new(ours, theirs).peer_netns_fd(&*peer.ns);
+        let pair = VethLink::new(ours, theirs).peer_netns_fd(peer.ns.handle());
         self.link.add_link(pair).await.with_context(|| format!("cannot make the devices {ours} and {theirs}"))?;
         self.link.set_link_up(ours).await?;
         Ok(peer.link.set_link_up(theirs).await?)
@@ -165,7 +155,7 @@ impl Host {
     ) -> anyhow::Result<T> {
         let began = Instant::now();
         loop {
-            match self.run(bind).await? {
+            match self.ns.run(bind).await? {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < LET_GO => {
                     sleep(LOOK_AGAIN).await;
                 }
@@ -184,45 +174,12 @@ impl Host {
 
     /// A connection from here.
     pub(super) async fn connect(&self, to: SocketAddr) -> anyhow::Result<tokio::net::TcpStream> {
-        let runtime = Handle::current();
         // Only the socket has to be made in the namespace; the connection is made outside, and can be given up.
-        let socket = self.run(move || {
-            let _runtime = runtime.enter();
-            tokio::net::TcpSocket::new_v4()
-        });
-        Ok(socket.await??.connect(to).await?)
-    }
-
-    /// Runs something that blocks a moment in here: a socket or a process that is made in it stays in this namespace.
-    pub(super) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
-        run_in(self.ns.clone(), job).await
+        Ok(self.ns.run(tokio::net::TcpSocket::new_v4).await??.connect(to).await?)
     }
 
     /// The namespace, for whoever outlives this handle.
-    pub(super) fn namespace(&self) -> Arc<Netns> {
+    pub(super) fn namespace(&self) -> Arc<Namespace> {
         self.ns.clone()
     }
-}
-
-/// A namespace in which a prober's sockets are made.
-pub(super) struct Inside(pub(super) Arc<Netns>);
-
-impl Sockets for Inside {
-    async fn open(&self, kinds: Vec<Kind>) -> Vec<io::Result<Socket>> {
-        let (runtime, count) = (Handle::current(), kinds.len());
-        let make = move || {
-            let _runtime = runtime.enter();
-            kinds.into_iter().map(direct::socket).collect()
-        };
-        let failed = |error: &anyhow::Error| (0..count).map(|_| Err(io::Error::other(format!("{error:#}")))).collect();
-        run_in(self.0.clone(), make).await.unwrap_or_else(|error| failed(&error))
-    }
-}
-
-/// [`Host::run`], for who has only the namespace.
-pub(super) async fn run_in<T: Send + 'static>(
-    ns: Arc<Netns>,
-    job: impl FnOnce() -> T + Send + 'static,
-) -> anyhow::Result<T> {
-    Ok(tokio::task::spawn_blocking(move || ns.run(job)).await??)
 }

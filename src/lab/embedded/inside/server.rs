@@ -14,7 +14,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{curl::Curl, net::Inside, stage::Stage};
+use super::{curl::Curl, namespace::Inside, stage::Stage};
 use crate::{
     lab::{
         LabError,
@@ -22,6 +22,9 @@ use crate::{
     },
     probe::direct::{self, Prober},
 };
+
+/// Frames that are written in one go, at most.
+const MOST_TOGETHER: usize = 256;
 
 /// Serves on stdio until the input ends; then this process ends, and all that it made with it.
 pub(super) fn run(curl: Curl) -> anyhow::Result<ExitCode> {
@@ -55,15 +58,24 @@ fn read(commands: &UnboundedSender<Command>) {
     std::process::exit(0);
 }
 
-/// Frames are written whole, by one thread.
+/// Frames are written whole, by one thread; those that wait, together.
 fn writer() -> UnboundedSender<Frame> {
     let (frames, mut queue) = unbounded_channel::<Frame>();
     thread::spawn(move || {
         let mut output = std::io::stdout().lock();
-        while let Some(frame) = queue.blocking_recv() {
-            let Ok(mut line) = serde_json::to_vec(&frame) else { continue };
-            line.push(b'\n');
-            if output.write_all(&line).and_then(|()| output.flush()).is_err() {
+        let mut lines = Vec::new();
+        while let Some(first) = queue.blocking_recv() {
+            let waiting = std::iter::from_fn(|| queue.try_recv().ok()).take(MOST_TOGETHER);
+            for frame in std::iter::once(first).chain(waiting) {
+                let begin = lines.len();
+                match serde_json::to_writer(&mut lines, &frame) {
+                    Ok(()) => lines.push(b'\n'),
+                    Err(_) => lines.truncate(begin),
+                }
+            }
+            let written = output.write_all(&lines).and_then(|()| output.flush());
+            lines.clear();
+            if written.is_err() {
                 std::process::exit(0);
             }
         }

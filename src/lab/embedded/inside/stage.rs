@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::Context;
 use futures::future::try_join_all;
-use nlink::netlink::namespace::Netns;
 use tokio::{
     sync::{Mutex, MutexGuard},
     try_join,
@@ -19,6 +18,7 @@ use super::{
     dns,
     documents::{Kind, kind, no_api_server, policy, text},
     metadata::Metadata,
+    namespace::Namespace,
     plumbing::Backbone,
     pods::{LivePod, Outside, starting},
     safe,
@@ -226,7 +226,7 @@ impl Stage {
         dns::check(&self.backbone.node(NodeName::Master).host).await
     }
 
-    pub(super) async fn namespace(&self, source: &Source) -> anyhow::Result<Arc<Netns>> {
+    pub(super) async fn namespace(&self, source: &Source) -> anyhow::Result<Arc<Namespace>> {
         Ok(match source {
             Source::Pod(namespace, name) => self.state.lock().await.pod(namespace, name)?.host.namespace(),
             Source::Node(name) => self.backbone.node(*name).host.namespace(),
