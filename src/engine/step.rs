@@ -212,7 +212,13 @@ impl Staged<'_> {
             records.insert(cell.id.clone(), unprobed(&cell, (Verdict::Skipped, Some(reason)), decided_by));
         }
         // In the order of the file.
-        let cells: Vec<CellResult> = planned.iter().filter_map(|cell| records.remove(&cell.id)).collect();
+        let mut cells: Vec<CellResult> = planned.iter().filter_map(|cell| records.remove(&cell.id)).collect();
+        if let Some(why) = self.stage.disturbed(since) {
+            for cell in cells.iter_mut().filter(|cell| cell.verdict == Verdict::Fail) {
+                cell.verdict = Verdict::Inconclusive;
+                cell.reason = Some(why.clone());
+            }
+        }
         Ok(StepResult {
             name: name.to_owned(),
             actions: Vec::new(),

@@ -9,6 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::LabError;
@@ -80,6 +81,11 @@ pub trait Stage: Send + Sync {
 
     /// Removes every policy that was applied, and restores labels and pods to the scenario's start.
     async fn reset(&self) -> Result<(), LabError>;
+
+    /// What has happened since then for which policies may not be as they were applied, and which is not the CNI's fault.
+    fn disturbed(&self, _since: Instant) -> Option<String> {
+        None
+    }
 }
 
 /// What a lab can do, and facts about it for the report.

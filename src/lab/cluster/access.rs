@@ -7,11 +7,17 @@ use std::{
 
 use kube::{
     Client, Config,
+    client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig},
 };
 
+use tower::{buffer::BufferLayer, retry::RetryLayer};
+
+use super::patience::{Outages, Patience};
 use crate::lab::LabError;
 
+/// Requests that may wait for their turn to be sent.
+const REQUESTS: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a connection may be silent while something is awaited: longer than the API server lets a watch last.
 const SILENCE: Duration = Duration::from_secs(330);
@@ -25,20 +31,36 @@ pub(crate) struct Access {
     pub(crate) context: String,
     /// The kubeconfig, where it is not the default one.
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// When the API server was away; nothing is known of it where requests are not patient.
+    pub(crate) outages: Outages,
+}
+
+/// How to get to an API server.
+#[derive(Clone, Copy)]
+struct Way {
+    /// Without any proxy.
+    direct: bool,
+    /// Waiting where it is away for a while.
+    patient: bool,
 }
 
 impl Access {
     /// The API server of a cluster that the run made, by its private kubeconfig and without any proxy.
     pub(crate) async fn private(kubeconfig: &Path) -> Result<Self, LabError> {
-        Self::open(None, Some(kubeconfig), true).await
+        Self::open(None, Some(kubeconfig), Way { direct: true, patient: true }).await
     }
 
     /// A user's cluster: `KUBECONFIG` or the default file, and the current context, where nothing else is said.
     pub(crate) async fn user(context: Option<&str>, kubeconfig: Option<&Path>) -> Result<Self, LabError> {
-        Self::open(context, kubeconfig, false).await
+        Self::open(context, kubeconfig, Way { direct: false, patient: false }).await
     }
 
-    async fn open(context: Option<&str>, kubeconfig: Option<&Path>, direct: bool) -> Result<Self, LabError> {
+    /// A user's cluster, as a lab, which a restart of the API server does not end.
+    pub(crate) async fn lab(context: Option<&str>, kubeconfig: Option<&Path>) -> Result<Self, LabError> {
+        Self::open(context, kubeconfig, Way { direct: false, patient: true }).await
+    }
+
+    async fn open(context: Option<&str>, kubeconfig: Option<&Path>, way: Way) -> Result<Self, LabError> {
         let hint = "give another file with `--kubeconfig` or KUBECONFIG, or use `--backend kind` or `embedded`";
         // Without a file named, the error names those that were tried; a fault of syntax names none.
         let name = kubeconfig.map(|path| format!(" `{}`", path.display())).unwrap_or_default();
@@ -54,7 +76,7 @@ impl Access {
             let hint = format!("contexts: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") });
             return Err(LabError::with_hint(format!("the kubeconfig has no context `{context}`"), hint));
         }
-        if direct {
+        if way.direct {
             // Also an empty value keeps the proxy variables of the environment away.
             file.clusters
                 .iter_mut()
@@ -65,7 +87,7 @@ impl Access {
         let config = Config::from_custom_kubeconfig(file, &options).await;
         let mut config = config
             .map_err(|error| LabError::with_hint(format!("the kubeconfig is broken: {}", chain(&error)), hint))?;
-        if direct {
+        if way.direct {
             config.proxy_url = None;
         }
         config.connect_timeout = Some(PATIENCE);
@@ -73,11 +95,13 @@ impl Access {
         // A stream that is written to is not silent.
         config.reset_reader_on_write = true;
         let server = config.cluster_url.to_string();
-        let client = Client::try_from(config)
+        let outages = Outages::default();
+        let client = client(config, way.patient.then(|| Patience::new(outages.clone())));
+        let client = client
             .map_err(|error| LabError::with_hint(format!("cannot use the kubeconfig: {}", chain(&error)), hint))?;
         let hint = "see that the cluster runs and that the context is the right one (`--context`)";
         match tokio::time::timeout(PATIENCE, client.apiserver_version()).await {
-            Ok(Ok(_)) => Ok(Self { client, context, kubeconfig: kubeconfig.map(Path::to_owned) }),
+            Ok(Ok(_)) => Ok(Self { client, context, kubeconfig: kubeconfig.map(Path::to_owned), outages }),
             Ok(Err(error)) => {
                 Err(LabError::with_hint(format!("the API server at {server} does not answer: {}", chain(&error)), hint))
             }
@@ -90,6 +114,17 @@ impl Access {
         let file = self.kubeconfig.as_ref().map(|path| format!(" --kubeconfig {}", path.display())).unwrap_or_default();
         format!("kubectl{file} --context {}", self.context)
     }
+}
+
+/// A client. A request that is sent again needs a service that can be shared.
+pub(super) fn client(config: Config, patience: Option<Patience>) -> kube::Result<Client> {
+    let builder = ClientBuilder::try_from(config)?;
+    Ok(match patience {
+        Some(patience) => {
+            builder.with_layer(&BufferLayer::new(REQUESTS)).with_layer(&RetryLayer::new(patience)).build()
+        }
+        None => builder.build(),
+    })
 }
 
 /// An error with all its causes, each said once.

@@ -89,7 +89,7 @@ impl LabBuilder for ClusterBuilder {
         events: &Events,
         cancel: &CancellationToken,
     ) -> Result<Arc<dyn Lab>, LabError> {
-        let access = Access::user(self.context.as_deref(), self.kubeconfig.as_deref());
+        let access = Access::lab(self.context.as_deref(), self.kubeconfig.as_deref());
         let access = cancel.run_until_cancelled(access).await.ok_or(LabError::Cancelled)??;
         let state = Arc::new(RunState::create(run)?);
         let making = Box::pin(self.make(access.clone(), Arc::clone(&state), events));

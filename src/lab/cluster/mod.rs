@@ -14,6 +14,7 @@ mod logs;
 mod names;
 mod node_pods;
 mod objects;
+mod patience;
 mod pods;
 mod prepare;
 mod progress;

@@ -276,6 +276,11 @@ impl Stage for ClusterStage {
         self.log(server, nonces).await
     }
 
+    fn disturbed(&self, since: tokio::time::Instant) -> Option<String> {
+        let away = self.shared.access.outages.since(since);
+        away.then(|| "the API server was away, and the CNI's agents may not have heard of every change yet".to_owned())
+    }
+
     async fn dns_ready(&self) -> Result<Duration, LabError> {
         let begun = Instant::now();
         let pods = Api::<Pod>::namespaced(self.shared.access.client.clone(), "kube-system");
