@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::access::chain;
 use crate::lab::LabError;
 
-const MANAGER: &str = "policyprobe";
+pub(super) const MANAGER: &str = "policyprobe";
 
 /// An object that was applied, to be deleted again.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,7 +12,10 @@ use std::{
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::{Event, Namespace};
+use k8s_openapi::api::{
+    core::v1::{Event, Namespace},
+    networking::v1::NetworkPolicy,
+};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams},
@@ -23,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     access::Access,
-    apply::{apply, broken, is_gone},
+    apply::{MANAGER, apply, broken, is_gone},
     facts::Facts,
     ground::Ground,
     links::Links,
@@ -260,6 +263,19 @@ pub(crate) async fn remove_namespace(access: &Access, name: &str) -> Result<(), 
     }
 }
 
+impl Shared {
+    /// Policies in a namespace of the run that somebody else made: what gives each namespace a default-deny breaks every
+    /// baseline.
+    async fn strange_policies(&self, namespace: &str) -> Vec<String> {
+        let policies = Api::<NetworkPolicy>::namespaced(self.access.client.clone(), namespace);
+        let found = policies.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+        let is_ours = |policy: &NetworkPolicy| {
+            policy.managed_fields().iter().any(|entry| entry.manager.as_deref() == Some(MANAGER))
+        };
+        found.iter().filter(|policy| !is_ours(policy)).map(ResourceExt::name_any).collect()
+    }
+}
+
 #[async_trait]
 impl Lab for ClusterLab {
     fn backend(&self) -> &'static str {
@@ -281,6 +297,9 @@ impl Lab for ClusterLab {
     async fn diagnose(&self) -> String {
         let mut text = self.shared.ground.diagnose().await;
         for name in self.shared.spaces.names() {
+            for policy in self.shared.strange_policies(&name).await {
+                let _ = writeln!(text, "{name}: the NetworkPolicy `{policy}` is not this run's, and takes effect here");
+            }
             let events = Api::<Event>::namespaced(self.shared.access.client.clone(), &name);
             let Ok(events) = events.list(&ListParams::default()).await else { continue };
             for event in events.items.iter().filter(|event| event.type_.as_deref() == Some("Warning")) {
