@@ -10,7 +10,7 @@
 //! - [`probe`]: requests, `curl`, the agent, observations.
 //! - [`lab`]: where the traffic runs, one folder a backend.
 //! - [`engine`]: baseline, apply, converge, hold, verdict.
-//! - [`mutants`]: the suite against enforcers that are broken on purpose.
+//! - [`mutants`]: the suite against enforcers that are broken on purpose. [`fuzz`]: random policies on a lab.
 //! - [`node`]: node metadata: inventory, baselines, changes.
 //! - [`pattern`]: names by patterns. [`profile`]: what is known of CNIs.
 //! - [`report`]: one file a reporter.
@@ -26,6 +26,8 @@ pub mod udp;
 pub mod cli;
 #[cfg(feature = "harness")]
 pub mod engine;
+#[cfg(feature = "harness")]
+pub mod fuzz;
 #[cfg(feature = "harness")]
 pub mod lab;
 #[cfg(feature = "harness")]

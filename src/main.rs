@@ -21,6 +21,7 @@ fn run(command: Command, global: Global) -> anyhow::Result<u8> {
         Command::Run(args) => wait(cli::run::run(&args, global)),
         Command::Bench(args) => wait(cli::bench::run(&args, global)),
         Command::Mutants(args) => wait(cli::mutants::run(&args, global)),
+        Command::Fuzz(args) => wait(cli::fuzz::run(&args, global)),
         Command::List(args) => cli::list::run(&args),
         Command::Lint(args) => cli::lint::run(&args),
         Command::Doctor(args) => wait(cli::doctor::run(&args, global)),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum, builder::styling};
 
 use super::{
-    bench, cleanup, completions, doctor, explain, init, lab, lint, list, metadata, mutants, node, run, schema,
+    bench, cleanup, completions, doctor, explain, fuzz, init, lab, lint, list, metadata, mutants, node, run, schema,
 };
 use crate::{lab::embedded::enforcer::Mutant, report::ReportSpec};
 
@@ -59,6 +59,8 @@ pub enum Command {
     Bench(bench::Args),
     /// Try the scenarios on enforcers that are broken on purpose: which notice which
     Mutants(mutants::Args),
+    /// Try random policies, on which the simulator and a lab must agree
+    Fuzz(fuzz::Args),
     /// List scenarios: id, tier, tags and title
     List(list::Args),
     /// Check scenario files and their manifests, with line and column

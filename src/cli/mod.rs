@@ -9,6 +9,7 @@ pub mod completions;
 mod conduct;
 pub mod doctor;
 pub mod explain;
+pub mod fuzz;
 pub mod init;
 pub mod inside;
 pub mod lab;

@@ -13,6 +13,8 @@ use k8s_openapi::api::core::v1::Node;
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    core::PartialObjectMeta,
+    runtime::watcher,
 };
 use serde_json::{Value, json};
 
@@ -35,6 +37,10 @@ const AT_ONCE: usize = 32;
 const REMOVED_AT_ONCE: u32 = 500;
 /// Lists after which nodes that are still there will not go: twice as many as the most nodes need.
 const REMOVALS: u32 = 80;
+/// For so long nothing may happen to any node before something is measured.
+const QUIET: Duration = Duration::from_secs(3);
+/// How long that is waited for: controllers may have something to say of each node that was made.
+const CALM_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the last changes may take to be seen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -95,6 +101,19 @@ pub async fn remove(client: &Client) -> anyhow::Result<()> {
         stream::iter(removing).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     }
     anyhow::bail!("the nodes that were made do not go: `kubectl get nodes -l {LABEL}` lists them")
+}
+
+/// Waits until the controllers have done with the nodes that were made; whether they have.
+pub async fn calm(client: &Client) -> anyhow::Result<bool> {
+    let begun = Instant::now();
+    let mut events = pin!(watcher(Api::<PartialObjectMeta<Node>>::all(client.clone()), watcher::Config::default()));
+    while begun.elapsed() < CALM_PATIENCE {
+        match tokio::time::timeout(QUIET, events.try_next()).await {
+            Ok(event) => drop(event.context("watching")?.context("the watch ended")?),
+            Err(_) => return Ok(true),
+        }
+    }
+    Ok(false)
 }
 
 /// What a watch made of changes.

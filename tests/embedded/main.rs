@@ -7,6 +7,7 @@
 mod common;
 mod direct;
 mod faults;
+mod fuzz;
 mod leftovers;
 mod mutants;
 mod network;

@@ -72,7 +72,7 @@ async fn measure(args: &Args, access: &crate::lab::cluster::Access) -> anyhow::R
         page.items.into_iter().next().context("the cluster has no node to be like")?
     };
     let (watched, all) = (args.watched as usize, args.nodes as usize);
-    bench::make(client, &template, 0, watched).await?;
+    make(client, &template, 0, watched).await?;
     let seen = bench::watch(client, watched, args.changes as usize, args.rate).await?;
     anstream::println!(
         "watch      {} changes at {:.0}/s on {watched} nodes; {} lost, {} repeated",
@@ -87,18 +87,27 @@ async fn measure(args: &Args, access: &crate::lab::cluster::Access) -> anyhow::R
     }
     // The sizes rise: what one child used is then seen in the greatest of all.
     let fifth = (all / 5).max(1);
-    bench::make(client, &template, watched, fifth.max(watched)).await?;
+    make(client, &template, watched, fifth.max(watched)).await?;
     let mut sizes = vec![fifth.max(watched)];
     sizes.extend((all > sizes[0]).then_some(all));
     let mut made = sizes[0];
     for size in sizes {
-        bench::make(client, &template, made, size).await?;
+        make(client, &template, made, size).await?;
         made = size;
         let (took, memory) = inventory(access)?;
         anstream::println!("inventory  {size} nodes: {} ms, at most {memory} MiB", milliseconds(took));
     }
     let failed = seen.lost + seen.repeated > 0;
     Ok(if failed { engine::FAILED } else { engine::OK })
+}
+
+/// Makes nodes, and waits until nobody is busy with them any more: what is measured is a watch, not a cluster's growing.
+async fn make(client: &kube::Client, template: &serde_json::Value, from: usize, to: usize) -> anyhow::Result<()> {
+    bench::make(client, template, from, to).await?;
+    if to > from && !bench::calm(client).await? {
+        anstream::eprintln!("note: the controllers are still busy with the nodes that were made");
+    }
+    Ok(())
 }
 
 /// The time that this share (in %) of the times, in order of length, do not exceed.
