@@ -16,7 +16,8 @@ fn policyprobe(args: &[&str], out: &Path) -> (Option<i32>, String) {
 async fn random_cases_agree() {
     let Some(_) = lab(DenyBy::Drop).await else { return };
     let out = tempfile::tempdir().unwrap();
-    let (code, said) = policyprobe(&["fuzz", "--seed", "2a", "--cases", "8", "--out"], out.path());
+    let fuzz = ["fuzz", "--backend", "embedded", "--seed", "2a", "--cases", "8", "--out"];
+    let (code, said) = policyprobe(&fuzz, out.path());
     assert_eq!(code, Some(0), "{said}");
     assert!(said.starts_with("✔ 8 cases, seed 2a: the simulator and the lab agree on "), "{said}");
     assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0);
