@@ -4,6 +4,7 @@ mod access;
 mod apply;
 mod builder;
 mod deployments;
+mod dns;
 mod doctor;
 mod exec;
 mod facts;
@@ -28,6 +29,7 @@ pub use builder::ClusterBuilder;
 pub use doctor::doctor;
 
 pub(crate) use access::{Access, chain};
+pub(crate) use apply::is_gone;
 pub(crate) use deployments::remove as remove_deployment;
 pub(crate) use exec::exec;
 pub(crate) use facts::{Age, Facts, is_ready};

@@ -144,6 +144,8 @@ pub(crate) fn pod(spec: &PodSpec, namespace: &str, hostname: &str, recipe: &Reci
                 "seccompProfile": { "type": "RuntimeDefault" },
                 "sysctls": [{ "name": "net.ipv4.ip_unprivileged_port_start", "value": "0" }],
             },
+            // Of a resolver's usual 5 s a lost query would cost all, and a step is played in less.
+            "dnsConfig": { "options": [{ "name": "timeout", "value": "1" }, { "name": "attempts", "value": "5" }] },
             "volumes": [{ "name": "pp", "emptyDir": { "medium": "Memory", "sizeLimit": "64Mi" } }],
             "containers": [{
                 "name": CONTAINER, "image": recipe.image, "imagePullPolicy": "IfNotPresent",

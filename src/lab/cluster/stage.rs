@@ -3,21 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use futures::TryStreamExt;
 use futures::future::{join_all, try_join_all};
-use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api,
-    runtime::{WatchStreamExt, watcher},
-};
 
 use super::{
-    apply::ObjectRef, facts::dns_pods, lab::Shared, objects::identity, pods::LivePod, prepare::keep,
-    progress::is_pod_ready, space::Lease,
+    apply::ObjectRef, dns, facts::dns_pods, lab::Shared, objects::identity, pods::LivePod, prepare::keep, space::Lease,
 };
 use crate::{
     lab::{LabError, ServerId, Source, Stage, World, WorldMetadata, WorldNamespace, WorldPod},
@@ -25,9 +18,6 @@ use crate::{
     probe::{Means, Session},
     scenario::{DEFAULT_NAMESPACE, LabSpec, LabelAction, Labels, Manifest, PodSpec},
 };
-
-/// How long the cluster's DNS may take to be Ready.
-const DNS_PATIENCE: Duration = Duration::from_secs(90);
 
 pub(super) type Leases = BTreeMap<String, Lease>;
 
@@ -282,29 +272,13 @@ impl Stage for ClusterStage {
     }
 
     async fn dns_ready(&self) -> Result<Duration, LabError> {
-        let begun = Instant::now();
-        let pods = Api::<Pod>::namespaced(self.shared.access.client.clone(), "kube-system");
-        let dns = watcher::Config::default().labels("k8s-app=kube-dns");
-        let ready = async {
-            let mut changes = std::pin::pin!(watcher(pods, dns).applied_objects());
-            while let Some(pod) = changes.try_next().await? {
-                if is_pod_ready(&pod) {
-                    return Ok(());
-                }
-            }
-            Err(anyhow::anyhow!("the watch of the DNS pods ended"))
+        let pods: Vec<LivePod> = {
+            let leases = self.leases.lock().await;
+            leases.values().flat_map(|space| space.pods.values().cloned()).collect()
         };
-        match tokio::time::timeout(DNS_PATIENCE, ready).await {
-            Ok(ready) => ready?,
-            Err(_) => {
-                return Err(LabError::with_hint(
-                    format!("the cluster's DNS is not Ready after {} s", DNS_PATIENCE.as_secs()),
-                    "`kubectl get pods -n kube-system -l k8s-app=kube-dns` says more",
-                ));
-            }
-        }
+        let took = dns::ready(&self.shared.access, &pods).await?;
         self.publish(&*self.leases.lock().await).await?;
-        Ok(begun.elapsed())
+        Ok(took)
     }
 
     async fn reset(&self) -> Result<(), LabError> {

@@ -213,6 +213,7 @@ impl Build {
         let (ready, ()) = tokio::try_join!(nodes, self.renew(access, count))?;
         self.events.phase("waiting for the CNI on every node");
         self.events.timed("lab › CNI", cluster::agents_ready(access)).await?;
+        dns::hasten(access).await?;
         Ok([ready, self.begun.elapsed()])
     }
 
