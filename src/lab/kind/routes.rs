@@ -8,6 +8,8 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval};
+
 use super::emulator;
 use crate::{
     http::{IDENTITY_PATH, NONCE, SERVER},
@@ -17,6 +19,10 @@ use crate::{
 
 /// Worse than any route that somebody sets on purpose.
 const METRIC: u32 = 4_278_198_272;
+
+/// How long the emulator may take to answer a node that has a way to it.
+const PATIENCE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(200);
 
 /// The file in which a node looks up names first, and the mark of our line in it.
 const MARK: &str = "# policyprobe";
@@ -85,12 +91,29 @@ async fn open_one(
         "curl -q -s -S --noproxy '*' --connect-timeout 2 --max-time 4 -o /dev/null -D - -H '{NONCE}: {nonce}' \
          http://{address}:{port}{IDENTITY_PATH} 2>&1"
     );
-    let answer =
-        shell.read(&ask).await.map_err(|error| broken(node, &format!("the emulator does not answer: {error}")))?;
+    let answer = answer(node, shell, &ask).await?;
     if header(&answer, SERVER) != Some(identity) || header(&answer, NONCE) != Some(&nonce) {
         return Err(LabError::RealMetadata { address: address.into() });
     }
     Ok(())
+}
+
+/// The emulator's answer. Where a killed run's emulator had the same address, its neighbours take a moment to find out
+/// who has it now.
+async fn answer(node: &str, shell: &mut Shell, ask: &str) -> Result<Vec<String>, LabError> {
+    let give_up = Instant::now() + PATIENCE;
+    let mut polls = interval(POLL);
+    polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        polls.tick().await;
+        match shell.read(ask).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if Instant::now() >= give_up => {
+                return Err(broken(node, &format!("the emulator does not answer: {error}")));
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 fn leads_to(route: &[String], emulator: Ipv4Addr) -> bool {
