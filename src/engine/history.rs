@@ -1,7 +1,11 @@
 //! Pure: what a scenario has learnt about its paths so far. Connect times and losses from which windows and attempts
 //! are calibrated, and whether the baseline was sound.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -9,6 +13,7 @@ use super::{
     calibrate::{self, Losses},
     plan::PlannedCell,
     track::{Attempt, SLOW_RESOLVE},
+    witness::ServerKey,
 };
 use crate::{
     lab::{ServerId, Source, World},
@@ -64,6 +69,8 @@ pub(super) struct History {
     sound: BTreeMap<PathKey, bool>,
     /// The addresses that servers last saw requests come from, where they were not the sources' own.
     translated: BTreeMap<PathKey, IpAddr>,
+    /// The servers that an earlier step gave up.
+    gone: BTreeSet<ServerKey>,
 }
 
 impl History {
@@ -186,5 +193,23 @@ impl History {
     #[must_use]
     pub(super) fn is_baseline_wrong(&self, cell: &PlannedCell) -> bool {
         self.sound.get(&PathKey::of(cell)) == Some(&false)
+    }
+
+    /// Remembers which servers answered in a step, and which were given up.
+    pub(super) fn set_gone<'a>(
+        &mut self,
+        answering: impl IntoIterator<Item = &'a ServerKey>,
+        gone: impl IntoIterator<Item = &'a ServerKey>,
+    ) {
+        for key in answering {
+            self.gone.remove(key);
+        }
+        self.gone.extend(gone.into_iter().cloned());
+    }
+
+    /// Whether an earlier step gave the server up.
+    #[must_use]
+    pub(super) fn was_gone(&self, key: &ServerKey) -> bool {
+        self.gone.contains(key)
     }
 }

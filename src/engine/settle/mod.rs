@@ -1,6 +1,8 @@
 //! The converge loop of one step.
 
 mod ask;
+mod gone;
+mod patience;
 mod rounds;
 mod table;
 

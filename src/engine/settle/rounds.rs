@@ -15,8 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     super::{
-        Event, Expectation, Witness, WitnessKind,
-        calibrate::{self, PAST_RETRANSMISSION},
+        Event, Expectation, Witness, WitnessKind, calibrate,
         history::History,
         plan::PlannedCell,
         round::{CellSeen, volley},
@@ -26,6 +25,7 @@ use super::{
         witness::{Candidate, Cover, ServerKey, candidates, cover},
     },
     ask::Plan,
+    gone::Answers,
     table::{Occasion, Setting, Settled, Table},
 };
 use crate::{
@@ -35,11 +35,6 @@ use crate::{
 
 /// Rounds of an allow-only hold begin this far apart: three of them span the 300 ms.
 const HOLD_PACE: Duration = Duration::from_millis(150);
-/// A table that only a crowded machine keeps from its hold gets at least this much time beyond its deadline.
-const BUSY_PATIENCE: Duration = Duration::from_secs(30);
-/// How long cells are waited for that the CNI is known to treat otherwise, or that were not reached before any policy:
-/// most policies take effect sooner.
-const LOST_PATIENCE: Duration = Duration::from_secs(3);
 /// Once a table is good at the deadline, its hold may be brought to its end in so many rounds.
 const ROUNDS_OF_GRACE: u32 = 5;
 /// A process of a witness is meant to last for all volleys of a round, and for this long around them.
@@ -71,6 +66,7 @@ pub(super) struct Settling<'a> {
     pub(super) silent: BTreeSet<(Source, ServerKey)>,
     /// Who reached which server with gaps in between, as over a lossy link: another witness is better.
     pub(super) gappy: BTreeSet<(Source, ServerKey)>,
+    pub(super) answers: Answers,
     pub(super) watches: Watches,
     pub(super) how: How,
     pub(super) hold: Hold,
@@ -94,6 +90,7 @@ impl<'a> Settling<'a> {
             chosen: vec![None; cells.len()],
             silent: BTreeSet::new(),
             gappy: BTreeSet::new(),
+            answers: Answers::default(),
             watches: Watches::new(Arc::clone(setting.sessions), how, Arc::clone(setting.nonces)),
             how,
             last_chance: false,
@@ -142,6 +139,9 @@ impl<'a> Settling<'a> {
             self.pace(began, good == judged).await;
         }
         self.watches.stop().await;
+        let gone: Vec<ServerKey> =
+            (0..judged).filter(|i| self.is_gone(*i, history)).map(|i| self.keys[i].clone()).collect();
+        history.set_gone(self.answers.answering(), &gone);
         if self.table.occasion == Occasion::Baseline {
             self.calibrate_again(history).await?;
         }
@@ -150,18 +150,6 @@ impl<'a> Settling<'a> {
         let start = self.tracks.iter().filter_map(|track| track.good_since).max();
         let start = start.map_or(Duration::ZERO, |start| start.saturating_duration_since(self.table.since));
         Ok(Settled { after: settled.then_some(start), tracks: self.tracks, rounds, hold: self.hold })
-    }
-
-    /// Whether nothing is waited for but cells that the CNI is known to treat otherwise, or of which nothing can be proved
-    /// any more, and long enough.
-    fn waits_in_vain(&self, history: &History) -> bool {
-        let (setting, table) = (self.setting, self.table);
-        let known = setting.known.filter(|_| table.occasion == Occasion::Change);
-        let is_known = |cell: &PlannedCell| known.is_some_and(|known| known.covers(setting.scenario, &cell.id));
-        let mut judged = table.cells.iter().zip(&self.tracks);
-        table.occasion != Occasion::Baseline
-            && table.since.elapsed() > LOST_PATIENCE
-            && judged.all(|(cell, track)| track.held(self.hold) || is_known(cell) || history.is_baseline_wrong(cell))
     }
 
     /// How many cells are as expected.
@@ -237,26 +225,21 @@ impl<'a> Settling<'a> {
         sleep_until(began + period).await;
     }
 
-    /// How long after the deadline a busy machine may go on, while nothing that was seen speaks against the table.
-    fn patience(&self) -> Duration {
-        let limit = self.table.deadline.saturating_duration_since(self.table.since);
-        (limit * 2).max(BUSY_PATIENCE)
-    }
-
-    /// Whether a cell that should be reached has only had limits below a retransmission.
-    fn is_given_up_early(&self) -> bool {
-        self.tracks
-            .iter()
-            .zip(&self.cells)
-            .any(|(track, cell)| cell.expects_answer() && track.failed_tries > 0 && track.window < PAST_RETRANSMISSION)
-    }
-
     /// Takes a round's observations in.
     fn digest(&mut self, mut seen: BTreeMap<usize, CellSeen>, history: &mut History) {
         let board = self.watches.samples();
         for ((source, key), samples) in &*board {
             if let Some(last) = samples.last() {
                 mark(&mut self.silent, source, key, last.answered());
+            }
+            for sample in samples {
+                self.answers.note(source, key, sample.outcome, sample.ended);
+            }
+        }
+        for (index, seen) in &seen {
+            for attempt in &seen.attempts {
+                let (cell, key) = (self.cells[*index], &self.keys[*index]);
+                self.answers.note(&cell.from, key, attempt.observation.outcome, attempt.ended);
             }
         }
         for (index, cell) in self.cells.iter().enumerate().filter(|(_, cell)| cell.expects_answer()) {

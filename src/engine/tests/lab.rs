@@ -36,6 +36,8 @@ pub(super) struct Faults {
     pub(super) flapping: Option<Duration>,
     /// The metadata server dies.
     pub(super) dies_after: Option<Duration>,
+    /// It is started again.
+    pub(super) returns_after: Option<Duration>,
     /// The metadata server never came up.
     pub(super) dead: bool,
     /// Another server is at the metadata address.
@@ -221,9 +223,10 @@ impl Net {
 
     fn fate(&self, from: &Source, request: &Request, address: IpAddr, port: u16) -> Fate {
         let metadata = self.world.metadata.as_ref().filter(|metadata| metadata.addresses.contains(&address));
-        let has_died =
-            || self.faults.dies_after.is_some_and(|after| self.changed().is_some_and(|since| since >= after));
-        if metadata.is_some() && (self.faults.dead || has_died()) {
+        let has_passed =
+            |after: Option<Duration>| after.is_some_and(|after| self.changed().is_some_and(|since| since >= after));
+        let is_away = has_passed(self.faults.dies_after) && !has_passed(self.faults.returns_after);
+        if metadata.is_some() && (self.faults.dead || is_away) {
             return Fate::Refused;
         }
         let is_unknown = metadata.is_none() && self.faults.translated.is_some_and(|(name, _)| is(from, name));

@@ -174,7 +174,18 @@ async fn a_server_that_dies_during_a_deny_is_never_a_pass() {
         ran.assert_no_deny_passed();
         assert_eq!(ran.cell("deny", "app1 -> metadata").verdict, Verdict::Inconclusive);
         assert_eq!(ran.result.exit_code, 4);
+        let took = ran.result.scenarios[0].took_ms;
+        assert!(took < 25_000, "each of three steps may take 30 s, and nothing comes of waiting: {took} ms");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_started_again_is_waited_for() {
+    let (now, then) = (Some(Duration::ZERO), Some(Duration::from_secs(8)));
+    let ran = lab(Faults { dies_after: now, returns_after: then, ..Faults::default() }).await;
+    assert_eq!(ran.result.exit_code, 0, "{:#?}", ran.result);
+    let settled = ran.result.scenarios[0].steps.iter().find(|step| step.name == "deny").unwrap().settled_ms;
+    assert!(settled.is_some_and(|settled| settled > 7_500), "{settled:?} ms");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,57 @@
+//! How long a table is waited for: beyond its deadline where only the machine is slow, and shorter where nothing can come
+//! of it. Which servers are gone is found out in `gone`.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    super::{calibrate::PAST_RETRANSMISSION, history::History, plan::PlannedCell},
+    rounds::Settling,
+    table::Occasion,
+};
+
+/// A table that only a crowded machine keeps from its hold gets at least this much time beyond its deadline.
+const BUSY_PATIENCE: Duration = Duration::from_secs(30);
+/// How long cells are waited for that the CNI is known to treat otherwise, or that were not reached before any policy:
+/// most policies take effect sooner.
+pub(super) const LOST_PATIENCE: Duration = Duration::from_secs(3);
+
+impl Settling<'_> {
+    /// Whether nothing is waited for but cells that the CNI is known to treat otherwise, or of which nothing can be proved
+    /// any more, and long enough.
+    pub(super) fn waits_in_vain(&self, history: &History) -> bool {
+        let (setting, table) = (self.setting, self.table);
+        let known = setting.known.filter(|_| table.occasion == Occasion::Change);
+        let is_known = |cell: &PlannedCell| known.is_some_and(|known| known.covers(setting.scenario, &cell.id));
+        let mut judged = table.cells.iter().zip(&self.tracks).zip(0..);
+        table.occasion != Occasion::Baseline
+            && table.since.elapsed() > LOST_PATIENCE
+            && judged.all(|((cell, track), index)| {
+                track.held(self.hold)
+                    || is_known(cell)
+                    || history.is_baseline_wrong(cell)
+                    || self.is_gone(index, history)
+            })
+    }
+
+    /// Whether the server of a cell is gone.
+    pub(super) fn is_gone(&self, index: usize, history: &History) -> bool {
+        let (key, candidates) = (&self.keys[index], &self.candidates[index]);
+        self.answers.is_gone(key, candidates, (self.table.since, Instant::now()), history.was_gone(key))
+    }
+
+    /// How long after the deadline a busy machine may go on, while nothing that was seen speaks against the table.
+    pub(super) fn patience(&self) -> Duration {
+        let limit = self.table.deadline.saturating_duration_since(self.table.since);
+        (limit * 2).max(BUSY_PATIENCE)
+    }
+
+    /// Whether a cell that should be reached has only had limits below a retransmission.
+    pub(super) fn is_given_up_early(&self) -> bool {
+        self.tracks
+            .iter()
+            .zip(&self.cells)
+            .any(|(track, cell)| cell.expects_answer() && track.failed_tries > 0 && track.window < PAST_RETRANSMISSION)
+    }
+}
