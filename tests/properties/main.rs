@@ -7,6 +7,8 @@
 
 mod enforcer;
 #[cfg(target_os = "linux")]
+mod gallery;
+#[cfg(target_os = "linux")]
 mod lab;
 mod naive;
 mod worlds;
