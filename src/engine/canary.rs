@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    Canary, Event, Expectation, ScenarioResult, Verdict,
+    Canary, CellResult, Event, Expectation, ScenarioResult, Verdict,
     scenario::{Company, play},
     sessions::ProbeWith,
     track::Hold,
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     lab::LabError,
     probe::Outcome,
-    scenario::{LabSpec, LoadedScenario, Manifest},
+    scenario::{LabSpec, LoadedScenario, Manifest, NodeName},
 };
 
 /// How long a canary deny may take, whatever the lab allows: a lab that enforces nothing is found out soon.
@@ -23,6 +23,13 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(8);
 
 const NAMESPACE: &str = "pp-canary";
 const LABEL: &str = "policyprobe.canary";
+/// The label's values; a policed pod has its node's name.
+const POLICED: &str = "policed";
+const FRIEND: &str = "friend";
+/// The port that no policed pod may connect to.
+const CLOSED_BY_EGRESS: u16 = 80;
+/// The port at which no policed pod takes anybody but the friend.
+const CLOSED_BY_INGRESS: u16 = 81;
 
 /// Runs the canary. An error is one after which the run cannot go on.
 pub(super) async fn run(company: &Company<'_>) -> Result<Canary, LabError> {
@@ -58,54 +65,55 @@ pub(super) fn lab() -> Option<LabSpec> {
     loaded().ok().map(|loaded| loaded.scenario.lab)
 }
 
-/// The canary's scenario. Two pods on each node: those labelled `in` are isolated for ingress and take only `out`, those
-/// labelled `out` are isolated for egress and reach only `in`. So each deny has one cause, and its witness is a source
-/// that the same policies let through.
+/// The canary's scenario. Of the two pods under policy, one on each node, each is isolated for ingress but for one port, and
+/// for egress but for another: so each deny has one cause. A third pod is under no policy and let in everywhere: it is the
+/// witness.
 fn loaded() -> Result<LoadedScenario, serde_json::Error> {
+    let ports = [CLOSED_BY_EGRESS, CLOSED_BY_INGRESS].map(|port| json!({"port": port}));
     // Some CNIs enforce nothing on pods that nobody owns, and the pods that people care about are owned.
-    let pod = |role: &str, node: &str| {
-        let name = format!("{role}-{node}");
-        json!({"name": name, "namespace": NAMESPACE, "labels": {LABEL: role}, "node": node, "owner": "deployment"})
+    let pod = |role: &str, name: &str, node: &str| json!({"name": name, "namespace": NAMESPACE, "labels": {LABEL: role}, "node": node, "owner": "deployment", "ports": ports});
+    let full = |name: &str| format!("{NAMESPACE}/{name}");
+    let (master, worker) = (NodeName::Master.as_str(), NodeName::Worker.as_str());
+    let cells = |rule: &dyn Fn(String) -> Value| -> Vec<Value> {
+        let mut cells = Vec::new();
+        for (from, to) in [(master, worker), (worker, master)] {
+            for port in [CLOSED_BY_EGRESS, CLOSED_BY_INGRESS] {
+                let mut cell = rule(full(from));
+                cell["to"] = json!({"pod": full(to), "port": port});
+                cells.push(cell);
+            }
+        }
+        cells
     };
-    let to = |role: &str, node: &str| json!({"pod": format!("{NAMESPACE}/{role}-{node}"), "port": 80});
-    let from = |role: &str, node: &str| format!("{NAMESPACE}/{role}-{node}");
-    let nodes = [("master", "worker"), ("worker", "master")];
-    let baseline: Vec<Value> = nodes
-        .iter()
-        .flat_map(|(here, there)| {
-            ["in", "out"].map(|role| json!({"to": to(role, there), "allow": [from("in", here), from("out", here)]}))
-        })
-        .collect();
-    let denied: Vec<Value> = nodes
-        .iter()
-        .flat_map(|(here, there)| {
-            [("in", "out"), ("out", "in")].map(|(role, friend)| {
-                json!({"to": to(role, there), "allow": [from(friend, here)], "deny": [from(role, here)]})
-            })
-        })
-        .collect();
     let scenario = serde_json::from_value(json!({
         "id": "canary",
         "title": "Policies are enforced, in both directions and on each node",
         "lab": {
             "namespaces": {NAMESPACE: {}},
-            "pods": nodes.iter().flat_map(|(node, _)| [pod("in", node), pod("out", node)]).collect::<Vec<_>>(),
+            "pods": [pod(POLICED, master, master), pod(POLICED, worker, worker), pod(FRIEND, FRIEND, master)],
         },
         "steps": [
-            {"name": "no policy", "expect": baseline},
-            {"name": "deny", "apply": ["ingress.yaml", "egress.yaml"], "expect": denied},
+            {"name": "no policy", "expect": cells(&|from| json!({"allow": [from, full(FRIEND)]}))},
+            {
+                "name": "deny",
+                "apply": ["ingress.yaml", "egress.yaml"],
+                "expect": cells(&|from| json!({"allow": [full(FRIEND)], "deny": [from]})),
+            },
         ],
     }))?;
-    let peer = |role: &str| json!([{"podSelector": {"matchLabels": {LABEL: role}}}]);
+    let policed = json!({"matchLabels": {LABEL: POLICED}});
     let ingress = json!({
-        "podSelector": {"matchLabels": {LABEL: "in"}},
+        "podSelector": policed,
         "policyTypes": ["Ingress"],
-        "ingress": [{"from": peer("out")}],
+        "ingress": [
+            {"ports": [{"port": CLOSED_BY_EGRESS}]},
+            {"from": [{"podSelector": {"matchLabels": {LABEL: FRIEND}}}]},
+        ],
     });
     let egress = json!({
-        "podSelector": {"matchLabels": {LABEL: "out"}},
+        "podSelector": policed,
         "policyTypes": ["Egress"],
-        "egress": [{"to": peer("in")}],
+        "egress": [{"ports": [{"port": CLOSED_BY_INGRESS}]}],
     });
     let manifests = BTreeMap::from([
         ("ingress.yaml".to_owned(), vec![Arc::new(manifest("canary-ingress", &ingress)?)]),
@@ -153,7 +161,7 @@ fn judge(result: &ScenarioResult) -> (Verdict, String) {
         );
     }
     if !open.is_empty() {
-        let places: Vec<String> = open.iter().map(|cell| place(&cell.from)).collect();
+        let places: Vec<String> = open.iter().map(|cell| place(cell)).collect();
         return (Verdict::Fail, format!("a deny had no effect for {}", places.join(", ")));
     }
     match denies.iter().find(|cell| cell.verdict != Verdict::Pass) {
@@ -168,14 +176,13 @@ fn judge(result: &ScenarioResult) -> (Verdict, String) {
     }
 }
 
-/// What a canary pod stands for.
-fn place(from: &str) -> String {
-    let name = from.rsplit('/').next().unwrap_or(from);
-    match name.split_once('-') {
-        Some(("in", "master")) => "ingress on node/worker".to_owned(),
-        Some(("in", "worker")) => "ingress on node/master".to_owned(),
-        Some((_, node)) => format!("egress on node/{node}"),
-        None => name.to_owned(),
+/// What a cell of the canary's denies stands for.
+fn place(cell: &CellResult) -> String {
+    let node = |pod: &str| pod.rsplit('/').next().unwrap_or(pod).split(':').next().unwrap_or(pod).to_owned();
+    if cell.port == Some(CLOSED_BY_EGRESS) {
+        format!("egress on node/{}", node(&cell.from))
+    } else {
+        format!("ingress on node/{}", node(&cell.to))
     }
 }
 
@@ -191,5 +198,13 @@ mod tests {
         let oracles = plan::agree(&loaded, &plan::world(&loaded.scenario.lab)).unwrap();
         let denied = oracles[1].cells.iter().filter(|oracle| oracle.cell.expectation == Expectation::Blocked);
         assert_eq!(denied.count(), 4, "two directions on two nodes");
+        let without = |left: &str| {
+            let mut less = loaded.clone();
+            less.scenario.steps[1].apply.retain(|file| file != left);
+            plan::agree(&less, &plan::world(&less.scenario.lab)).unwrap_err().to_string()
+        };
+        // Each policy alone leaves the denies of the other open: no deny has two causes.
+        assert!(without("egress.yaml").contains(":80") && !without("egress.yaml").contains(":81"));
+        assert!(without("ingress.yaml").contains(":81") && !without("ingress.yaml").contains(":80"));
     }
 }
