@@ -23,6 +23,11 @@ pub(crate) trait Ground: Send + Sync {
     /// The metadata server, and the URL of its control endpoint as the nodes see it.
     fn metadata(&self) -> Option<(WorldMetadata, String)>;
 
+    /// Told each time that the pods of a stage run.
+    async fn pods_run(&self) -> Result<(), LabError> {
+        Ok(())
+    }
+
     /// What could help to understand a failure.
     async fn diagnose(&self) -> String;
 

@@ -43,7 +43,7 @@ use crate::{
         Capabilities, Lab, LabError, Stage, WorldNamespace, WorldNode, agent,
         state::{NamespaceRecord, RunState},
     },
-    scenario::{LabSpec, Labels, Need, NodeName},
+    scenario::{LabSpec, Labels, Need, NodeName, PodSpec},
 };
 
 /// How long a policy may take to have its effect: three times the slowest resynchronisation that CNIs document.
@@ -51,6 +51,9 @@ const CONVERGE_LIMIT: Duration = Duration::from_secs(30);
 
 /// How many pods may be starting at the same time, over all lanes; those of one stage may be more.
 pub(super) const STARTING: u32 = 16;
+
+/// How long the first pod of a node may keep the others waiting.
+const SCOUTING: Duration = Duration::from_secs(20);
 
 /// What all stages of a cluster share.
 pub(crate) struct Shared {
@@ -170,21 +173,31 @@ impl ClusterLab {
     }
 
     /// Creates the pods of the first stages that are on this node, and does not wait for them: the stages do, and what
-    /// fails here is told there.
+    /// fails here is told there. Only the first of them is waited for, while nobody knows whether the node has a network.
     pub(crate) async fn prepare(&self, first: &[LabSpec], node: NodeName) {
-        let shared = &self.shared;
-        join_all(first.iter().flat_map(|spec| spec.pods.iter().map(move |pod| (spec, pod))).map(
-            |(spec, pod)| async move {
-                if pod.node == node {
-                    let literal = shared.naming.literal(&pod.namespace, 0);
-                    let labels = spec.namespaces.get(&pod.namespace).map(|namespace| namespace.labels.clone());
-                    shared.namespace(&literal, &labels.unwrap_or_default()).await?;
-                    shared.maker.create(&literal, pod).await?;
-                }
-                Ok::<_, LabError>(())
-            },
-        ))
+        let pods = first.iter().flat_map(|spec| spec.pods.iter().map(move |pod| (spec, pod)));
+        let mut pods: Vec<(&LabSpec, &PodSpec)> = pods.filter(|(_, pod)| pod.node == node).collect();
+        if let Some(scout) = pods.iter().position(|(_, pod)| pod.owner.is_none()) {
+            let (spec, pod) = pods.remove(scout);
+            let scouting = async {
+                let literal = self.prepare_namespace(spec, pod).await?;
+                self.shared.maker.scout(&literal, pod).await
+            };
+            let _ = tokio::time::timeout(SCOUTING, scouting).await;
+        }
+        join_all(pods.into_iter().map(|(spec, pod)| async {
+            let literal = self.prepare_namespace(spec, pod).await?;
+            self.shared.maker.create(&literal, pod).await
+        }))
         .await;
+    }
+
+    /// Makes the namespace of a pod of a first stage; its name in the cluster.
+    async fn prepare_namespace(&self, spec: &LabSpec, pod: &PodSpec) -> Result<String, LabError> {
+        let literal = self.shared.naming.literal(&pod.namespace, 0);
+        let labels = spec.namespaces.get(&pod.namespace).map(|namespace| namespace.labels.clone());
+        self.shared.namespace(&literal, &labels.unwrap_or_default()).await?;
+        Ok(literal)
     }
 
     /// The nodes, as they were last read.

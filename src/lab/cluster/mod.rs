@@ -19,6 +19,7 @@ mod patience;
 mod pods;
 mod prepare;
 mod progress;
+mod scout;
 mod sessions;
 mod shell;
 mod shells;

@@ -285,7 +285,7 @@ impl PodMaker {
 
     /// A new pod in place of one whose network could not be made, as happens on nodes that are Ready a moment before
     /// their CNI is: the kubelet would try the old one again only after up to half a minute.
-    async fn replace(&self, namespace: String, name: String, spec: &PodSpec) -> Result<(), LabError> {
+    pub(super) async fn replace(&self, namespace: String, name: String, spec: &PodSpec) -> Result<(), LabError> {
         self.end(&namespace, &name).await?;
         match spec.owner {
             None => self.apply(&namespace, spec).await,

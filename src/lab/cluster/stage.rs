@@ -293,6 +293,7 @@ impl Stage for ClusterStage {
         }
         self.prepare_services(&mut leases).await?;
         self.prepare_pods(&mut leases).await?;
+        self.shared.ground.pods_run().await?;
         self.publish(&leases).await
     }
 }

@@ -2,27 +2,31 @@
 
 use std::{
     net::Ipv4Addr,
-    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
-use futures::future::{join_all, try_join_all};
+use futures::{
+    FutureExt,
+    future::{join_all, try_join_all},
+};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod, networking::v1::NetworkPolicy};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    agents,
     builder::{Cni, KindBuilder},
     cluster,
     command::run,
     dns,
     emulator::{self, Emulator},
     ground::KindGround,
+    images,
     node::NodePlace,
     remove, renew, routes,
 };
@@ -124,6 +128,11 @@ impl Build {
         starting.await.map_err(|error| LabError::from(anyhow::Error::new(error)))?
     }
 
+    /// What the pods run.
+    fn image(&self) -> &str {
+        self.options.probe_image.as_deref().unwrap_or(PROBE_IMAGE)
+    }
+
     /// Makes the cluster and, beside it, the emulator.
     async fn create(&self, name: &str, agent: Option<&'static [u8]>) -> Result<(), LabError> {
         cluster::check_free(name).await?;
@@ -144,7 +153,13 @@ impl Build {
             self.start_emulator(image, &network).await?;
             Ok::<_, LabError>(None)
         };
-        let (waiting, ()) = tokio::try_join!(emulator, cluster::create(&self.state, name, &self.options))?;
+        let created = async {
+            tokio::select! {
+                created = cluster::create(&self.state, name, &self.options) => created,
+                never = images::bring(name, self.image()) => match never {},
+            }
+        };
+        let (waiting, ()) = tokio::try_join!(emulator, created)?;
         // The network is kind's to make: on its own terms it has IPv6 and an MTU.
         match waiting {
             Some(image) => self.start_emulator(image, &network).await,
@@ -210,10 +225,10 @@ impl Build {
             self.events.timed(NODES_READY, cluster::ready(access, count, &self.options.cni)).await?;
             Ok(self.begun.elapsed())
         };
-        let (ready, ()) = tokio::try_join!(nodes, self.renew(access, count))?;
+        let renewed = self.events.timed("lab › CNI's agents", self.renew(access, count));
+        let (ready, ()) = tokio::try_join!(nodes, renewed)?;
         self.events.phase("waiting for the CNI on every node");
-        self.events.timed("lab › CNI", cluster::agents_ready(access)).await?;
-        dns::hasten(access).await?;
+        self.events.timed("lab › CNI", agents::ready(access)).await?;
         Ok([ready, self.begun.elapsed()])
     }
 
@@ -242,7 +257,14 @@ impl Build {
     }
 
     /// The lab, on nodes that may still be starting.
-    fn lab(&self, name: &str, access: &Access, kept: Option<RunState>, facts: Facts) -> ClusterLab {
+    fn lab(
+        &self,
+        name: &str,
+        access: &Access,
+        kept: Option<RunState>,
+        held: Option<dns::Held>,
+        facts: Facts,
+    ) -> ClusterLab {
         let metadata = self.metadata();
         let mut capabilities =
             Capabilities { has: [Need::NodeSource, Need::Disruptive].into(), ..Capabilities::default() };
@@ -263,6 +285,7 @@ impl Build {
             metadata,
             state: Arc::clone(&self.state),
             kept,
+            held: tokio::sync::Mutex::new(held),
             keep: self.options.keep,
             events: self.events.clone(),
         };
@@ -271,7 +294,7 @@ impl Build {
             naming: Naming::Literal,
             ground: Box::new(ground),
             facts,
-            image: self.options.probe_image.clone().unwrap_or_else(|| PROBE_IMAGE.to_owned()),
+            image: self.image().to_owned(),
             state: Arc::clone(&self.state),
             events: self.events.clone(),
             capabilities,
@@ -287,17 +310,15 @@ impl Build {
         (lab, access, first): (&ClusterLab, &Access, &[LabSpec]),
     ) -> Result<T, LabError> {
         let nodes: Vec<(String, NodeName)> = lab.nodes().into_iter().map(|node| (node.literal, node.name)).collect();
-        let early = nodes.iter().map(|(literal, node)| async {
-            if cluster::agents_ready_on(access, literal).await.is_ok() {
-                let part = format!("lab › pods on the {}", node.as_str());
-                self.events.timed(part, lab.prepare(first, *node)).await;
-            }
-        });
-        let (mut up, mut early) = (pin!(up), pin!(join_all(early)));
-        tokio::select! {
-            up = &mut up => up,
-            _ = &mut early => up.await,
-        }
+        let all_up = CancellationToken::new();
+        let early = join_all(nodes.iter().map(|(literal, node)| async {
+            // Not every agent need be meant for every node.
+            let _ = all_up.run_until_cancelled(agents::ready_on(access, literal)).await;
+            self.events.timed(format!("lab › pods on the {}", node.as_str()), lab.prepare(first, *node)).await;
+        }));
+        let up = up.inspect(|_| all_up.cancel());
+        let (up, _) = tokio::try_join!(up, early.map(Ok))?;
+        Ok(up)
     }
 
     /// Everything, from nothing.
@@ -313,21 +334,25 @@ impl Build {
         };
         let host = emulator::names();
         let is_kept = kept.is_some();
-        let mut lab = self.lab(&name, &access, kept, Facts::read(&access, Age::Young).await?);
+        let held = if is_kept { None } else { dns::hold(&access).await? };
+        let mut lab = self.lab(&name, &access, kept, held, Facts::read(&access, Age::Young).await?);
 
         let secured = try_join_all(containers.iter().map(|node| self.secure(node, address)));
         let secured = self.events.timed("lab › safe routes", secured);
         let named = self.events.timed("lab › names", dns::name(&access, &host));
         let ready = self.ready(&access, &control_plane, containers.len(), is_kept);
-        let up = Box::pin(async { tokio::try_join!(secured, named, ready) });
-        let (_, (), [ready, cni_ready]) = Box::pin(self.with_early_pods(up, (&lab, &access, first))).await?;
-
-        let facts = async {
-            let mut facts = Facts::read(&access, Age::Grown).await?;
-            try_join_all(facts.nodes.iter_mut().map(all_addresses)).await?;
-            Ok::<_, LabError>(facts)
+        let up = async {
+            let (_, (), ready) = tokio::try_join!(secured, named, ready)?;
+            let facts = async {
+                let mut facts = Facts::read(&access, Age::Grown).await?;
+                try_join_all(facts.nodes.iter_mut().map(all_addresses)).await?;
+                Ok::<_, LabError>(facts)
+            };
+            Ok((ready, self.events.timed("lab › facts", facts).await?))
         };
-        let mut facts = self.events.timed("lab › facts", Box::pin(facts)).await?;
+        let up = Box::pin(up);
+        let ([ready, cni_ready], mut facts) = Box::pin(self.with_early_pods(up, (&lab, &access, first))).await?;
+
         facts.texts.insert("nodes ready".to_owned(), format!("{} ms after the start", ready.as_millis()));
         facts.texts.insert("CNI ready".to_owned(), format!("{} ms after the start", cni_ready.as_millis()));
         if let Some(image) = &self.options.node_image {

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 
 use super::{
     command::run,
+    dns::Held,
     emulator::{CONTROL_PORT, Emulator},
     node::NodePlace,
     remove,
@@ -39,6 +40,8 @@ pub(crate) struct KindGround {
     pub(crate) state: Arc<RunState>,
     /// The record of the run that kept the cluster, locked while this one uses it.
     pub(crate) kept: Option<RunState>,
+    /// The cluster's DNS, until the first pods run.
+    pub(crate) held: tokio::sync::Mutex<Option<Held>>,
     /// Whether this run's cluster stays.
     pub(crate) keep: bool,
     /// Where to say so.
@@ -111,6 +114,13 @@ impl Ground for KindGround {
         self.metadata.clone()
     }
 
+    async fn pods_run(&self) -> Result<(), LabError> {
+        match self.held.lock().await.take() {
+            Some(held) => held.release().await,
+            None => Ok(()),
+        }
+    }
+
     async fn diagnose(&self) -> String {
         let node = self.nodes.get(&NodeName::Master).cloned().unwrap_or_default();
         let get = "exec kubectl --kubeconfig /etc/kubernetes/admin.conf get pods -A -o wide";
@@ -122,7 +132,8 @@ impl Ground for KindGround {
     async fn teardown(&self) -> Vec<LabError> {
         let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner).take();
         if self.keep && self.kept.is_none() {
-            return self.stay(emulator).err().into_iter().collect();
+            let released = self.pods_run().await;
+            return [released, self.stay(emulator)].into_iter().filter_map(Result::err).collect();
         }
         self.events.phase("removing the lab");
         remove_run(&self.state, emulator).await

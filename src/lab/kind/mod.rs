@@ -2,6 +2,7 @@
 //!
 //! The pods, policies and probes are those of [`super::cluster`].
 
+mod agents;
 mod build;
 mod builder;
 mod cluster;
@@ -10,6 +11,7 @@ mod dns;
 mod doctor;
 mod emulator;
 mod ground;
+mod images;
 mod node;
 pub(crate) mod remove;
 mod renew;

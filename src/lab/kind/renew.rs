@@ -12,7 +12,7 @@ use futures::{TryStreamExt, future::try_join_all};
 use k8s_openapi::{
     api::{
         apps::v1::DaemonSet,
-        core::v1::{Node, Pod},
+        core::v1::{ContainerStatus, Node, Pod},
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
@@ -22,6 +22,7 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 
+use super::command::run;
 use crate::lab::cluster::{Access, is_pod_ready};
 
 /// The agents in question, by their label.
@@ -67,26 +68,51 @@ fn has_range(node: &Node) -> bool {
 /// Whether an agent runs that may have read the nodes before the last one had its range. One that does not run yet will
 /// read all of them.
 fn knows_too_little(agent: &Pod, last: &Time) -> bool {
-    let containers = agent.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-    let started = containers.filter_map(|container| container.state.as_ref()?.running.as_ref()?.started_at.as_ref());
-    started.min().is_some_and(|started| started.0.as_second() <= last.0.as_second() + RANGE_AFTER)
+    started(agent).is_some_and(|started| started.0.as_second() <= last.0.as_second() + RANGE_AFTER)
 }
 
-/// Has its `DaemonSet` make an agent again.
+/// When an agent that runs was started.
+fn started(agent: &Pod) -> Option<&Time> {
+    containers(agent).filter_map(|container| container.state.as_ref()?.running.as_ref()?.started_at.as_ref()).min()
+}
+
+fn restarts(agent: &Pod) -> i32 {
+    containers(agent).map(|container| container.restart_count).sum()
+}
+
+fn containers(agent: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    agent.status.iter().flat_map(|status| status.container_statuses.iter().flatten())
+}
+
+/// Has an agent start again: its container where the node's runtime can be told so, because that takes a second, and else
+/// the whole pod.
 async fn replace(access: &Access, agent: &Pod) -> anyhow::Result<String> {
     let pods: Api<Pod> = Api::namespaced(access.client.clone(), &agent.namespace().unwrap_or_default());
     let node = agent.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
-    let this = Preconditions { uid: agent.uid(), resource_version: None };
-    let delete = DeleteParams { preconditions: Some(this), ..DeleteParams::default().grace_period(0) };
-    pods.delete(&agent.name_any(), &delete).await.context("cannot replace an agent of the CNI")?;
+    let container = container(agent).unwrap_or_default();
+    let kill = ["exec", &node, "ctr", "-n", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", container];
+    if run("docker", &kill, None).await.is_err() {
+        delete(&pods, agent).await?;
+    }
     let there = watcher::Config::default().labels(&agents()).fields(&format!("spec.nodeName={node}"));
     let mut changes = pin!(watcher(pods, there).applied_objects());
     loop {
         let pod = changes.try_next().await?.context("the watch of pods ended")?;
-        if pod.uid() != agent.uid() && is_pod_ready(&pod) {
+        if is_pod_ready(&pod) && (pod.uid() != agent.uid() || restarts(&pod) > restarts(agent)) {
             return Ok(node);
         }
     }
+}
+
+async fn delete(pods: &Api<Pod>, agent: &Pod) -> anyhow::Result<()> {
+    let this = Preconditions { uid: agent.uid(), resource_version: None };
+    let delete = DeleteParams { preconditions: Some(this), ..DeleteParams::default().grace_period(0) };
+    pods.delete(&agent.name_any(), &delete).await.map(drop).context("cannot replace an agent of the CNI")
+}
+
+/// The id of the container that an agent is, as the node's runtime knows it.
+fn container(agent: &Pod) -> Option<&str> {
+    containers(agent).next()?.container_id.as_deref()?.strip_prefix("containerd://")
 }
 
 #[cfg(test)]
