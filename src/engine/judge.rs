@@ -8,6 +8,8 @@
 //! | timed out, refused, unreachable | fail if a witness was answered, else inconclusive | pass if a witness was answered and the server's log has no such nonce, else inconclusive |
 //! | name not resolved | inconclusive, unless the case is about DNS | inconclusive, unless the case is about DNS |
 //! | probe lost | inconclusive | inconclusive |
+//!
+//! Expected refused, because nothing listens: refused is a pass, whoever answers a failure, and silence is inconclusive.
 
 use super::{Expectation, Verdict};
 use crate::probe::Outcome;
@@ -97,9 +99,19 @@ pub(super) fn judge(expectation: &Expectation, evidence: &Evidence) -> Judgement
         Outcome::WrongServer => fail(detailed("another server answered", evidence)),
         // One is enough: each takes as long as an answer may.
         Outcome::NoAnswer if *expectation == Expectation::Silent && evidence.flaps == 0 => (Verdict::Pass, None),
-        Outcome::NoAnswer => fail(detailed("the connection was made, and then nothing was answered", evidence)),
+        Outcome::NoAnswer if *expectation != Expectation::Refused => fail(detailed("the connection was made, and then nothing was answered", evidence)),
         Outcome::Reached if *expectation == Expectation::Silent => {
             fail("the connection should be made and nothing be answered, and there was an answer")
+        }
+        Outcome::Reached | Outcome::NoAnswer if *expectation == Expectation::Refused => {
+            fail("nothing should listen there, and something does")
+        }
+        Outcome::Refused if *expectation == Expectation::Refused => match evidence.held {
+            true => (Verdict::Pass, None),
+            false => inconclusive("it was refused, but not for a whole hold before the deadline"),
+        },
+        stopped if *expectation == Expectation::Refused => {
+            inconclusive(detailed(&format!("whether something listens there is not known: {}", words(stopped)), evidence))
         }
         Outcome::NameNotResolved if !evidence.about_dns => {
             inconclusive(detailed("the name was not resolved, so the destination was never tried", evidence))
@@ -334,6 +346,24 @@ mod tests {
             let expected = if status == 403 { Verdict::Pass } else { Verdict::Fail };
             assert_eq!(verdict(&Expectation::Status { code: 403 }, &answered), expected);
         }
+    }
+
+    #[test]
+    fn a_refusal_is_an_answer_and_silence_is_none() {
+        for (outcome, expected) in [
+            (Outcome::Refused, Verdict::Pass),
+            (Outcome::Reached, Verdict::Fail),
+            (Outcome::WrongServer, Verdict::Fail),
+            (Outcome::NoAnswer, Verdict::Fail),
+            (Outcome::TimedOut, Verdict::Inconclusive),
+            (Outcome::Unreachable, Verdict::Inconclusive),
+            (Outcome::ProbeLost, Verdict::Inconclusive),
+        ] {
+            let alone = Evidence { witness: WitnessEvidence::Nobody, ..evidence(outcome) };
+            assert_eq!(verdict(&Expectation::Refused, &alone), expected, "{outcome:?}");
+        }
+        let short = Evidence { held: false, ..evidence(Outcome::Refused) };
+        assert_eq!(verdict(&Expectation::Refused, &short), Verdict::Inconclusive);
     }
 
     #[test]

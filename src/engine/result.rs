@@ -46,6 +46,8 @@ pub enum Expectation {
     },
     /// The connection is made, and nothing is answered.
     Silent,
+    /// Nothing listens there, and the host says so.
+    Refused,
     /// The API server refuses a manifest.
     Rejected {
         /// Words of the refusal.
@@ -94,7 +96,7 @@ pub struct CellResult {
     pub protocol: Protocol,
     /// The family.
     pub family: Family,
-    /// `allow` or `deny` for reachability, else `status`, `rejected` or `recorded`.
+    /// `allow` or `deny` for reachability, else `status`, `silent`, `refused`, `rejected` or `recorded`.
     pub expected: &'static str,
     /// The expectation in full.
     pub expectation: Expectation,

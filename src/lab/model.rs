@@ -128,6 +128,8 @@ pub enum ServerId {
     Dns,
     /// The API server.
     Apiserver,
+    /// A node's kubelet.
+    Kubelet(NodeName),
 }
 
 /// The names, labels and addresses of a stage.

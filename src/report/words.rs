@@ -41,6 +41,7 @@ pub(crate) fn expectation(expectation: &Expectation) -> String {
         Expectation::Status { code } => format!("status {code}"),
         Expectation::Rejected { message } => format!("a refusal that says `{message}`"),
         Expectation::Silent => "a connection without an answer".to_owned(),
+        Expectation::Refused => "a refusal: nothing listens there".to_owned(),
         Expectation::Recorded => "anything".to_owned(),
     }
 }

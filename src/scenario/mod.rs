@@ -1,6 +1,7 @@
 //! The scenario file format: model, loading with positions, lint, JSON Schema.
 
 mod check;
+mod control_plane;
 pub(crate) mod decode;
 mod diagnostic;
 pub(crate) mod document;
@@ -19,6 +20,7 @@ mod shape;
 
 pub use crate::metadata::Cloud;
 pub(crate) use diagnostic::nearest;
+pub use control_plane::{ApiserverTarget, Credential, KubeletTarget};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::{LARGEST_FILE, SHIPPED};
 pub use load::{load_path, load_policies, shipped};

@@ -107,7 +107,7 @@ impl Settling<'_> {
                 let needed = track.needed.unwrap_or(calibrate::MOST_ATTEMPTS);
                 (window, needed.div_ceil(self.hold.rounds))
             }
-            Expectation::Silent => {
+            Expectation::Silent | Expectation::Refused => {
                 track.needed = Some(1);
                 (ALLOW_LIMIT, 1)
             }
