@@ -80,7 +80,8 @@ fn lines(record: &Record) -> Vec<String> {
     let network = record.network.iter().map(|name| format!("Docker network {name}"));
     let namespaces = record.namespaces.iter().map(|space| format!("namespace {} in {}", space.name, space.context));
     let pods = record.pods.iter().map(|pod| format!("pod {} in {} of {}", pod.name, pod.namespace, pod.context));
-    let requests = record.requests.iter().map(|it| format!("certificate signing request {} of {}", it.name, it.context));
+    let requests =
+        record.requests.iter().map(|it| format!("certificate signing request {} of {}", it.name, it.context));
     children
         .chain(cluster)
         .chain(docker)

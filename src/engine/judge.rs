@@ -12,7 +12,9 @@
 //! Expected refused, because nothing listens: refused is a pass, whoever answers a failure, and silence is inconclusive.
 
 use super::{Expectation, Verdict};
-use crate::probe::Outcome;
+use std::collections::BTreeMap;
+
+use crate::{node::diff::Change, probe::Outcome};
 
 /// After so many relapses a deny is no deny, even when it holds at last.
 pub(super) const FLAPS: u32 = 3;
@@ -99,20 +101,23 @@ pub(super) fn judge(expectation: &Expectation, evidence: &Evidence) -> Judgement
         Outcome::WrongServer => fail(detailed("another server answered", evidence)),
         // One is enough: each takes as long as an answer may.
         Outcome::NoAnswer if *expectation == Expectation::Silent && evidence.flaps == 0 => (Verdict::Pass, None),
-        Outcome::NoAnswer if *expectation != Expectation::Refused => fail(detailed("the connection was made, and then nothing was answered", evidence)),
+        Outcome::NoAnswer if *expectation != Expectation::Refused => {
+            fail(detailed("the connection was made, and then nothing was answered", evidence))
+        }
         Outcome::Reached if *expectation == Expectation::Silent => {
             fail("the connection should be made and nothing be answered, and there was an answer")
         }
         Outcome::Reached | Outcome::NoAnswer if *expectation == Expectation::Refused => {
             fail("nothing should listen there, and something does")
         }
-        Outcome::Refused if *expectation == Expectation::Refused => match evidence.held {
-            true => (Verdict::Pass, None),
-            false => inconclusive("it was refused, but not for a whole hold before the deadline"),
-        },
-        stopped if *expectation == Expectation::Refused => {
-            inconclusive(detailed(&format!("whether something listens there is not known: {}", words(stopped)), evidence))
+        Outcome::Refused if *expectation == Expectation::Refused && evidence.held => (Verdict::Pass, None),
+        Outcome::Refused if *expectation == Expectation::Refused => {
+            inconclusive("it was refused, but not for a whole hold before the deadline")
         }
+        stopped if *expectation == Expectation::Refused => inconclusive(detailed(
+            &format!("whether something listens there is not known: {}", words(stopped)),
+            evidence,
+        )),
         Outcome::NameNotResolved if !evidence.about_dns => {
             inconclusive(detailed("the name was not resolved, so the destination was never tried", evidence))
         }
@@ -200,6 +205,29 @@ pub(super) fn judge_rejection(message: &str, refusal: Option<&str>) -> Judgement
         Some(words) if words.contains(message) => (Verdict::Pass, None),
         Some(words) => fail(format!("it was refused for another reason: {words}")),
         None => fail("the API server took it"),
+    }
+}
+
+/// The verdict on a change of a Node that was made and taken back: each of the fields must have been reported once with its
+/// new value and once with its old one, and nothing else of the node.
+#[must_use]
+pub(super) fn judge_drift(shows: &BTreeMap<String, Option<String>>, changes: &[Change]) -> Judgement {
+    for (field, new) in shows {
+        let own: Vec<&Change> = changes.iter().filter(|change| change.field == *field).collect();
+        let said = || {
+            let words = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+            let all = own.iter().map(|change| format!("{} to {}", words(&change.old), words(&change.new)));
+            all.collect::<Vec<_>>().join(", then ")
+        };
+        match own[..] {
+            [] => return fail(format!("a watch reports nothing of {field}")),
+            [there, back] if there.new == *new && there.old == back.new && there.new == back.old => {}
+            _ => return fail(format!("a watch reports of {field}: {}", said())),
+        }
+    }
+    match changes.iter().find(|change| !shows.contains_key(&change.field)) {
+        Some(other) => inconclusive(format!("something else changed meanwhile: {}", other.field)),
+        None => (Verdict::Pass, None),
     }
 }
 
@@ -401,6 +429,26 @@ mod tests {
     fn what_was_not_probed_is_inconclusive() {
         let none = Evidence { outcome: None, ..evidence(Outcome::Reached) };
         assert_eq!(verdict(&Expectation::Reachable, &none), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn a_change_is_noticed_there_and_back_and_once() {
+        let change = |old: Option<&str>, new: Option<&str>| Change {
+            old: old.map(str::to_owned),
+            new: new.map(str::to_owned),
+            field: "f".to_owned(),
+            ..Change::added("n", "u")
+        };
+        let shows = BTreeMap::from([("f".to_owned(), Some("x".to_owned()))]);
+        let verdict = |changes: &[Change]| judge_drift(&shows, changes).0;
+        let (there, back) = (change(None, Some("x")), change(Some("x"), None));
+        assert_eq!(verdict(&[there.clone(), back.clone()]), Verdict::Pass);
+        assert_eq!(verdict(&[]), Verdict::Fail);
+        assert_eq!(verdict(&[there.clone()]), Verdict::Fail, "its taking back is lost");
+        assert_eq!(verdict(&[there.clone(), there.clone(), back.clone()]), Verdict::Fail, "it is repeated");
+        assert_eq!(verdict(&[change(None, Some("y")), change(Some("y"), None)]), Verdict::Fail, "another value");
+        let other = Change::added("n", "u");
+        assert_eq!(verdict(&[there, other, back]), Verdict::Inconclusive);
     }
 
     #[test]

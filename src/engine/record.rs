@@ -133,6 +133,7 @@ pub(super) fn expected(expectation: &Expectation) -> &'static str {
         Expectation::Blocked => "deny",
         Expectation::Status { .. } => "status",
         Expectation::Rejected { .. } => "rejected",
+        Expectation::Noticed { .. } => "noticed",
         Expectation::Silent => "silent",
         Expectation::Refused => "refused",
         Expectation::Recorded => "recorded",

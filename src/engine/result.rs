@@ -53,6 +53,11 @@ pub enum Expectation {
         /// Words of the refusal.
         message: String,
     },
+    /// A watch of nodes reports a change of these fields, and its taking back, once each.
+    Noticed {
+        /// The fields with their new values; none for one that goes.
+        shows: BTreeMap<String, Option<String>>,
+    },
     /// Anything: it is recorded.
     Recorded,
 }
@@ -96,7 +101,7 @@ pub struct CellResult {
     pub protocol: Protocol,
     /// The family.
     pub family: Family,
-    /// `allow` or `deny` for reachability, else `status`, `silent`, `refused`, `rejected` or `recorded`.
+    /// `allow` or `deny` for reachability, else `status`, `silent`, `refused`, `rejected`, `noticed` or `recorded`.
     pub expected: &'static str,
     /// The expectation in full.
     pub expectation: Expectation,

@@ -186,7 +186,7 @@ pub(super) fn looks_good(cell: &PlannedCell, attempts: &[Attempt]) -> bool {
         }
         Expectation::Silent => attempts.iter().all(|attempt| outcome(attempt) == Outcome::NoAnswer),
         Expectation::Refused => attempts.iter().all(|attempt| outcome(attempt) == Outcome::Refused),
-        Expectation::Recorded | Expectation::Rejected { .. } => {
+        Expectation::Recorded | Expectation::Rejected { .. } | Expectation::Noticed { .. } => {
             attempts.iter().any(|attempt| outcome(attempt) != Outcome::ProbeLost)
         }
     }
@@ -211,7 +211,7 @@ fn contradicts(expectation: &Expectation, outcome: Outcome) -> bool {
         Expectation::Silent => outcome == Outcome::Reached,
         Expectation::Refused => matches!(outcome, Outcome::Reached | Outcome::WrongServer | Outcome::NoAnswer),
         Expectation::Reachable | Expectation::Status { .. } => outcome != Outcome::ProbeLost,
-        Expectation::Recorded | Expectation::Rejected { .. } => false,
+        Expectation::Recorded | Expectation::Rejected { .. } | Expectation::Noticed { .. } => false,
     }
 }
 

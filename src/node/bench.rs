@@ -145,12 +145,12 @@ pub async fn watch(client: &Client, nodes: usize, changes: usize, rate: u32) -> 
     let watching = AbortOnDropHandle::new(tokio::spawn(reported(client.clone(), state)));
     let begin = async {
         is.wait_for(|state| *state >= State::Listed).await.ok()?;
-        let changed = annotate(&Api::all(client.clone()), 0, FIRST).await;
+        let annotated = annotate(&Api::all(client.clone()), 0, FIRST).await;
         is.wait_for(|state| *state == State::Stands).await.ok()?;
-        Some(changed)
+        Some(annotated)
     };
     match tokio::time::timeout(PATIENCE, begin).await.context("the watch does not begin")? {
-        Some(changed) => changed?,
+        Some(annotated) => annotated?,
         None => {
             watching.await.context("the watch")??;
             anyhow::bail!("the watch ended");

@@ -113,9 +113,8 @@ impl Source {
             let text = asked.answer().await?;
             let Head { metadata, items } = serde_json::from_str(&text).map_err(Error::SerdeError)?;
             let next = (!metadata.next.is_empty()).then(|| {
-                let params = ListParams::default()
-                    .limit(next_page(items.len(), text.len()))
-                    .continue_token(&metadata.next);
+                let params =
+                    ListParams::default().limit(next_page(items.len(), text.len())).continue_token(&metadata.next);
                 Asked::for_page(client.clone(), params)
             });
             let reading = tokio::task::spawn_blocking(move || serde_json::from_str(&text));

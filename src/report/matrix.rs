@@ -148,6 +148,7 @@ impl Entry {
             Expectation::Blocked => ", not denied".to_owned(),
             Expectation::Status { code } => format!(", not {code}"),
             Expectation::Rejected { .. } => ", not rejected".to_owned(),
+            Expectation::Noticed { .. } => String::new(),
             Expectation::Silent => ", not silent".to_owned(),
             Expectation::Refused => ", not refused".to_owned(),
             Expectation::Recorded => String::new(),

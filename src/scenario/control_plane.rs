@@ -1,5 +1,7 @@
 //! How Kubernetes itself is asked: the API server and the kubelets, with whose credential and about which node.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -34,6 +36,19 @@ pub struct KubeletTarget {
     /// Whether the read-only port is meant, which wants no credential and has no TLS.
     #[serde(default, rename = "readOnly", skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
+}
+
+/// A change of a Node that a watch of nodes must report: once, and once more when it is taken back, which happens at once.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DriftSpec {
+    /// The node.
+    pub node: NodeName,
+    /// The change, as a merge patch.
+    pub patch: Map<String, Value>,
+    /// What it must be reported as: fields as in a baseline (`metadata.labels[region]`), with their new values; `null` for
+    /// one that goes.
+    pub shows: BTreeMap<String, Option<String>>,
 }
 
 /// Whose credential a request has.

@@ -19,8 +19,8 @@ mod select;
 mod shape;
 
 pub use crate::metadata::Cloud;
+pub use control_plane::{ApiserverTarget, Credential, DriftSpec, KubeletTarget};
 pub(crate) use diagnostic::nearest;
-pub use control_plane::{ApiserverTarget, Credential, KubeletTarget};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::{LARGEST_FILE, SHIPPED};
 pub use load::{load_path, load_policies, shipped};

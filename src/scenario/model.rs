@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    control_plane::{ApiserverTarget, KubeletTarget},
+    control_plane::{ApiserverTarget, DriftSpec, KubeletTarget},
     metadata::{MetadataServerSpec, MetadataTarget, Method},
 };
 use crate::metadata::Cloud;
@@ -305,6 +305,9 @@ pub struct Step {
     /// Manifests that the API server must refuse.
     #[serde(default)]
     pub rejected: Vec<RejectedSpec>,
+    /// Changes of Nodes that a watch must notice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<DriftSpec>,
     /// Everybody to everybody, once the step has settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrix: Option<Matrix>,

@@ -8,8 +8,7 @@ use super::Scenario;
 const ID: &str = "https://raw.githubusercontent.com/policyprobe/policyprobe/main/scenarios/schema.json";
 
 /// The targets that a destination can have; it has exactly one.
-pub(crate) const TARGETS: [&str; 8] =
-    ["metadata", "pod", "service", "outside", "node", "dns", "apiserver", "kubelet"];
+pub(crate) const TARGETS: [&str; 8] = ["metadata", "pod", "service", "outside", "node", "dns", "apiserver", "kubelet"];
 
 /// A name in Kubernetes: a DNS label.
 const NAME: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";

@@ -40,7 +40,9 @@ pub(super) async fn listen(
         None if address.ip().is_loopback() => None,
         None => {
             return Err(Problem::usage(format!("whoever reaches {address} could post audit events of anybody"))
-                .hint("give `--audit-token FILE`, and the same token in the webhook's kubeconfig (`users[].user.token`)")
+                .hint(
+                    "give `--audit-token FILE`, and the same token in the webhook's kubeconfig (`users[].user.token`)",
+                )
                 .into());
         }
     };
@@ -64,7 +66,9 @@ impl Webhook {
         let Some(token) = &self.token else { return true };
         let given = request.header("Authorization").and_then(|value| value.strip_prefix("Bearer "));
         // How long the comparison of hashes takes tells nothing of the token.
-        given.is_some_and(|given| digest(&SHA256, given.as_bytes()).as_ref() == digest(&SHA256, token.as_bytes()).as_ref())
+        given.is_some_and(|given| {
+            digest(&SHA256, given.as_bytes()).as_ref() == digest(&SHA256, token.as_bytes()).as_ref()
+        })
     }
 }
 

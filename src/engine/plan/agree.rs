@@ -134,7 +134,7 @@ fn contradiction(tier: Tier, expected: &Expectation, decision: &Decision, name: 
         // No policy has a part in it.
         Expectation::Reachable | Expectation::Status { .. } | Expectation::Silent | Expectation::Refused => true,
         Expectation::Blocked => false,
-        Expectation::Recorded | Expectation::Rejected { .. } => return None,
+        Expectation::Recorded | Expectation::Rejected { .. } | Expectation::Noticed { .. } => return None,
     };
     match (decision, must_pass) {
         (Decision::Undefined { .. }, _) if tier == Tier::Required => {

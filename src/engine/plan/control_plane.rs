@@ -2,12 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    destination::Place,
-    error::Fault,
-    flow::of_family,
-    reference::node_in,
-};
+use super::{destination::Place, error::Fault, flow::of_family, reference::node_in};
 use crate::{
     lab::{ServerId, World},
     policy::ServiceAddress,

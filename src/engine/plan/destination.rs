@@ -142,13 +142,14 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
         Protocol::Sctp => _ = needs.insert(Need::Sctp),
     }
     let host = place.host.clone().or_else(|| place.address.map(|address| address.to_string()));
+    let path = path(&place, asked_path.as_deref());
     let target = host.and_then(|host| match to.protocol {
         Protocol::Tcp => Some(Target::Http {
             method: to.method,
             tls: place.tls,
             host,
             port: place.port,
-            path: path(&place, asked_path.as_deref()),
+            path,
             headers: headers(place.headers, to),
             family: to.family,
             proof: place.proof,

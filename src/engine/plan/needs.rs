@@ -31,6 +31,8 @@ pub fn scenario_needs(loaded: &LoadedScenario) -> BTreeSet<Need> {
         (!lab.services.is_empty(), Need::Services),
         (host_network, Need::HostNetwork),
         (steps.iter().any(|step| !step.restart.is_empty()), Need::Restart),
+        (steps.iter().any(|step| !step.drift.is_empty()), Need::Disruptive),
+        (steps.iter().any(|step| !step.drift.is_empty()), Need::Apiserver),
         (other_kinds || service_account || steps.iter().any(|step| !step.rejected.is_empty()), Need::Apiserver),
     ];
     let derived = derived.into_iter().filter_map(|(needed, need)| needed.then_some(need));

@@ -127,7 +127,7 @@ impl Settling<'_> {
                     }
                 }
             }
-            Expectation::Recorded | Expectation::Rejected { .. } => {
+            Expectation::Recorded | Expectation::Rejected { .. } | Expectation::Noticed { .. } => {
                 track.needed = Some(1);
                 let calibrating = index >= self.table.cells.len();
                 (window.min(PAST_RETRANSMISSION), if calibrating { BASELINE_CONNECTS } else { 1 })

@@ -43,7 +43,8 @@ const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// Makes of the pod's token the header that probes send, where only the pod itself reads it, and becomes the arguments.
 fn with_authorization(command: Vec<String>) -> Vec<String> {
-    let script = format!("(umask 077; printf 'Authorization: Bearer %s' \"$(cat {TOKEN})\" >{AUTHORIZATION}); exec \"$@\"");
+    let script =
+        format!("(umask 077; printf 'Authorization: Bearer %s' \"$(cat {TOKEN})\" >{AUTHORIZATION}); exec \"$@\"");
     ["sh".to_owned(), "-c".to_owned(), script, "sh".to_owned()].into_iter().chain(command).collect()
 }
 
@@ -270,8 +271,14 @@ mod tests {
             pod(&spec, "x", "node-1", &recipe(Server::Netexec))["spec"].clone()
         };
         let (without, with) = (of(None), of(Some("agent")));
-        assert_eq!((&without["serviceAccountName"], &without["automountServiceAccountToken"]), (&json!("default"), &json!(false)));
-        assert_eq!((&with["serviceAccountName"], &with["automountServiceAccountToken"]), (&json!("agent"), &json!(true)));
+        assert_eq!(
+            (&without["serviceAccountName"], &without["automountServiceAccountToken"]),
+            (&json!("default"), &json!(false))
+        );
+        assert_eq!(
+            (&with["serviceAccountName"], &with["automountServiceAccountToken"]),
+            (&json!("agent"), &json!(true))
+        );
         let command = with["containers"][0]["command"].as_array().cloned().unwrap_or_default();
         assert!(command[2].as_str().is_some_and(|script| script.contains(AUTHORIZATION)), "{command:?}");
         let own = without["containers"][0]["command"].as_array().cloned().unwrap_or_default();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kube::{
-    Api, Client, ResourceExt as _,
+    Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams},
     config::AuthInfo,
     runtime::wait::await_condition,
@@ -36,12 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// Where it may not be made, approved or read, and where the cluster does not sign it.
-pub async fn make(
-    client: &Client,
-    state: &RunState,
-    record: RequestRecord,
-    node: &str,
-) -> Result<AuthInfo, LabError> {
+pub async fn make(client: &Client, state: &RunState, record: RequestRecord, node: &str) -> Result<AuthInfo, LabError> {
     let asked = CertificateRequest::for_node(node)?;
     let name = record.name.clone();
     state.update(|all| all.requests.push(record.clone()))?;
@@ -58,10 +53,15 @@ async fn signed(client: &Client, name: &str, run: &str, request: &str) -> Result
     let refused = |what: &str, error: &kube::Error| {
         LabError::with_hint(
             format!("a node's credential cannot be {what}: {}", said(error)),
-            format!("it needs the verb `create` on `certificatesigningrequests`, and `approve` on the signer `{SIGNER}`"),
+            format!(
+                "it needs the verb `create` on `certificatesigningrequests`, and `approve` on the signer `{SIGNER}`"
+            ),
         )
     };
-    requests.create(&PostParams::default(), &object(name, run, request)?).await.map_err(|error| refused("asked for", &error))?;
+    requests
+        .create(&PostParams::default(), &object(name, run, request)?)
+        .await
+        .map_err(|error| refused("asked for", &error))?;
     let approval = Patch::Merge(json!({"status": {"conditions": [{
         "type": "Approved", "status": "True", "reason": "PolicyprobeAudit",
         "message": "policyprobe node audit tries what a node may do",
@@ -74,7 +74,8 @@ async fn signed(client: &Client, name: &str, run: &str, request: &str) -> Result
         }
     }
     let decided = |request: Option<&CertificateSigningRequest>| {
-        request.is_some_and(|request| certificate(request).is_some() || has(request, "Denied") || has(request, "Failed"))
+        request
+            .is_some_and(|request| certificate(request).is_some() || has(request, "Denied") || has(request, "Failed"))
     };
     let waited = tokio::time::timeout(PATIENCE, await_condition(requests, name, decided)).await;
     let unsigned = |why: &str| {
@@ -101,8 +102,8 @@ fn object(name: &str, run: &str, request: &str) -> anyhow::Result<CertificateSig
 }
 
 fn has(request: &CertificateSigningRequest, kind: &str) -> bool {
-    let conditions = request.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == kind)
+    let mut conditions = request.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|condition| condition.type_ == kind)
 }
 
 fn certificate(request: &CertificateSigningRequest) -> Option<Vec<u8>> {
@@ -128,6 +129,8 @@ pub async fn remove(client: &Client, name: &str) -> Result<(), LabError> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use kube::ResourceExt as _;
+
     use super::*;
 
     #[test]

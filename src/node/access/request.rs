@@ -48,8 +48,7 @@ impl CertificateRequest {
     pub(super) fn for_node(node: &str) -> anyhow::Result<Self> {
         let random = SystemRandom::new();
         let broken = |_| anyhow!("no key could be made");
-        let document =
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).map_err(broken)?;
+        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).map_err(broken)?;
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document.as_ref(), &random)
             .map_err(|error| anyhow!("no key could be made: {error}"))?;
         let info = info(&format!("system:node:{node}"), key.public_key().as_ref());
@@ -133,11 +132,8 @@ mod tests {
             let (_, after) = first(contents);
             let info = &contents[..contents.len() - after.len()];
             let (_, signature) = first(after);
-            let key = EcdsaKeyPair::from_pkcs8(
-                &ECDSA_P256_SHA256_ASN1_SIGNING,
-                &bytes(&made.key),
-                &SystemRandom::new(),
-            );
+            let key =
+                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &bytes(&made.key), &SystemRandom::new());
             let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.unwrap().public_key().as_ref().to_vec());
             key.verify(info, &first(signature).0[1..]).unwrap();
             let text = String::from_utf8_lossy(info);

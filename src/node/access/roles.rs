@@ -42,7 +42,9 @@ pub fn grant(question: &Question, reason: &str, roles: &[ClusterRole]) -> Option
     let mut from = Vec::new();
     let mut last = own;
     while let Some((source, selector)) = source(question, last, roles) {
-        if source.name_any() == name || from.iter().any(|(known, _): &(&ClusterRole, _)| known.name_any() == source.name_any()) {
+        if source.name_any() == name
+            || from.iter().any(|(known, _): &(&ClusterRole, _)| known.name_any() == source.name_any())
+        {
             break;
         }
         from.push((source, labels(selector)));
@@ -173,7 +175,10 @@ mod tests {
         let reason =
             r#"RBAC: allowed by ClusterRoleBinding "mon" of ClusterRole "monitor" to ServiceAccount "default/shop""#;
         let grant = grant(question("delete nodes"), reason, &roles()).unwrap();
-        assert!(grant.rule.contains("`between` is aggregated") && grant.rule.contains("`deepest` is aggregated"), "{grant:?}");
+        assert!(
+            grant.rule.contains("`between` is aggregated") && grant.rule.contains("`deepest` is aggregated"),
+            "{grant:?}"
+        );
         assert!(grant.close.contains("kubectl label clusterrole deepest example.com/to-between-"), "{grant:?}");
     }
 

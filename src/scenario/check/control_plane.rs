@@ -3,8 +3,9 @@
 use super::{Context, place};
 use crate::{
     lab::Source,
+    node::catalogue::{known, unknown_root},
     scenario::{
-        ApiserverTarget, Credential, Diagnostic, Expect, KubeletTarget, Protocol,
+        ApiserverTarget, Credential, Diagnostic, DriftSpec, Expect, KubeletTarget, Protocol,
         document::{Segment, at_path},
     },
 };
@@ -22,6 +23,26 @@ pub(super) fn check(context: &Context<'_>, expect: &Expect, at: &[Segment], faul
     let to = &expect.to;
     if (to.apiserver.is_some() || to.kubelet.is_some()) && to.protocol != Protocol::Tcp {
         faults.push(context.error(&at_path![at; "to", "protocol"], "it is asked over TCP"));
+    }
+}
+
+/// Adds the faults of a change that must be noticed.
+pub(super) fn drift(context: &Context<'_>, spec: &DriftSpec, at: &[Segment], faults: &mut Vec<Diagnostic>) {
+    for (key, empty) in [("patch", spec.patch.is_empty()), ("shows", spec.shows.is_empty())] {
+        if empty {
+            faults.push(context.error(&at_path![at; key], "it is empty, so that there is nothing to notice"));
+        }
+    }
+    for field in spec.shows.keys() {
+        let at = at_path![at; "shows", field.as_str()];
+        if let Some(root) = unknown_root(field) {
+            let fault = context.document.error_at_key(&at, format!("no node has a field `{root}`"));
+            faults
+                .push(fault.hint("write it as a baseline does: `metadata.labels[region]`, `spec.taints[KEY:EFFECT]`"));
+        } else if known(field).volatile {
+            let fault = context.document.error_at_key(&at, format!("`{field}` changes by itself, and is left out"));
+            faults.push(fault.hint("name a field that a baseline has"));
+        }
     }
 }
 
@@ -48,7 +69,8 @@ fn apiserver(
 
 fn kubelet(context: &Context<'_>, target: &KubeletTarget, at: &[Segment], faults: &mut Vec<Diagnostic>) {
     if target.read_only && target.credential.is_some() {
-        let fault = context.error(&at_path![at; "as"], "the read-only port has no TLS: a credential would be sent open");
+        let fault =
+            context.error(&at_path![at; "as"], "the read-only port has no TLS: a credential would be sent open");
         faults.push(fault.hint("leave `as` or `readOnly` out"));
     }
     if target.credential == Some(Credential::Node) {

@@ -55,7 +55,10 @@ pub(super) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
             && step.create.is_empty()
             && step.recreate.is_empty()
             && step.restart.is_empty());
-        if step.expect.is_empty() && step.rejected.is_empty() {
+        for (number, drift) in step.drift.iter().enumerate() {
+            control_plane::drift(context, drift, &at_path![at; "drift", number], faults);
+        }
+        if step.expect.is_empty() && step.rejected.is_empty() && step.drift.is_empty() {
             let fault = if acts {
                 context.warning(&at_path![at; "name"], "this step acts and checks nothing afterwards")
             } else {
