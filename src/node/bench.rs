@@ -149,13 +149,11 @@ pub async fn watch(client: &Client, nodes: usize, changes: usize, rate: u32) -> 
         is.wait_for(|state| *state == State::Stands).await.ok()?;
         Some(annotated)
     };
-    match tokio::time::timeout(PATIENCE, begin).await.context("the watch does not begin")? {
-        Some(annotated) => annotated?,
-        None => {
-            watching.await.context("the watch")??;
-            anyhow::bail!("the watch ended");
-        }
-    }
+    let Some(annotated) = tokio::time::timeout(PATIENCE, begin).await.context("the watch does not begin")? else {
+        watching.await.context("the watch")??;
+        anyhow::bail!("the watch ended");
+    };
+    annotated?;
     let (sent, took) = change(client, nodes, changes, rate).await?;
     let seen = tokio::time::timeout(PATIENCE, watching).await.context("not every change was reported")?;
     let seen = seen.context("the watch")??;

@@ -148,10 +148,9 @@ impl Entry {
             Expectation::Blocked => ", not denied".to_owned(),
             Expectation::Status { code } => format!(", not {code}"),
             Expectation::Rejected { .. } => ", not rejected".to_owned(),
-            Expectation::Noticed { .. } => String::new(),
             Expectation::Silent => ", not silent".to_owned(),
             Expectation::Refused => ", not refused".to_owned(),
-            Expectation::Recorded => String::new(),
+            Expectation::Noticed { .. } | Expectation::Recorded => String::new(),
         };
         let text = format!("{} {}{missed}", theme.sign(cell.verdict), words::observed(cell));
         Self { text, style, verdict: cell.verdict }
