@@ -8,9 +8,9 @@ use crate::{
         LabError,
         cluster::{Access, remove_namespace},
         kind::{remove, settle::settle},
-        state::{self, NamespaceRecord, PodRecord, Record, RunState},
+        state::{self, NamespaceRecord, PodRecord, Record, RequestRecord, RunState},
     },
-    node::access::pods,
+    node::access::{certificate, pods},
 };
 
 /// What to remove.
@@ -80,12 +80,15 @@ fn lines(record: &Record) -> Vec<String> {
     let network = record.network.iter().map(|name| format!("Docker network {name}"));
     let namespaces = record.namespaces.iter().map(|space| format!("namespace {} in {}", space.name, space.context));
     let pods = record.pods.iter().map(|pod| format!("pod {} in {} of {}", pod.name, pod.namespace, pod.context));
+    let requests =
+        record.requests.iter().map(|it| format!("certificate signing request {} of {}", it.name, it.context));
     children
         .chain(cluster)
         .chain(docker)
         .chain(network)
         .chain(namespaces)
         .chain(pods)
+        .chain(requests)
         .chain(["its record".to_owned()])
         .collect()
 }
@@ -112,6 +115,9 @@ async fn clean(state: &RunState) -> Vec<LabError> {
     for pod in &record.pods {
         errors.extend(remove_pod(pod).await.err());
     }
+    for request in &record.requests {
+        errors.extend(remove_request(request).await.err());
+    }
     errors
 }
 
@@ -126,6 +132,11 @@ async fn remove_pod(pod: &PodRecord) -> Result<(), LabError> {
         Some(error) => Err(anyhow::Error::msg(error).into()),
         None => Ok(()),
     }
+}
+
+async fn remove_request(request: &RequestRecord) -> Result<(), LabError> {
+    let access = Access::user(Some(&request.context), request.kubeconfig.as_deref()).await?;
+    certificate::remove(&access.client, &request.name).await
 }
 
 #[cfg(test)]

@@ -103,7 +103,9 @@ fn write_cell(text: &mut String, width: usize, oracle: &CellOracle) -> std::fmt:
         Expectation::Blocked => "deny".to_owned(),
         Expectation::Status { code } => code.to_string(),
         Expectation::Rejected { .. } => "rejected".to_owned(),
+        Expectation::Noticed { .. } => "noticed".to_owned(),
         Expectation::Silent => "silent".to_owned(),
+        Expectation::Refused => "refused".to_owned(),
         Expectation::Recorded => "record".to_owned(),
     };
     let (style, decision) = match &oracle.decision {

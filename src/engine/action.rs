@@ -1,6 +1,12 @@
 //! The actions of a step, in the order of the file format's fields, and their lines in reports.
 
-use super::{CellResult, Expectation, judge::judge_rejection, plan::addressed, record::expected, sessions::Sessions};
+use super::{
+    CellResult, Expectation,
+    judge::{Judgement, judge_drift, judge_rejection},
+    plan::addressed,
+    record::expected,
+    sessions::Sessions,
+};
 use crate::{
     lab::{LabError, Source, Stage},
     scenario::{DEFAULT_NAMESPACE, Family, LabelAction, LoadedScenario, PodSpec, Protocol, Step},
@@ -17,6 +23,10 @@ pub(super) fn lines(step: &Step) -> Vec<String> {
     lines.extend(step.recreate.iter().map(|pod| format!("recreate pod {pod}")));
     lines.extend(step.restart.iter().map(|pod| format!("restart pod {pod}")));
     lines.extend(step.rejected.iter().map(|rejected| format!("apply {}, which must be refused", rejected.file)));
+    lines.extend(step.drift.iter().map(|drift| {
+        let fields: Vec<&str> = drift.shows.keys().map(String::as_str).collect();
+        format!("change {} of node {}, and take it back", fields.join(", "), drift.node.as_str())
+    }));
     lines
 }
 
@@ -76,7 +86,15 @@ pub(super) async fn act(
         sessions.forget(&Source::Pod(namespace.clone(), pod.clone()));
         stage.restart(&namespace, &pod).await?;
     }
-    refused(stage, loaded, step).await
+    let mut cells = refused(stage, loaded, step).await?;
+    for spec in &step.drift {
+        let changes = stage.drift(spec.node, &spec.patch).await?;
+        let patch = serde_json::Value::Object(spec.patch.clone());
+        let id = format!("watch nodes/{} PATCH {patch}", spec.node.as_str());
+        let expectation = Expectation::Noticed { shows: spec.shows.clone() };
+        cells.push(of_harness(id, expectation, judge_drift(&spec.shows, &changes)));
+    }
+    Ok(cells)
 }
 
 /// Applies the manifests that the API server must refuse.
@@ -91,35 +109,40 @@ async fn refused(stage: &dyn Stage, loaded: &LoadedScenario, step: &Step) -> Res
                 Err(error) => return Err(error),
             }
         }
-        let (verdict, reason) = judge_rejection(&rejected.message, refusal.as_deref());
+        let judgement = judge_rejection(&rejected.message, refusal.as_deref());
         let expectation = Expectation::Rejected { message: rejected.message.clone() };
-        cells.push(CellResult {
-            id: format!("apply {}", rejected.file),
-            from: "harness".to_owned(),
-            to: "apiserver".to_owned(),
-            address: None,
-            port: None,
-            protocol: Protocol::Tcp,
-            family: Family::Ipv4,
-            expected: expected(&expectation),
-            expectation,
-            outcome: None,
-            outcomes: std::collections::BTreeMap::new(),
-            status: None,
-            server: None,
-            translated: None,
-            verdict,
-            reason,
-            witness: None,
-            attempts: 1,
-            window_ms: 0,
-            connect_ms: None,
-            decided_by: None,
-            command: None,
-            probe: None,
-        });
+        cells.push(of_harness(format!("apply {}", rejected.file), expectation, judgement));
     }
     Ok(cells)
+}
+
+/// The record of what the harness itself asked the API server for.
+fn of_harness(id: String, expectation: Expectation, (verdict, reason): Judgement) -> CellResult {
+    CellResult {
+        id,
+        from: "harness".to_owned(),
+        to: "apiserver".to_owned(),
+        address: None,
+        port: None,
+        protocol: Protocol::Tcp,
+        family: Family::Ipv4,
+        expected: expected(&expectation),
+        expectation,
+        outcome: None,
+        outcomes: std::collections::BTreeMap::new(),
+        status: None,
+        server: None,
+        translated: None,
+        verdict,
+        reason,
+        witness: None,
+        attempts: 1,
+        window_ms: 0,
+        connect_ms: None,
+        decided_by: None,
+        command: None,
+        probe: None,
+    }
 }
 
 /// The pod that a file means by `name` or `namespace/name`.

@@ -8,9 +8,13 @@
 //! | timed out, refused, unreachable | fail if a witness was answered, else inconclusive | pass if a witness was answered and the server's log has no such nonce, else inconclusive |
 //! | name not resolved | inconclusive, unless the case is about DNS | inconclusive, unless the case is about DNS |
 //! | probe lost | inconclusive | inconclusive |
+//!
+//! Expected refused, because nothing listens: refused is a pass, whoever answers a failure, and silence is inconclusive.
 
 use super::{Expectation, Verdict};
-use crate::probe::Outcome;
+use std::collections::BTreeMap;
+
+use crate::{node::diff::Change, probe::Outcome};
 
 /// After so many relapses a deny is no deny, even when it holds at last.
 pub(super) const FLAPS: u32 = 3;
@@ -97,10 +101,23 @@ pub(super) fn judge(expectation: &Expectation, evidence: &Evidence) -> Judgement
         Outcome::WrongServer => fail(detailed("another server answered", evidence)),
         // One is enough: each takes as long as an answer may.
         Outcome::NoAnswer if *expectation == Expectation::Silent && evidence.flaps == 0 => (Verdict::Pass, None),
-        Outcome::NoAnswer => fail(detailed("the connection was made, and then nothing was answered", evidence)),
+        Outcome::NoAnswer if *expectation != Expectation::Refused => {
+            fail(detailed("the connection was made, and then nothing was answered", evidence))
+        }
         Outcome::Reached if *expectation == Expectation::Silent => {
             fail("the connection should be made and nothing be answered, and there was an answer")
         }
+        Outcome::Reached | Outcome::NoAnswer if *expectation == Expectation::Refused => {
+            fail("nothing should listen there, and something does")
+        }
+        Outcome::Refused if *expectation == Expectation::Refused && evidence.held => (Verdict::Pass, None),
+        Outcome::Refused if *expectation == Expectation::Refused => {
+            inconclusive("it was refused, but not for a whole hold before the deadline")
+        }
+        stopped if *expectation == Expectation::Refused => inconclusive(detailed(
+            &format!("whether something listens there is not known: {}", words(stopped)),
+            evidence,
+        )),
         Outcome::NameNotResolved if !evidence.about_dns => {
             inconclusive(detailed("the name was not resolved, so the destination was never tried", evidence))
         }
@@ -188,6 +205,29 @@ pub(super) fn judge_rejection(message: &str, refusal: Option<&str>) -> Judgement
         Some(words) if words.contains(message) => (Verdict::Pass, None),
         Some(words) => fail(format!("it was refused for another reason: {words}")),
         None => fail("the API server took it"),
+    }
+}
+
+/// The verdict on a change of a Node that was made and taken back: each of the fields must have been reported once with its
+/// new value and once with its old one, and nothing else of the node.
+#[must_use]
+pub(super) fn judge_drift(shows: &BTreeMap<String, Option<String>>, changes: &[Change]) -> Judgement {
+    for (field, new) in shows {
+        let own: Vec<&Change> = changes.iter().filter(|change| change.field == *field).collect();
+        let said = || {
+            let words = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+            let all = own.iter().map(|change| format!("{} to {}", words(&change.old), words(&change.new)));
+            all.collect::<Vec<_>>().join(", then ")
+        };
+        match own[..] {
+            [] => return fail(format!("a watch reports nothing of {field}")),
+            [there, back] if there.new == *new && there.old == back.new && there.new == back.old => {}
+            _ => return fail(format!("a watch reports of {field}: {}", said())),
+        }
+    }
+    match changes.iter().find(|change| !shows.contains_key(&change.field)) {
+        Some(other) => inconclusive(format!("something else changed meanwhile: {}", other.field)),
+        None => (Verdict::Pass, None),
     }
 }
 
@@ -337,6 +377,24 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_an_answer_and_silence_is_none() {
+        for (outcome, expected) in [
+            (Outcome::Refused, Verdict::Pass),
+            (Outcome::Reached, Verdict::Fail),
+            (Outcome::WrongServer, Verdict::Fail),
+            (Outcome::NoAnswer, Verdict::Fail),
+            (Outcome::TimedOut, Verdict::Inconclusive),
+            (Outcome::Unreachable, Verdict::Inconclusive),
+            (Outcome::ProbeLost, Verdict::Inconclusive),
+        ] {
+            let alone = Evidence { witness: WitnessEvidence::Nobody, ..evidence(outcome) };
+            assert_eq!(verdict(&Expectation::Refused, &alone), expected, "{outcome:?}");
+        }
+        let short = Evidence { held: false, ..evidence(Outcome::Refused) };
+        assert_eq!(verdict(&Expectation::Refused, &short), Verdict::Inconclusive);
+    }
+
+    #[test]
     fn what_does_not_hold_does_not_pass() {
         let short = Evidence { held: false, ..evidence(Outcome::TimedOut) };
         assert_eq!(verdict(&Expectation::Blocked, &short), Verdict::Inconclusive);
@@ -371,6 +429,26 @@ mod tests {
     fn what_was_not_probed_is_inconclusive() {
         let none = Evidence { outcome: None, ..evidence(Outcome::Reached) };
         assert_eq!(verdict(&Expectation::Reachable, &none), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn a_change_is_noticed_there_and_back_and_once() {
+        let change = |old: Option<&str>, new: Option<&str>| Change {
+            old: old.map(str::to_owned),
+            new: new.map(str::to_owned),
+            field: "f".to_owned(),
+            ..Change::added("n", "u")
+        };
+        let shows = BTreeMap::from([("f".to_owned(), Some("x".to_owned()))]);
+        let verdict = |changes: &[Change]| judge_drift(&shows, changes).0;
+        let (there, back) = (change(None, Some("x")), change(Some("x"), None));
+        assert_eq!(verdict(&[there.clone(), back.clone()]), Verdict::Pass);
+        assert_eq!(verdict(&[]), Verdict::Fail);
+        assert_eq!(verdict(&[there.clone()]), Verdict::Fail, "its taking back is lost");
+        assert_eq!(verdict(&[there.clone(), there.clone(), back.clone()]), Verdict::Fail, "it is repeated");
+        assert_eq!(verdict(&[change(None, Some("y")), change(Some("y"), None)]), Verdict::Fail, "another value");
+        let other = Change::added("n", "u");
+        assert_eq!(verdict(&[there, other, back]), Verdict::Inconclusive);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) type Logs = BTreeMap<ServerId, Result<BTreeSet<String>, String>>;
 /// Whether a server of this kind keeps a log of nonces: the cluster's own do not.
 #[must_use]
 pub(super) fn keeps_log(server: &ServerId) -> bool {
-    !matches!(server, ServerId::Dns | ServerId::Apiserver)
+    !matches!(server, ServerId::Dns | ServerId::Apiserver | ServerId::Kubelet(_))
 }
 
 /// The record of a cell that was probed.
@@ -133,7 +133,9 @@ pub(super) fn expected(expectation: &Expectation) -> &'static str {
         Expectation::Blocked => "deny",
         Expectation::Status { .. } => "status",
         Expectation::Rejected { .. } => "rejected",
+        Expectation::Noticed { .. } => "noticed",
         Expectation::Silent => "silent",
+        Expectation::Refused => "refused",
         Expectation::Recorded => "recorded",
     }
 }

@@ -46,10 +46,17 @@ pub enum Expectation {
     },
     /// The connection is made, and nothing is answered.
     Silent,
+    /// Nothing listens there, and the host says so.
+    Refused,
     /// The API server refuses a manifest.
     Rejected {
         /// Words of the refusal.
         message: String,
+    },
+    /// A watch of nodes reports a change of these fields, and its taking back, once each.
+    Noticed {
+        /// The fields with their new values; none for one that goes.
+        shows: BTreeMap<String, Option<String>>,
     },
     /// Anything: it is recorded.
     Recorded,
@@ -94,7 +101,7 @@ pub struct CellResult {
     pub protocol: Protocol,
     /// The family.
     pub family: Family,
-    /// `allow` or `deny` for reachability, else `status`, `rejected` or `recorded`.
+    /// `allow` or `deny` for reachability, else `status`, `silent`, `refused`, `rejected`, `noticed` or `recorded`.
     pub expected: &'static str,
     /// The expectation in full.
     pub expectation: Expectation,

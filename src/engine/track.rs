@@ -185,7 +185,8 @@ pub(super) fn looks_good(cell: &PlannedCell, attempts: &[Attempt]) -> bool {
                 && attempts.iter().all(|attempt| stops(cell, outcome(attempt)) || tried_nothing(cell, attempt))
         }
         Expectation::Silent => attempts.iter().all(|attempt| outcome(attempt) == Outcome::NoAnswer),
-        Expectation::Recorded | Expectation::Rejected { .. } => {
+        Expectation::Refused => attempts.iter().all(|attempt| outcome(attempt) == Outcome::Refused),
+        Expectation::Recorded | Expectation::Rejected { .. } | Expectation::Noticed { .. } => {
             attempts.iter().any(|attempt| outcome(attempt) != Outcome::ProbeLost)
         }
     }
@@ -208,8 +209,9 @@ fn contradicts(expectation: &Expectation, outcome: Outcome) -> bool {
     match expectation {
         Expectation::Blocked => matches!(outcome, Outcome::Reached | Outcome::WrongServer | Outcome::NoAnswer),
         Expectation::Silent => outcome == Outcome::Reached,
+        Expectation::Refused => matches!(outcome, Outcome::Reached | Outcome::WrongServer | Outcome::NoAnswer),
         Expectation::Reachable | Expectation::Status { .. } => outcome != Outcome::ProbeLost,
-        Expectation::Recorded | Expectation::Rejected { .. } => false,
+        Expectation::Recorded | Expectation::Rejected { .. } | Expectation::Noticed { .. } => false,
     }
 }
 

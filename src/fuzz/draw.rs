@@ -60,6 +60,7 @@ impl Draw<'_> {
             ports: named.collect(),
             host_network: false,
             owner: None,
+            service_account: None,
         }
     }
 

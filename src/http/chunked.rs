@@ -1,6 +1,6 @@
 //! Bodies in chunks (RFC 9112 section 7.1), from bytes. Pure.
 
-use super::parse::{BODY, Refusal};
+use super::parse::Refusal;
 
 /// The longest line that announces a chunk, extensions included, and the longest trailer line, in bytes.
 const LINE: usize = 4 << 10;
@@ -8,9 +8,10 @@ const LINE: usize = 4 << 10;
 const TRAILERS: usize = 100;
 
 /// Takes a body in chunks from the front of a buffer, as far as it is there.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Chunked {
     body: Vec<u8>,
+    longest: usize,
     state: State,
 }
 
@@ -28,6 +29,11 @@ enum State {
 }
 
 impl Chunked {
+    /// A body of at most so many bytes.
+    pub(super) fn new(longest: usize) -> Self {
+        Self { body: Vec::new(), longest, state: State::default() }
+    }
+
     /// Reads on; the body, once all of it is there.
     pub(super) fn read(&mut self, buffer: &mut Vec<u8>) -> Result<Option<Vec<u8>>, Refusal> {
         loop {
@@ -44,7 +50,7 @@ impl Chunked {
             self.state = match self.state {
                 State::Length => match length(&line)? {
                     0 => State::Trailer(0),
-                    length if length > BODY - self.body.len() => return Err(Refusal(413)),
+                    length if length > self.longest - self.body.len() => return Err(Refusal(413)),
                     length => State::Data(length),
                 },
                 State::End if line.is_empty() => State::Length,
@@ -86,15 +92,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::http::parse::BODY;
 
     fn whole(text: &str) -> Result<Option<Vec<u8>>, Refusal> {
-        Chunked::default().read(&mut text.as_bytes().to_vec())
+        Chunked::new(BODY).read(&mut text.as_bytes().to_vec())
     }
 
     #[test]
     fn chunks_are_joined_and_what_follows_stays() {
         let mut buffer = b"3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\nGET".to_vec();
-        assert_eq!(Chunked::default().read(&mut buffer), Ok(Some(b"abc0123456789".to_vec())));
+        assert_eq!(Chunked::new(BODY).read(&mut buffer), Ok(Some(b"abc0123456789".to_vec())));
         assert_eq!(buffer, b"GET");
     }
 
@@ -122,7 +129,7 @@ mod tests {
                 bytes.extend(b"\r\n");
             }
             bytes.extend(b"0\r\n\r\nrest");
-            let (mut chunked, mut buffer, mut found) = (Chunked::default(), Vec::new(), None);
+            let (mut chunked, mut buffer, mut found) = (Chunked::new(BODY), Vec::new(), None);
             for piece in bytes.chunks(cut) {
                 buffer.extend(piece);
                 if found.is_none() {
@@ -135,7 +142,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-            let mut chunked = Chunked::default();
+            let mut chunked = Chunked::new(BODY);
             let mut buffer = bytes.clone();
             let before = bytes.len();
             let _ = chunked.read(&mut buffer);

@@ -194,7 +194,11 @@ impl<S: Socket> Connection<S> {
         {
             return Ok(Err(error));
         }
-        let mut chunked = Chunked::default();
+        let longest = self.server.handler.longest_body();
+        if matches!(body, Body::Length(length) if length > longest) {
+            return Err(Refusal(413));
+        }
+        let mut chunked = Chunked::new(longest);
         loop {
             match body {
                 Body::Length(length) if self.buffer.len() >= length => {

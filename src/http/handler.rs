@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, pin::Pin};
 
-use super::{Request, Response};
+use super::{Request, Response, parse::BODY};
 
 /// Answers requests. It knows nothing of connections.
 pub trait Handler: Send + Sync {
@@ -19,6 +19,11 @@ pub trait Handler: Send + Sync {
     /// answered without its body, and the connection closed.
     fn gives_leave(&self) -> bool {
         true
+    }
+
+    /// The longest body that is read, in bytes. Longer ones are refused.
+    fn longest_body(&self) -> usize {
+        BODY
     }
 
     /// Changes a value while serving, as the control endpoint is asked to; what is wrong with that, if so.

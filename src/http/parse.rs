@@ -6,7 +6,7 @@ pub(super) const REQUEST_LINE: usize = 8 << 10;
 pub(super) const HEAD: usize = 32 << 10;
 /// The most headers.
 pub(super) const HEADERS: usize = 100;
-/// The longest body, in bytes.
+/// The longest body where nothing else is said, in bytes.
 pub(super) const BODY: usize = 1 << 20;
 
 /// A request without its body.
@@ -155,7 +155,7 @@ fn body_length(headers: &[(String, String)]) -> Result<Body, Refusal> {
     if lengths.any(|value| value != first) || first.is_empty() || !first.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(BAD);
     }
-    first.parse().ok().filter(|length| *length <= BODY).map(Body::Length).ok_or(Refusal(413))
+    first.parse().map(Body::Length).map_err(|_| Refusal(413))
 }
 
 fn values<'a>(headers: &'a [(String, String)], name: &'a str) -> impl Iterator<Item = &'a str> {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::LabError;
 use crate::{
+    node::diff::Change,
     probe::{Means, Proof, Session},
     scenario::{Cloud, LabSpec, LabelAction, Labels, Manifest, Need, NodeName, PodSpec, Topology},
 };
@@ -62,6 +63,16 @@ pub trait Stage: Send + Sync {
 
     /// Restarts a pod's container in place.
     async fn restart(&self, namespace: &str, pod: &str) -> Result<(), LabError>;
+
+    /// Changes a Node by a merge patch and takes that back; what a watch reports of the node meanwhile, in order.
+    async fn drift(
+        &self,
+        node: NodeName,
+        patch: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Vec<Change>, LabError> {
+        let _ = patch;
+        Err(anyhow::anyhow!("the lab has no object for the node `{}`", node.as_str()).into())
+    }
 
     /// Opens a session in a source.
     async fn open(&self, source: &Source) -> Result<Box<dyn Session>, LabError>;
@@ -128,6 +139,8 @@ pub enum ServerId {
     Dns,
     /// The API server.
     Apiserver,
+    /// A node's kubelet.
+    Kubelet(NodeName),
 }
 
 /// The names, labels and addresses of a stage.

@@ -39,6 +39,9 @@ pub struct Record {
     /// Pods in namespaces that the run did not make.
     #[serde(default)]
     pub pods: Vec<PodRecord>,
+    /// Requests for certificates.
+    #[serde(default)]
+    pub requests: Vec<RequestRecord>,
     /// Processes that make things.
     #[serde(default)]
     pub children: Vec<ChildRecord>,
@@ -64,6 +67,17 @@ pub struct PodRecord {
     pub context: String,
     /// Its namespace.
     pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A `CertificateSigningRequest`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// The kubeconfig, where it is not the default one.
+    pub kubeconfig: Option<PathBuf>,
+    /// The context.
+    pub context: String,
     /// Its name.
     pub name: String,
 }

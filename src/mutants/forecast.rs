@@ -116,9 +116,9 @@ pub fn known(cluster: &policy::Cluster) -> enforcer::Cluster {
 
 fn question(cell: &PlannedCell, world: &World) -> Option<Question> {
     let must_pass = match cell.expectation {
-        Expectation::Reachable | Expectation::Status { .. } | Expectation::Silent => true,
+        Expectation::Reachable | Expectation::Status { .. } | Expectation::Silent | Expectation::Refused => true,
         Expectation::Blocked => false,
-        Expectation::Rejected { .. } | Expectation::Recorded => return None,
+        Expectation::Rejected { .. } | Expectation::Noticed { .. } | Expectation::Recorded => return None,
     };
     let pods = || world.pods.iter().chain(&world.others);
     // Names are asked of the cluster's DNS.

@@ -17,6 +17,7 @@ use kube::{
     runtime::watcher,
 };
 use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     NodeState, Selection,
@@ -29,6 +30,8 @@ use super::{
 const LABEL: &str = "policyprobe.io/bench";
 /// The annotation that is changed.
 const CHANGE: &str = "policyprobe.io/bench-change";
+/// The value before all others: once it is reported, the watch stands.
+const FIRST: &str = "first";
 /// The value after all others: what was not reported before it is lost.
 const LAST: &str = "last";
 /// How many requests are under way at once.
@@ -132,63 +135,31 @@ pub struct Watched {
     pub rate: f64,
 }
 
+/// When each value of the annotation was reported.
+type Reported = HashMap<String, Vec<Instant>>;
+
 /// Changes annotations of `nodes` nodes at a rate, `changes` in all, and watches.
 pub async fn watch(client: &Client, nodes: usize, changes: usize, rate: u32) -> anyhow::Result<Watched> {
-    let started = Instant::now();
-    let (ready, mut is_ready) = tokio::sync::watch::channel(false);
-    let watching = async {
-        let mut tracker = Tracker::default();
-        let selection = Selection::default();
-        let mut seen: HashMap<String, Vec<Instant>> = HashMap::new();
-        let mut events = pin!(follow(Source::new(client.clone())));
-        while !seen.contains_key(LAST) {
-            let event = events.try_next().await.context("watching")?.context("the watch ended")?;
-            let now = Moment { wall: Timestamp::now(), since_start: started.elapsed() };
-            let state = |node: &Value| NodeState::of(node, &selection);
-            let reports = match event {
-                Seen::ListBegins(reason) => {
-                    tracker.list_begins(&reason);
-                    Vec::new()
-                }
-                Seen::Listed(node) => state(&node).map_or_else(Vec::new, |node| tracker.listed(node, now)),
-                Seen::ListEnds => {
-                    let reports = tracker.list_ends(now);
-                    ready.send_replace(true);
-                    reports
-                }
-                Seen::Applied(node) => state(&node).map_or_else(Vec::new, |node| tracker.applied(node, now)),
-                Seen::Deleted(node) => state(&node).map_or_else(Vec::new, |node| tracker.deleted(&node, now)),
-                Seen::Alive | Seen::Lost(_) => Vec::new(),
-            };
-            for report in reports.iter().filter(|report| report.change.field.contains(CHANGE)) {
-                // The line that a person would get is part of the time.
-                let line = serde_json::to_string(report).context("a report as JSON")?;
-                anyhow::ensure!(!line.is_empty(), "a report is never empty");
-                seen.entry(report.change.new.clone().unwrap_or_default()).or_default().push(Instant::now());
-            }
-        }
-        anyhow::Ok(seen)
+    let (state, mut is) = tokio::sync::watch::channel(State::Listing);
+    // A task of its own, as a watch is: the sending of changes must not hold it up, nor it the sending.
+    let watching = AbortOnDropHandle::new(tokio::spawn(reported(client.clone(), state)));
+    let begin = async {
+        is.wait_for(|state| *state >= State::Listed).await.ok()?;
+        let annotated = annotate(&Api::all(client.clone()), 0, FIRST).await;
+        is.wait_for(|state| *state == State::Stands).await.ok()?;
+        Some(annotated)
     };
-    let changing = async {
-        is_ready.wait_for(|ready| *ready).await.context("the watch ended")?;
-        change(client, nodes, changes, rate).await
+    let Some(annotated) = tokio::time::timeout(PATIENCE, begin).await.context("the watch does not begin")? else {
+        watching.await.context("the watch")??;
+        anyhow::bail!("the watch ended");
     };
-    let (mut watching, mut changing) = (pin!(watching), pin!(changing));
-    // The last change may be seen before the answer to its request.
-    let mut seen = None;
-    let (sent, took) = loop {
-        tokio::select! {
-            sent = &mut changing => break sent?,
-            all = &mut watching, if seen.is_none() => seen = Some(all?),
-        }
-    };
-    let seen = match seen {
-        Some(seen) => seen,
-        None => tokio::time::timeout(PATIENCE, watching).await.context("not every change was reported")??,
-    };
-    let reported = |change: &Change| seen.get(&change.value).and_then(|seen| seen.first());
+    annotated?;
+    let (sent, took) = change(client, nodes, changes, rate).await?;
+    let seen = tokio::time::timeout(PATIENCE, watching).await.context("not every change was reported")?;
+    let seen = seen.context("the watch")??;
+    let first = |change: &Change| seen.get(&change.value).and_then(|seen| seen.first());
     let since = |start: fn(&Change) -> Instant| {
-        let times = sent.iter().filter_map(|change| Some(reported(change)?.saturating_duration_since(start(change))));
+        let times = sent.iter().filter_map(|change| Some(first(change)?.saturating_duration_since(start(change))));
         let mut times: Vec<_> = times.collect();
         times.sort_unstable();
         times
@@ -198,6 +169,54 @@ pub async fn watch(client: &Client, nodes: usize, changes: usize, rate: u32) -> 
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     let rate = changes as f64 / took.as_secs_f64();
     Ok(Watched { lost: changes - since_sent.len(), since_sent, since_answered, repeated, rate })
+}
+
+/// How far a watch has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    Listing,
+    Listed,
+    Stands,
+}
+
+/// Watches until the last value is reported.
+async fn reported(client: Client, is: tokio::sync::watch::Sender<State>) -> anyhow::Result<Reported> {
+    let started = Instant::now();
+    let mut tracker = Tracker::default();
+    let selection = Selection::default();
+    let mut seen = Reported::new();
+    let mut events = pin!(follow(Source::new(client)));
+    while !seen.contains_key(LAST) {
+        let event = events.try_next().await.context("watching")?.context("the watch ended")?;
+        let now = Moment { wall: Timestamp::now(), since_start: started.elapsed() };
+        let state = |node: &Value| NodeState::of(node, &selection);
+        let reports = match event {
+            Seen::ListBegins(reason) => {
+                tracker.list_begins(&reason);
+                Vec::new()
+            }
+            Seen::Listed(node) => state(&node).map_or_else(Vec::new, |node| tracker.listed(node, now)),
+            Seen::ListEnds => {
+                let reports = tracker.list_ends(now);
+                is.send_replace(State::Listed);
+                reports
+            }
+            Seen::Applied(node) => state(&node).map_or_else(Vec::new, |node| tracker.applied(node, now)),
+            Seen::Deleted(node) => state(&node).map_or_else(Vec::new, |node| tracker.deleted(&node, now)),
+            Seen::Alive | Seen::Lost(_) => Vec::new(),
+        };
+        for report in reports.iter().filter(|report| report.change.field.contains(CHANGE)) {
+            // The line that a person would get is part of the time.
+            let line = serde_json::to_string(report).context("a report as JSON")?;
+            anyhow::ensure!(!line.is_empty(), "a report is never empty");
+            let value = report.change.new.clone().unwrap_or_default();
+            if value == FIRST {
+                is.send_replace(State::Stands);
+            }
+            seen.entry(value).or_default().push(Instant::now());
+        }
+    }
+    Ok(seen)
 }
 
 /// A change of a node.
@@ -217,16 +236,19 @@ async fn change(client: &Client, nodes: usize, changes: usize, rate: u32) -> any
         async move {
             tokio::time::sleep_until(begun + each * u32::try_from(number).unwrap_or(u32::MAX)).await;
             let value = format!("change-{number}");
-            let patch = Patch::Merge(json!({"metadata": {"annotations": {CHANGE: value}}}));
             let sent = Instant::now();
-            api.patch_metadata(&name(number % nodes), &PatchParams::default(), &patch).await.context("a change")?;
+            annotate(&api, number % nodes, &value).await?;
             anyhow::Ok(Change { value, sent, answered: Instant::now() })
         }
     });
     // More at once than are under way at any time, so that the rate is kept.
     let sent = sent.buffer_unordered(256).try_collect().await?;
     let took = begun.elapsed();
-    let last = Patch::Merge(json!({"metadata": {"annotations": {CHANGE: LAST}}}));
-    api.patch_metadata(&name(0), &PatchParams::default(), &last).await.context("the last change")?;
+    annotate(&api, 0, LAST).await?;
     Ok((sent, took))
+}
+
+async fn annotate(api: &Api<Node>, number: usize, value: &str) -> anyhow::Result<()> {
+    let patch = Patch::Merge(json!({"metadata": {"annotations": {CHANGE: value}}}));
+    api.patch_metadata(&name(number), &PatchParams::default(), &patch).await.map(drop).context("a change")
 }

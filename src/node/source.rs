@@ -6,15 +6,19 @@ use kube::{
     api::{ListParams, WatchParams},
     core::{Request, WatchEvent},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::lab::LabError;
 
-/// Nodes in one page: little enough to be held in memory, and enough that 5,000 nodes are listed at once.
-const PAGE: u32 = 250;
+/// Nodes in the first page, before anybody knows how large they are, and at most.
+const FIRST_PAGE: u32 = 100;
+const LARGEST_PAGE: u32 = 500;
+/// What a page should have, in bytes: little enough to be held in memory, read and being read, and enough that 5,000 nodes
+/// come in a dozen. A node may have annotations of 256 KiB.
+const PAGE: usize = 4 << 20;
 
 const PATH: &str = "/api/v1/nodes";
 
@@ -43,10 +47,18 @@ struct PageMetadata {
     next: String,
 }
 
-/// What a page says before its nodes.
+/// What a page says beside its nodes, and how many there are.
 #[derive(Deserialize)]
 struct Head {
     metadata: PageMetadata,
+    #[serde(default)]
+    items: Vec<IgnoredAny>,
+}
+
+/// How many nodes the next page should have, after one of so many nodes and bytes.
+fn next_page(nodes: usize, bytes: usize) -> u32 {
+    let fitting = PAGE.saturating_mul(nodes) / bytes.max(1);
+    u32::try_from(fitting).unwrap_or(LARGEST_PAGE).clamp(1, LARGEST_PAGE)
 }
 
 /// A page that is on its way; it is not waited for any more when this goes.
@@ -95,13 +107,14 @@ impl Source {
 
     /// All nodes, page by page. While one is read and worked on, the server writes the next.
     pub fn pages(&self) -> impl Stream<Item = Result<Page, Error>> + Send + use<> {
-        let asked = Asked::for_page(self.client.clone(), ListParams::default().limit(PAGE));
+        let asked = Asked::for_page(self.client.clone(), ListParams::default().limit(FIRST_PAGE));
         futures::stream::try_unfold((Some(asked), self.client.clone()), |(asked, client)| async move {
             let Some(asked) = asked else { return Ok(None) };
             let text = asked.answer().await?;
-            let Head { metadata } = serde_json::from_str(&text).map_err(Error::SerdeError)?;
+            let Head { metadata, items } = serde_json::from_str(&text).map_err(Error::SerdeError)?;
             let next = (!metadata.next.is_empty()).then(|| {
-                let params = ListParams::default().limit(PAGE).continue_token(&metadata.next);
+                let params =
+                    ListParams::default().limit(next_page(items.len(), text.len())).continue_token(&metadata.next);
                 Asked::for_page(client.clone(), params)
             });
             let reading = tokio::task::spawn_blocking(move || serde_json::from_str(&text));
@@ -166,5 +179,20 @@ pub fn refused(error: &Error, verb: &str) -> LabError {
             format!("cannot {verb} nodes: {}", said(error)),
             "see that the API server answers: `kubectl get nodes`",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_have_as_many_nodes_as_fit() {
+        assert_eq!(next_page(100, 100 * 20_000), 209);
+        assert_eq!(next_page(100, 100 * 2_000), LARGEST_PAGE);
+        // 200 KiB of annotations each.
+        assert_eq!(next_page(100, 100 * 220_000), 19);
+        assert_eq!(next_page(1, 64 << 20), 1);
+        assert_eq!(next_page(0, 0), 1);
     }
 }

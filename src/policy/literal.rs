@@ -26,9 +26,12 @@ const CLUSTER_SCOPED: [&str; 13] = [
     "Tier",
 ];
 
+/// Kinds whose subjects name a namespace.
+const BINDINGS: [&str; 2] = ["ClusterRoleBinding", "RoleBinding"];
+
 /// The manifest with literal namespaces: `metadata.namespace` is set (also where nothing was said), and values of
 /// `kubernetes.io/metadata.name` in selectors are replaced wherever they stand, so that vendor kinds with Kubernetes'
-/// selectors are served too. A namespace that is not in the map keeps its name.
+/// selectors are served too; so are the service accounts that bindings name. A namespace that is not in the map keeps its name.
 #[must_use]
 pub fn literalise(mut manifest: Value, namespaces: &BTreeMap<String, WorldNamespace>) -> Value {
     let literal = |logical: &str| {
@@ -44,6 +47,10 @@ pub fn literalise(mut manifest: Value, namespaces: &BTreeMap<String, WorldNamesp
             let name = literal(logical);
             metadata.insert("namespace".to_owned(), Value::String(name));
         }
+    }
+    if BINDINGS.contains(&kind.as_str()) {
+        let subjects = manifest.get_mut("subjects").and_then(Value::as_array_mut);
+        subjects.into_iter().flatten().for_each(|subject| replace(subject.get_mut("namespace"), &literal));
     }
     rewrite_selectors(&mut manifest, &literal);
     manifest
@@ -118,6 +125,16 @@ mod tests {
             check(json!({"kind": "Namespace", "metadata": {"name": "x", "labels": {NAME_LABEL: "x", "team": "x"}}})),
             json!({"kind": "Namespace", "metadata": {"name": "pp-1-x", "labels": {NAME_LABEL: "pp-1-x", "team": "x"}}})
         );
+    }
+
+    #[test]
+    fn service_accounts_of_bindings_follow() {
+        let binding = |namespace: &str| {
+            json!({"kind": "ClusterRoleBinding", "metadata": {"name": "a"}, "roleRef": {"kind": "ClusterRole", "name": "b"},
+                   "subjects": [{"kind": "ServiceAccount", "name": "c", "namespace": namespace}, {"kind": "Group", "name": "x"}]})
+        };
+        assert_eq!(check(binding("x")), binding("pp-1-x"));
+        assert_eq!(check(binding("monitoring")), binding("monitoring"));
     }
 
     #[test]

@@ -5,7 +5,10 @@
 use std::{fmt::Write as _, net::IpAddr, time::Duration};
 
 use super::{Proof, Request, Target, agent::by_hand, netexec, output::MARK};
-use crate::{http, scenario::Family};
+use crate::{
+    http,
+    scenario::{Credential, Family},
+};
 
 /// `--parallel-max` of curl 7 is capped at 300; a longer batch is split.
 pub const MAX_BATCH: usize = 250;
@@ -15,6 +18,16 @@ pub const OLDEST_CURL: (u32, u32) = (7, 84);
 
 /// What a server may take to answer once the connection is made. Two retransmissions of a lost segment fit in.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// The header with the token of a pod's service account, as it is in a file of the pod: a token is in no command line, in
+/// no configuration and in no report.
+pub(crate) const AUTHORIZATION: &str = "/pp/authorization";
+
+/// The certificate and the key of a node's kubelet, in one file of the node, where kubeadm and kind have it.
+const KUBELET: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
+
+/// What a merge patch is sent as.
+const PATCH: &str = "Content-Type: application/merge-patch+json";
 
 /// No interface has this name: curl resolves the host, fails to bind, and sends nothing (exit code 45).
 const NO_INTERFACE: &str = "if!policyprobe-none";
@@ -68,7 +81,7 @@ pub fn fetch_config(request: &Request) -> String {
 pub fn command(request: &Request) -> String {
     let limit = seconds(request.connect_limit);
     match &request.target {
-        Target::Http { method, tls, headers, family, .. } => {
+        Target::Http { method, tls, headers, family, credential, patch, .. } => {
             let mut text = format!("curl -q --noproxy '*' --connect-timeout {limit}");
             if !method.is_get() {
                 let _ = write!(text, " -X {}", method.as_str());
@@ -81,6 +94,14 @@ pub fn command(request: &Request) -> String {
             }
             for (name, value) in headers {
                 let _ = write!(text, " -H {}", quoted(&format!("{name}: {value}")));
+            }
+            match credential {
+                Some(Credential::Token) => text.extend([" -H @", AUTHORIZATION]),
+                Some(Credential::Node) => text.extend([" --cert ", KUBELET]),
+                None => {}
+            }
+            if let Some(patch) = patch {
+                let _ = write!(text, " -X PATCH -H {} -d {}", quoted(PATCH), quoted(patch));
             }
             let _ = write!(text, " {}", quoted(&url(&request.target, None)));
             text
@@ -114,7 +135,7 @@ fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
     option(text, "connect-timeout", &seconds(connect_timeout(request)));
     option(text, "max-time", &seconds(connect_timeout(request) + ANSWER_LIMIT));
     let (family, nonce_header) = match &request.target {
-        Target::Http { method, tls, headers, family, proof, .. } => {
+        Target::Http { method, tls, headers, family, proof, credential, patch, .. } => {
             if !method.is_get() {
                 option(text, "request", method.as_str());
             }
@@ -124,9 +145,19 @@ fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
             for (name, value) in headers {
                 option(text, "header", &format!("{name}: {value}"));
             }
+            match credential {
+                Some(Credential::Token) => option(text, "header", &format!("@{AUTHORIZATION}")),
+                Some(Credential::Node) => option(text, "cert", KUBELET),
+                None => {}
+            }
+            if let Some(patch) = patch {
+                option(text, "request", "PATCH");
+                option(text, "header", PATCH);
+                option(text, "data-raw", patch);
+            }
             let nonce_header = match proof {
                 Proof::Header(name) => name.as_str(),
-                Proof::Netexec => http::NONCE,
+                Proof::Netexec | Proof::Nothing => http::NONCE,
             };
             option(text, "header", &format!("{nonce_header}: {}", request.nonce));
             (*family, nonce_header)
@@ -172,7 +203,7 @@ fn url(target: &Target, nonce: Option<&str>) -> String {
     match target {
         Target::Http { tls, host, port, path, proof, .. } => {
             let path = match proof {
-                Proof::Header(_) => path.clone(),
+                Proof::Header(_) | Proof::Nothing => path.clone(),
                 Proof::Netexec => netexec::path(nonce),
             };
             let (scheme, usual) = if *tls { ("https", 443) } else { ("http", 80) };
@@ -220,6 +251,8 @@ pub(super) mod tests {
                 headers: vec![("Metadata-Flavor".to_owned(), "Google".to_owned())],
                 family: Family::Ipv4,
                 proof: Proof::default(),
+                credential: None,
+                patch: None,
             },
             nonce: "n1".to_owned(),
             server: "pod/default/app1".to_owned(),
@@ -264,6 +297,35 @@ pub(super) mod tests {
             assert!(text.contains("output = \"-\"\n") && text.contains("no-buffer\n"), "{text}");
         }
         assert!(command(&asked).ends_with(&format!("'{shell}%20$POLICYPROBE_SERVER'")), "{}", command(&asked));
+    }
+
+    #[test]
+    fn a_credential_is_read_where_it_is_and_a_patch_is_sent() {
+        let mut asked = request("10.0.0.1");
+        if let Target::Http { credential, patch, headers, .. } = &mut asked.target {
+            headers.clear();
+            (*credential, *patch) = (Some(Credential::Token), Some("{\"a\":1}".to_owned()));
+        }
+        let text = config(&[asked.clone()], 0);
+        for line in [
+            "header = \"@/pp/authorization\"",
+            "request = \"PATCH\"",
+            "header = \"Content-Type: application/merge-patch+json\"",
+            "data-raw = \"{\\\"a\\\":1}\"",
+        ] {
+            assert!(text.lines().any(|has| has == line), "{line}: {text}");
+        }
+        assert_eq!(
+            command(&asked),
+            "curl -q --noproxy '*' --connect-timeout 0.100 -H @/pp/authorization -X PATCH \
+             -H 'Content-Type: application/merge-patch+json' -d '{\"a\":1}' http://10.0.0.1/x"
+        );
+        asked.target = asked.target.anonymous();
+        assert!(!config(&[asked.clone()], 0).contains("PATCH"));
+        if let Target::Http { credential, .. } = &mut asked.target {
+            *credential = Some(Credential::Node);
+        }
+        assert!(config(&[asked], 0).contains("cert = \"/var/lib/kubelet/pki/kubelet-client-current.pem\"\n"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Means, Outcome};
-use crate::scenario::{Family, Method};
+use crate::scenario::{Credential, Family, Method};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ pub struct Request {
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// An HTTP request without a body. Over TLS no certificate is checked: the identity is proved by the nonce.
+    /// An HTTP request, without a body but for a patch. Over TLS no certificate is checked: the identity is proved by the nonce.
     Http {
         /// The method.
         method: Method,
@@ -49,6 +49,10 @@ pub enum Target {
         family: Family,
         /// How the answer proves who gave it.
         proof: Proof,
+        /// Whose credential it has. It is read in the source, and never leaves it but in the request.
+        credential: Option<Credential>,
+        /// A merge patch in JSON: the method is then PATCH.
+        patch: Option<String>,
     },
     /// Only that the name resolves; nothing is sent to the address.
     Resolve {
@@ -75,6 +79,8 @@ pub enum Proof {
     Header(String),
     /// The body of what agnhost's `netexec` answers, whatever path was asked for.
     Netexec,
+    /// Nothing in it does: kubelets bring no header back. It is whoever listens at the address and answers over HTTP.
+    Nothing,
 }
 
 impl Default for Proof {
@@ -91,6 +97,15 @@ impl Target {
             Self::Http { host, .. } | Self::Udp { host, .. } => host,
             Self::Resolve { name, .. } => name,
         }
+    }
+
+    /// The same, asked by nobody in particular and changing nothing: enough to see that the server answers.
+    #[must_use]
+    pub fn anonymous(mut self) -> Self {
+        if let Self::Http { credential, patch, .. } = &mut self {
+            (*credential, *patch) = (None, None);
+        }
+        self
     }
 
     /// The same, asked at this port.

@@ -220,6 +220,8 @@ mod tests {
                 headers: Vec::new(),
                 family: Family::Ipv4,
                 proof: Proof::default(),
+                credential: None,
+                patch: None,
             },
             nonce: nonce.to_owned(),
             server: "pod/default/one".to_owned(),

@@ -101,6 +101,8 @@ fn http(to: SocketAddr, tls: bool) -> Target {
         headers: Vec::new(),
         family: Family::Ipv4,
         proof: super::Proof::default(),
+        credential: None,
+        patch: None,
     }
 }
 

@@ -149,7 +149,8 @@ impl Entry {
             Expectation::Status { code } => format!(", not {code}"),
             Expectation::Rejected { .. } => ", not rejected".to_owned(),
             Expectation::Silent => ", not silent".to_owned(),
-            Expectation::Recorded => String::new(),
+            Expectation::Refused => ", not refused".to_owned(),
+            Expectation::Noticed { .. } | Expectation::Recorded => String::new(),
         };
         let text = format!("{} {}{missed}", theme.sign(cell.verdict), words::observed(cell));
         Self { text, style, verdict: cell.verdict }

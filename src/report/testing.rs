@@ -306,6 +306,7 @@ pub(crate) fn lab() -> LabSpec {
         ports: vec![PortSpec { name: None, port: 80, protocol: Protocol::Tcp }],
         host_network: false,
         owner: None,
+        service_account: None,
     };
     LabSpec {
         metadata: Some(Cloud::Gcp),

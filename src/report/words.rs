@@ -40,7 +40,12 @@ pub(crate) fn expectation(expectation: &Expectation) -> String {
         Expectation::Blocked => "to be denied".to_owned(),
         Expectation::Status { code } => format!("status {code}"),
         Expectation::Rejected { message } => format!("a refusal that says `{message}`"),
+        Expectation::Noticed { shows } => {
+            let fields: Vec<&str> = shows.keys().map(String::as_str).collect();
+            format!("a report of {}, and of its taking back", fields.join(", "))
+        }
         Expectation::Silent => "a connection without an answer".to_owned(),
+        Expectation::Refused => "a refusal: nothing listens there".to_owned(),
         Expectation::Recorded => "anything".to_owned(),
     }
 }
@@ -51,6 +56,8 @@ pub(crate) fn observed(cell: &CellResult) -> String {
         (None, _, _) if cell.verdict == Verdict::Skipped => "skipped".to_owned(),
         (None, _, Expectation::Rejected { .. }) if cell.verdict == Verdict::Pass => "rejected".to_owned(),
         (None, _, Expectation::Rejected { .. }) if cell.verdict == Verdict::Fail => "accepted".to_owned(),
+        (None, _, Expectation::Noticed { .. }) if cell.verdict == Verdict::Pass => "noticed".to_owned(),
+        (None, _, Expectation::Noticed { .. }) if cell.verdict == Verdict::Fail => "not noticed".to_owned(),
         (None, _, _) => "not observed".to_owned(),
         (Some(Outcome::Reached), Some(status), Expectation::Status { .. }) => format!("reached, {status}"),
         (Some(seen), _, _) => outcome(seen).to_owned(),

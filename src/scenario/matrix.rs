@@ -126,6 +126,7 @@ impl Expansion<'_> {
                     deny: Vec::new(),
                     status: None,
                     silent: Vec::new(),
+                    refused: Vec::new(),
                     record: Vec::new(),
                 };
                 for from in among.iter().filter(|from| *from != to) {
@@ -194,7 +195,9 @@ impl Scenario {
         let scenario = self.clone();
         for expect in self.steps.iter_mut().flat_map(|step| &mut step.expect) {
             let own = expect.to.pod.as_deref().and_then(|pod| scenario.pod(pod).ok()).map(name);
-            for list in [&mut expect.allow, &mut expect.deny, &mut expect.silent, &mut expect.record] {
+            let lists =
+                [&mut expect.allow, &mut expect.deny, &mut expect.silent, &mut expect.refused, &mut expect.record];
+            for list in lists {
                 let words = std::mem::take(list);
                 for word in words {
                     match scenario.pods_named(&word) {

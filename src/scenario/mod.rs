@@ -1,6 +1,7 @@
 //! The scenario file format: model, loading with positions, lint, JSON Schema.
 
 mod check;
+mod control_plane;
 pub(crate) mod decode;
 mod diagnostic;
 pub(crate) mod document;
@@ -18,6 +19,7 @@ mod select;
 mod shape;
 
 pub use crate::metadata::Cloud;
+pub use control_plane::{ApiserverTarget, Credential, DriftSpec, KubeletTarget};
 pub(crate) use diagnostic::nearest;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::{LARGEST_FILE, SHIPPED};

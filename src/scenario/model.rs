@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::metadata::{MetadataServerSpec, MetadataTarget, Method};
+use super::{
+    control_plane::{ApiserverTarget, DriftSpec, KubeletTarget},
+    metadata::{MetadataServerSpec, MetadataTarget, Method},
+};
 use crate::metadata::Cloud;
 
 /// Labels of a pod or a namespace.
@@ -96,6 +99,10 @@ pub enum Need {
     Restart,
     /// Disturbing the whole cluster.
     Disruptive,
+    /// Kubelets, at their nodes' addresses.
+    Kubelet,
+    /// The credentials by which the nodes' kubelets ask the API server.
+    NodeCredential,
 }
 
 /// What the lab has while the scenario runs.
@@ -156,6 +163,10 @@ pub struct PodSpec {
     /// nothing on pods that nobody owns. A lab without an API server has no owners, and makes the pod itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
+    /// The service account that it runs as, which is made where there is none. Its token is mounted; where nothing is
+    /// said, no token is.
+    #[serde(default, rename = "serviceAccount", skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
 }
 
 /// What owns a pod.
@@ -294,6 +305,9 @@ pub struct Step {
     /// Manifests that the API server must refuse.
     #[serde(default)]
     pub rejected: Vec<RejectedSpec>,
+    /// Changes of Nodes that a watch must notice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<DriftSpec>,
     /// Everybody to everybody, once the step has settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrix: Option<Matrix>,
@@ -412,6 +426,10 @@ pub struct Expect {
     /// Sources whose connection must be made, and get no answer, as with a hop limit: no policy's work.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub silent: Vec<String>,
+    /// Sources whose connection must be refused, because nothing listens there: no policy's work. It needs no witness,
+    /// for a refusal is an answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
     /// Sources whose outcome is recorded and never failed.
     #[serde(default)]
     pub record: Vec<String>,
@@ -428,7 +446,8 @@ pub struct StatusExpect {
     pub from: Vec<String>,
 }
 
-/// A destination: exactly one of `metadata`, `pod`, `service`, `outside`, `node`, `dns`, `apiserver`, and how to ask.
+/// A destination: exactly one of `metadata`, `pod`, `service`, `outside`, `node`, `dns`, `apiserver`, `kubelet`, and how
+/// to ask.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Destination {
@@ -453,6 +472,9 @@ pub struct Destination {
     /// The Kubernetes API server, by its Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apiserver: Option<ApiserverTarget>,
+    /// The kubelet of a node, at the node's own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubelet: Option<KubeletTarget>,
     /// The port; what the target serves on where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -473,11 +495,6 @@ pub struct Destination {
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
 }
-
-/// The Kubernetes API server. It has no settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ApiserverTarget {}
 
 /// The namespace of whatever names none.
 pub const DEFAULT_NAMESPACE: &str = "default";

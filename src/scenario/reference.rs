@@ -1,6 +1,6 @@
 //! Names in scenario files, resolved: `app1`, `shop/app1`, `node/worker`, `outside/web`.
 
-use super::{DEFAULT_NAMESPACE, NodeName, PodSpec, Scenario, ServiceSpec, diagnostic::nearest};
+use super::{DEFAULT_NAMESPACE, Expect, NodeName, PodSpec, Scenario, ServiceSpec, diagnostic::nearest};
 use crate::lab::Source;
 
 /// Why a name means nothing, or too much.
@@ -29,6 +29,22 @@ impl NodeName {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|node| node.as_str() == name)
+    }
+}
+
+impl Expect {
+    /// The sources, by the list in which they stand.
+    #[must_use]
+    pub fn lists(&self) -> [(&'static str, &[String]); 6] {
+        let status = self.status.as_ref().map(|status| status.from.as_slice()).unwrap_or_default();
+        [
+            ("allow", &self.allow),
+            ("deny", &self.deny),
+            ("silent", &self.silent),
+            ("refused", &self.refused),
+            ("record", &self.record),
+            ("status", status),
+        ]
     }
 }
 

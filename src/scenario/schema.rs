@@ -8,7 +8,7 @@ use super::Scenario;
 const ID: &str = "https://raw.githubusercontent.com/policyprobe/policyprobe/main/scenarios/schema.json";
 
 /// The targets that a destination can have; it has exactly one.
-pub(crate) const TARGETS: [&str; 7] = ["metadata", "pod", "service", "outside", "node", "dns", "apiserver"];
+pub(crate) const TARGETS: [&str; 8] = ["metadata", "pod", "service", "outside", "node", "dns", "apiserver", "kubelet"];
 
 /// A name in Kubernetes: a DNS label.
 const NAME: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
@@ -30,7 +30,8 @@ pub fn json_schema() -> Value {
         for owner in ["PodSpec", "OutsideSpec", "ServiceSpec"] {
             set(definitions, owner, "/properties/name/pattern", &json!(NAME));
         }
-        for list in ["allow", "deny", "silent", "record"] {
+        set(definitions, "PodSpec", "/properties/serviceAccount/pattern", &json!(NAME));
+        for list in ["allow", "deny", "silent", "refused", "record"] {
             for end in ["from", "to"] {
                 set(definitions, "MatrixRule", &format!("/properties/{end}/items/pattern"), &json!(SOURCE));
             }

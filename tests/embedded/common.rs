@@ -101,6 +101,8 @@ pub(crate) fn request(host: &str, port: u16, path: &str, server: &str, limit_ms:
             headers: vec![("Metadata-Flavor".to_owned(), "Google".to_owned())],
             family: Family::Ipv4,
             proof: Proof::default(),
+            credential: None,
+            patch: None,
         },
         nonce: format!("nonce-{}", LAST.fetch_add(1, Ordering::Relaxed)),
         server: server.to_owned(),

@@ -284,6 +284,8 @@ fn request(to: &Party, port: u16) -> Request {
             headers: Vec::new(),
             family: Family::Ipv4,
             proof: Proof::default(),
+            credential: None,
+            patch: None,
         },
         nonce: nonce(),
         server: to.identity.clone(),

@@ -94,6 +94,7 @@ pub fn labs() -> impl Strategy<Value = LabSpec> {
                     ports,
                     host_network: false,
                     owner: None,
+                    service_account: None,
                 })
                 .collect(),
             outside: vec![OutsideSpec { name: "out".to_owned(), address: None, ports: all_ports() }],

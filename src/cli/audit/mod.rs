@@ -241,6 +241,7 @@ fn positions(namespaces: &[String], label: &(String, String), with_node: bool) -
                 ports: ports(),
                 host_network: false,
                 owner: None,
+                service_account: None,
             });
         }
     }
@@ -252,6 +253,7 @@ fn positions(namespaces: &[String], label: &(String, String), with_node: bool) -
         ports: ports(),
         host_network: false,
         owner: None,
+        service_account: None,
     });
     if with_node {
         let text = "node, hostNetwork".to_owned();

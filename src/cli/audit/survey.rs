@@ -189,6 +189,8 @@ fn http(place: SocketAddr, path: &str, headers: &[(&str, &str)], method: Method)
         headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         family: if place.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 },
         proof: Proof::default(),
+        credential: None,
+        patch: None,
     }
 }
 

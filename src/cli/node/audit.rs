@@ -40,6 +40,8 @@ use crate::{
 It asks with SubjectAccessReviews what each subject may do to nodes and to what leads to them by another way (secrets,
 impersonation, exec into kube-system, certificates). Then it tries for real: from inside pods with their mounted tokens,
 and as a node. Writes are dry runs, so that admission decides and nothing changes; nodes/proxy is only asked for /healthz.
+The node's credential is one for ten minutes that a CertificateSigningRequest makes in clusters of kind, and elsewhere with
+--make-credential; where that is refused it is the kind node's own, or impersonation.
 The pods are removed at the end; `policyprobe cleanup` removes those of a killed audit.
 
 Exit code: 0 where everything is closed, 1 where something is open, 4 where something could not be tried, 5 where the
@@ -69,9 +71,12 @@ pub(super) struct Args {
     /// The image of those pods; it must have `curl` and `sh`
     #[arg(long, value_name = "IMAGE", default_value = PROBE_IMAGE)]
     probe_image: String,
-    /// The kubeconfig of a kubelet, to try what a node may do [default: a kind node's own, else impersonation]
+    /// The kubeconfig of a kubelet, to try what a node may do
     #[arg(long, value_name = "FILE", requires = "node")]
     node_credential: Option<PathBuf>,
+    /// Make a node's credential also in a cluster that is not one of kind
+    #[arg(long, conflicts_with = "node_credential")]
+    make_credential: bool,
     /// The node to act as
     #[arg(long, value_name = "NODE")]
     node: Option<String>,
@@ -107,7 +112,7 @@ enum Output {
 pub(super) async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     let access = connect::access(args.cluster.context.as_deref(), args.cluster.kubeconfig.as_deref()).await?;
     let cancel = signals::token()?;
-    let found = audit(args, &access, &cancel).await?;
+    let found = audit(args, &access, &cancel, global).await?;
     if cancel.is_cancelled() {
         return Ok(engine::INTERRUPTED);
     }
@@ -125,23 +130,33 @@ pub(super) async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     Ok(exit_code(&found))
 }
 
-async fn audit(args: &Args, access: &Access, cancel: &CancellationToken) -> anyhow::Result<Vec<Finding>> {
+async fn audit(
+    args: &Args,
+    access: &Access,
+    cancel: &CancellationToken,
+    global: Global,
+) -> anyhow::Result<Vec<Finding>> {
     let client = &access.client;
     let subjects = subjects(args, client).await?;
     let nodes = credential::nodes(client).await?;
+    let state = RunState::create(&engine::run_id())?;
     let identity = async {
         match acting(args, &nodes) {
-            Some(own) => as_node(args, access, own, &nodes).await,
+            Some(own) => as_node(args, access, &state, own, &nodes, global).await,
             None => Vec::new(),
         }
     };
     let reviews = async {
         let mut found = ask(client, &subjects, &args.allow).await?;
-        let tried = from_pods(args, access, &subjects, &nodes, &found, cancel).await?;
+        let tried = from_pods(args, access, &state, &subjects, &nodes, &found, cancel).await?;
         found.extend(tried);
         anyhow::Ok(found)
     };
     let (found, restricted) = tokio::join!(reviews, identity);
+    let left = state.record();
+    if left.pods.is_empty() && left.requests.is_empty() {
+        state.forget()?;
+    }
     let mut found = found?;
     found.extend(restricted);
     Ok(found)
@@ -166,6 +181,7 @@ fn acting<'a>(args: &Args, nodes: &'a [Node]) -> Option<&'a Node> {
 async fn from_pods(
     args: &Args,
     access: &Access,
+    state: &RunState,
     subjects: &[Subject],
     nodes: &[Node],
     asked: &[Finding],
@@ -190,11 +206,10 @@ async fn from_pods(
         Some(Target { name: node.name_any(), address: internal.address.parse().ok()? })
     });
     let (Some(target), false) = (target, chosen.is_empty()) else { return Ok(Vec::new()) };
-    let state = RunState::create(&engine::run_id())?;
     let record =
         PodRecord { kubeconfig: access.kubeconfig.clone(), context: access.context.clone(), ..PodRecord::default() };
     let (client, image) = (&access.client, args.probe_image.as_str());
-    let ground = Ground { client, state: &state, record, image, target: &target };
+    let ground = Ground { client, state, record, image, target: &target };
     // However it ends, the pods are removed.
     let trials = cancel.run_until_cancelled(ground.trials(&chosen)).await.unwrap_or_default();
     let left = pods::remove(client, &state.record().pods).await;
@@ -202,13 +217,20 @@ async fn from_pods(
         anstream::eprintln!("note: not removed: {left}; `policyprobe cleanup` tries it again");
     }
     if left.is_empty() {
-        state.forget()?;
+        state.update(|all| all.pods.clear())?;
     }
     Ok(trials.iter().flat_map(|trial| findings(trial, asked, &args.allow)).collect())
 }
 
 /// The tries as a node.
-async fn as_node(args: &Args, access: &Access, own: &Node, nodes: &[Node]) -> Vec<Finding> {
+async fn as_node(
+    args: &Args,
+    access: &Access,
+    state: &RunState,
+    own: &Node,
+    nodes: &[Node],
+    global: Global,
+) -> Vec<Finding> {
     let name = own.name_any();
     let unknown = |happened: String| {
         vec![Finding {
@@ -225,7 +247,7 @@ async fn as_node(args: &Args, access: &Access, own: &Node, nodes: &[Node]) -> Ve
             ),
         }]
     };
-    let identity = match identity(args, access, &name).await {
+    let identity = match identity(args, access, state, &name, global).await {
         Ok(identity) => identity,
         Err(error) => return unknown(format!("{error:#}")),
     };
@@ -237,17 +259,37 @@ async fn as_node(args: &Args, access: &Access, own: &Node, nodes: &[Node]) -> Ve
     tries(&identity, own, other, version).await
 }
 
-async fn identity(args: &Args, access: &Access, node: &str) -> anyhow::Result<Identity> {
+async fn identity(
+    args: &Args,
+    access: &Access,
+    state: &RunState,
+    node: &str,
+    global: Global,
+) -> anyhow::Result<Identity> {
     if let Some(file) = &args.node_credential {
-        return Ok(credential::of_kubelet(file, node).await?);
+        return Ok(credential::of_kubelet(file, node).await?.confirmed().await?);
     }
     let way = Way { context: &access.context, kubeconfig: access.kubeconfig.as_deref() };
+    // Elsewhere a credential as good as a kubelet's is not made unasked.
+    if args.make_credential || access.context.starts_with("kind-") {
+        let made = match way.certified(&access.client, state, node).await {
+            Ok(identity) => identity.confirmed().await,
+            Err(error) => Err(error),
+        };
+        match made {
+            Ok(identity) => return Ok(identity),
+            Err(error) if !global.quiet => {
+                anstream::eprintln!("note: {error}; it goes on with the next best credential of a node");
+            }
+            Err(_) => {}
+        }
+    }
     // The nodes of a kind cluster are containers of their names.
     if let Some(cluster) = access.context.strip_prefix("kind-") {
         let containers = command::run("kind", &["get", "nodes", "--name", cluster], None).await;
         if containers.is_ok_and(|names| names.lines().any(|name| name == node)) {
-            return Ok(way.kind(node).await?);
+            return Ok(way.kind(node).await?.confirmed().await?);
         }
     }
-    Ok(way.impersonated(node).await?)
+    Ok(way.impersonated(node).await?.confirmed().await?)
 }

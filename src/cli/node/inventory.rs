@@ -138,7 +138,16 @@ impl Printer {
             Form::Yaml if !entries.is_empty() => text = serde_yaml::to_string(&entries).context("nodes as YAML")?,
             Form::Lines(_) | Form::Yaml => {}
         }
-        anstream::stdout().write_all(text.as_bytes()).context("writing")
+        self.write(&text)
+    }
+
+    /// Of thousands of nodes it is 100 MB of JSON: nothing looks through that for colours, which it does not have.
+    fn write(&self, text: &str) -> anyhow::Result<()> {
+        let written = match self.form {
+            Form::Json | Form::Yaml => std::io::stdout().write_all(text.as_bytes()),
+            Form::Lines(_) | Form::Sheets => anstream::stdout().write_all(text.as_bytes()),
+        };
+        written.context("writing")
     }
 
     fn end(&mut self, shown: usize) -> anyhow::Result<()> {
@@ -149,6 +158,6 @@ impl Printer {
             Form::Yaml if shown == 0 => "[]\n".to_owned(),
             Form::Sheets | Form::Yaml => String::new(),
         };
-        anstream::stdout().write_all(text.as_bytes()).context("writing")
+        self.write(&text)
     }
 }

@@ -9,6 +9,7 @@ mod manifest;
 mod select;
 mod snapshot;
 mod watch;
+mod webhook;
 
 use std::path::{Path, PathBuf};
 

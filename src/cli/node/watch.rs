@@ -14,7 +14,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use tokio::{net::TcpListener, sync::mpsc::Receiver, task::JoinSet};
 
-use super::{ClusterArgs, Output, lines, select::SelectArgs, warn};
+use super::{ClusterArgs, Output, lines, select::SelectArgs, warn, webhook};
 use crate::{
     cli::{Global, signals},
     engine,
@@ -38,7 +38,7 @@ use crate::{
 #[command(after_help = "\
 Each change is reported once. Over a gap (the API server's history has expired) the net change of each field is reported,
 with the gap's interval and the node's UID before and after. The field manager is what the client called itself; with
---audit-log the authenticated user is reported, and rules go by it.
+--audit-log or --audit-webhook the authenticated user is reported, and rules go by it.
 
 Exit code: 0 after --for, 1 at the first change that is at least --fail-on, 5 where nodes cannot be watched.
 
@@ -46,7 +46,8 @@ Examples:
   policyprobe node watch
   policyprobe node watch --baseline nodes.yaml --fail-on critical --for 10m
   policyprobe node watch -o json --rules rules.yaml --metrics 127.0.0.1:9464
-  docker exec kind-control-plane tail -F /var/log/kubernetes/audit.log | policyprobe node watch --audit-log -")]
+  docker exec kind-control-plane tail -F /var/log/kubernetes/audit.log | policyprobe node watch --audit-log -
+  policyprobe node watch --audit-webhook 172.18.0.1:9465 --audit-token token")]
 pub(super) struct Args {
     /// Begin with what differs from this baseline
     #[arg(long, value_name = "FILE")]
@@ -55,8 +56,14 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
     /// API audit events, a JSON object a line; `-` is stdin
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "audit_webhook")]
     audit_log: Option<PathBuf>,
+    /// Listen at this address for audit events that the API server posts
+    #[arg(long, value_name = "ADDR")]
+    audit_webhook: Option<SocketAddr>,
+    /// A file with the bearer token that it must send; needed unless the address is this machine's own
+    #[arg(long, value_name = "FILE", requires = "audit_webhook")]
+    audit_token: Option<PathBuf>,
     /// How long a change waits for its audit event
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
     audit_wait: Duration,
@@ -103,7 +110,13 @@ pub(super) async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     let own = baseline.as_ref().map(Baseline::selection).unwrap_or_default();
     let selection = args.select.over(rules.selection().and(own))?;
     let tracker = baseline.map(|baseline| Tracker::from_baseline(baseline.reduced(&selection))).unwrap_or_default();
-    let audit = args.audit_log.as_deref().map(lines::follow).transpose()?;
+    let (audit, _webhook) = match args.audit_webhook {
+        Some(address) => {
+            let (batches, tasks) = webhook::listen(address, args.audit_token.as_deref()).await?;
+            (Some(batches), Some(tasks))
+        }
+        None => (args.audit_log.as_deref().map(lines::follow).transpose()?, None),
+    };
     if audit.is_some() {
         for rule in rules.unproven() {
             anstream::eprintln!(
@@ -244,7 +257,7 @@ impl Watch {
             Ok(writes) => writes.into_iter().for_each(|write| correlator.write(write)),
             // What `tail -F` says of rotated files, and what a crash cut off.
             Err(_) if line.trim().is_empty() || line.starts_with("==>") => {}
-            Err(error) => self.say(&format!("a line of the audit log is passed over: {error}")),
+            Err(error) => self.say(&format!("an audit event is passed over: {error}")),
         }
     }
 

@@ -132,9 +132,9 @@ fn judge_cell(tier: Tier, state: &ClusterState, cell: PlannedCell) -> CellOracle
 fn contradiction(tier: Tier, expected: &Expectation, decision: &Decision, name: Option<&Decision>) -> Option<String> {
     let must_pass = match expected {
         // No policy has a part in it.
-        Expectation::Reachable | Expectation::Status { .. } | Expectation::Silent => true,
+        Expectation::Reachable | Expectation::Status { .. } | Expectation::Silent | Expectation::Refused => true,
         Expectation::Blocked => false,
-        Expectation::Recorded | Expectation::Rejected { .. } => return None,
+        Expectation::Recorded | Expectation::Rejected { .. } | Expectation::Noticed { .. } => return None,
     };
     match (decision, must_pass) {
         (Decision::Undefined { .. }, _) if tier == Tier::Required => {

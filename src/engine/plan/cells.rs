@@ -57,7 +57,7 @@ pub struct PlannedCell {
 }
 
 /// Plans a step, with the addresses of the world as it is once the step's actions are done. Cells are in the order of the
-/// file: by expectation, then `allow`, `deny`, `status`, `silent`, `record`. A step that does not exist has no cells.
+/// file: by expectation, then `allow`, `deny`, `status`, `silent`, `refused`, `record`. A step that does not exist has no cells.
 pub fn cells(loaded: &LoadedScenario, step: usize, world: &World) -> Result<Vec<PlannedCell>, PlanError> {
     let Some(step) = loaded.scenario.steps.get(step) else { return Ok(Vec::new()) };
     let mut cells = Vec::new();
@@ -80,7 +80,11 @@ fn expected_cells(scenario: &Scenario, world: &World, expect: &Expect) -> Result
     [(&expect.allow, Expectation::Reachable), (&expect.deny, Expectation::Blocked)]
         .into_iter()
         .chain(status)
-        .chain([(&expect.silent, Expectation::Silent), (&expect.record, Expectation::Recorded)])
+        .chain([
+            (&expect.silent, Expectation::Silent),
+            (&expect.refused, Expectation::Refused),
+            (&expect.record, Expectation::Recorded),
+        ])
         .flat_map(|(sources, expectation)| sources.iter().map(move |from| (from, expectation.clone())))
         .map(|(from, expectation)| cell(scenario, world, &to, from, expectation))
         .collect()

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
+    control_plane,
     error::Fault,
     flow::{of_family, service_address},
     reference::{node_in, outside_in, pod_in, short},
@@ -12,11 +13,8 @@ use crate::{
     metadata::Exposure,
     policy::ServiceAddress,
     probe::{Proof, Target},
-    scenario::{By, Destination, Family, MetadataTarget, Need, PodSpec, PortSpec, Protocol, Scenario},
+    scenario::{By, Credential, Destination, Family, MetadataTarget, Need, PodSpec, PortSpec, Protocol, Scenario},
 };
-
-/// The header that the API server brings back: its audit id.
-const AUDIT_ID: &str = "Audit-ID";
 
 /// A destination, as far as it is the same for all sources.
 #[derive(Clone, Debug)]
@@ -38,25 +36,32 @@ pub(super) struct Resolved {
 }
 
 /// Who answers and where: what differs by the kind of target.
-struct Place {
-    server: ServerId,
-    identity: String,
-    name: String,
-    address: Option<IpAddr>,
+pub(super) struct Place {
+    pub(super) server: ServerId,
+    pub(super) identity: String,
+    pub(super) name: String,
+    pub(super) address: Option<IpAddr>,
     /// The name to ask by, instead of the address.
-    host: Option<String>,
-    port: u16,
-    server_port: u16,
-    service: Option<ServiceAddress>,
-    need: Option<Need>,
-    tls: bool,
-    path: &'static str,
-    headers: &'static [(&'static str, &'static str)],
-    proof: Proof,
+    pub(super) host: Option<String>,
+    pub(super) port: u16,
+    pub(super) server_port: u16,
+    pub(super) service: Option<ServiceAddress>,
+    pub(super) needs: BTreeSet<Need>,
+    pub(super) tls: bool,
+    /// The path where none is asked for.
+    pub(super) path: &'static str,
+    /// What paths are below, if anything.
+    pub(super) below: String,
+    /// That, in short, for reports.
+    pub(super) about: String,
+    pub(super) headers: &'static [(&'static str, &'static str)],
+    pub(super) proof: Proof,
+    pub(super) credential: Option<Credential>,
+    pub(super) patch: Option<String>,
 }
 
 impl Place {
-    fn new(server: ServerId, identity: impl Into<String>, name: impl Into<String>, port: u16) -> Self {
+    pub(super) fn new(server: ServerId, identity: impl Into<String>, name: impl Into<String>, port: u16) -> Self {
         Self {
             server,
             identity: identity.into(),
@@ -66,11 +71,15 @@ impl Place {
             port,
             server_port: port,
             service: None,
-            need: None,
+            needs: BTreeSet::new(),
             tls: false,
             path: "/",
+            below: String::new(),
+            about: String::new(),
             headers: &[],
             proof: Proof::default(),
+            credential: None,
+            patch: None,
         }
     }
 }
@@ -104,14 +113,23 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
     if to.family == Family::Ipv6 {
         text.push_str(" over ipv6");
     }
+    if !place.about.is_empty() {
+        text.extend([" ", &place.about]);
+    }
     if let Some(path) = asked_path.as_deref().filter(|path| *path != place.path) {
         text.push(' ');
         text.push_str(path);
     }
+    if let Some(patch) = &place.patch {
+        text.extend([" PATCH ", patch]);
+    }
     for (key, value) in &to.headers {
         text.extend([" [", key, ": ", value, "]"]);
     }
-    let mut needs: BTreeSet<Need> = place.need.into_iter().collect();
+    if let Some(credential) = place.credential {
+        text.extend([" ", credential.words()]);
+    }
+    let mut needs = place.needs.clone();
     if by_name {
         needs.insert(Need::Dns);
     }
@@ -124,16 +142,19 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
         Protocol::Sctp => _ = needs.insert(Need::Sctp),
     }
     let host = place.host.clone().or_else(|| place.address.map(|address| address.to_string()));
+    let path = path(&place, asked_path.as_deref());
     let target = host.and_then(|host| match to.protocol {
         Protocol::Tcp => Some(Target::Http {
             method: to.method,
             tls: place.tls,
             host,
             port: place.port,
-            path: asked_path.unwrap_or_else(|| place.path.to_owned()),
+            path,
             headers: headers(place.headers, to),
             family: to.family,
             proof: place.proof,
+            credential: place.credential,
+            patch: place.patch,
         }),
         Protocol::Udp => Some(Target::Udp { host, port: place.port, family: to.family }),
         Protocol::Sctp => None,
@@ -152,6 +173,13 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
         target,
         needs,
     })
+}
+
+/// What is asked for. A patch is never more than a dry run.
+fn path(place: &Place, asked: Option<&str>) -> String {
+    let usual = if place.below.is_empty() { place.path } else { "" };
+    let dry = if place.patch.is_some() { "?dryRun=All" } else { "" };
+    format!("{}{}{dry}", place.below, asked.unwrap_or(usual))
 }
 
 /// A name that DNS must resolve: the question itself is the traffic.
@@ -204,7 +232,7 @@ fn place(scenario: &Scenario, world: &World, to: &Destination) -> Result<Place, 
         let server = ServerId::Outside(name.clone());
         return Ok(Place {
             address,
-            need: Some(Need::Outside),
+            needs: [Need::Outside].into(),
             ..Place::new(server, host.identity.clone(), format!("outside/{name}"), port)
         });
     }
@@ -214,27 +242,18 @@ fn place(scenario: &Scenario, world: &World, to: &Destination) -> Result<Place, 
         let port = to.port.or((served != 0).then_some(served)).unwrap_or(80);
         return Ok(Place {
             address: of_family(&node.addresses, to.family),
-            need: Some(Need::NodeServer),
+            needs: [Need::NodeServer].into(),
             ..Place::new(ServerId::Node(name), identity, format!("node/{}", name.as_str()), port)
         });
     }
-    if to.apiserver.is_some() {
-        let (address, served) = world.apiserver.map_or((None, 443), |(address, port)| (Some(address), port));
-        let port = to.port.unwrap_or(served);
-        let address = address.and_then(|address| of_family(&[address], to.family));
-        return Ok(Place {
-            address,
-            server_port: APISERVER_PORT,
-            service: address.map(|address| ServiceAddress { address, port }),
-            need: Some(Need::Apiserver),
-            tls: true,
-            path: "/version",
-            proof: Proof::Header(AUDIT_ID.to_owned()),
-            ..Place::new(ServerId::Apiserver, "apiserver", "apiserver", port)
-        });
+    if let Some(target) = &to.apiserver {
+        return control_plane::apiserver(world, to, target);
+    }
+    if let Some(target) = &to.kubelet {
+        return control_plane::kubelet(world, to, target);
     }
     Err(Fault::new("a destination names nobody")
-        .hint("one of `metadata`, `pod`, `service`, `outside`, `node`, `dns`, `apiserver`"))
+        .hint("one of `metadata`, `pod`, `service`, `outside`, `node`, `dns`, `apiserver`, `kubelet`"))
 }
 
 /// The metadata server, at the address and by the path that are asked for.
@@ -287,22 +306,19 @@ fn metadata_place(
     Ok(Place {
         address,
         host,
-        need: Some(Need::Metadata),
+        needs: [Need::Metadata].into(),
         path: exposure.map_or(ask.path, |exposure| exposure.path),
         headers: ask.headers,
         ..Place::new(ServerId::Metadata, identity, name, to.port.unwrap_or(usual_port))
     })
 }
 
-/// Where the API server listens behind its Service, as kubeadm and kind set it up.
-const APISERVER_PORT: u16 = 6443;
-
 fn pod_place(pod: &WorldPod, name: String, port: u16, family: Family) -> Place {
     let PodSpec { namespace, name: own_name, host_network, .. } = &pod.spec;
     let server = ServerId::Pod(namespace.clone(), own_name.clone());
     Place {
         address: of_family(&pod.addresses, family),
-        need: host_network.then_some(Need::HostNetwork),
+        needs: host_network.then_some(Need::HostNetwork).into_iter().collect(),
         proof: pod.proof.clone(),
         ..Place::new(server, pod.identity.clone(), name, port)
     }
@@ -328,7 +344,7 @@ fn service_place(scenario: &Scenario, world: &World, to: &Destination, asked: &s
         host: Some(format!("{}.{namespace}.svc.cluster.local", spec.name)),
         server_port: target_port,
         service: Some(ServiceAddress { address: service_address(to.family), port }),
-        need: Some(Need::Services),
+        needs: [Need::Services].into(),
         ..pod_place(pod, format!("service/{}", short(&spec.namespace, &spec.name)), port, to.family)
     })
 }

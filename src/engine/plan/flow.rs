@@ -95,7 +95,7 @@ fn source<'c>(cluster: &'c Cluster, world: &World, from: &Source, family: Family
 fn server<'c>(cluster: &'c Cluster, world: &World, cell: &PlannedCell) -> Option<(End<'c>, IpAddr)> {
     match &cell.server {
         ServerId::Pod(namespace, name) => pod(cluster, world, namespace, name, cell.family),
-        ServerId::Node(name) => node(cluster, *name, cell.family),
+        ServerId::Node(name) | ServerId::Kubelet(name) => node(cluster, *name, cell.family),
         ServerId::Outside(name) => outside(world, name, cell.family),
         ServerId::Metadata => {
             let metadata = world.metadata.as_ref()?;

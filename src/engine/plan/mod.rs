@@ -6,6 +6,7 @@
 mod address;
 mod agree;
 mod cells;
+mod control_plane;
 mod destination;
 mod error;
 mod flow;

@@ -11,7 +11,8 @@ pub fn scenario_needs(loaded: &LoadedScenario) -> BTreeSet<Need> {
     let scenario = &loaded.scenario;
     let lab = &scenario.lab;
     let steps = &scenario.steps;
-    let host_network = lab.pods.iter().chain(steps.iter().flat_map(|step| &step.create)).any(|pod| pod.host_network);
+    let host_network = scenario.all_pods().any(|pod| pod.host_network);
+    let service_account = scenario.all_pods().any(|pod| pod.service_account.is_some());
     // Only an API server knows kinds other than NetworkPolicy.
     let other_kinds = steps
         .iter()
@@ -30,7 +31,9 @@ pub fn scenario_needs(loaded: &LoadedScenario) -> BTreeSet<Need> {
         (!lab.services.is_empty(), Need::Services),
         (host_network, Need::HostNetwork),
         (steps.iter().any(|step| !step.restart.is_empty()), Need::Restart),
-        (other_kinds || steps.iter().any(|step| !step.rejected.is_empty()), Need::Apiserver),
+        (steps.iter().any(|step| !step.drift.is_empty()), Need::Disruptive),
+        (steps.iter().any(|step| !step.drift.is_empty()), Need::Apiserver),
+        (other_kinds || service_account || steps.iter().any(|step| !step.rejected.is_empty()), Need::Apiserver),
     ];
     let derived = derived.into_iter().filter_map(|(needed, need)| needed.then_some(need));
     scenario.needs.iter().copied().chain(derived).collect()

@@ -126,6 +126,22 @@ fn ids_say_what_is_unusual() {
         (json!({"node": "master"}), "app1 -> node/master:80/tcp", vec![Need::NodeServer]),
         (json!({"dns": "kubernetes.default"}), "app1 -> dns/kubernetes.default", vec![Need::Dns]),
         (json!({"apiserver": {}}), "app1 -> apiserver:443/tcp", vec![Need::Apiserver]),
+        (
+            json!({"apiserver": {"as": "token", "node": "worker"}, "path": "/status"}),
+            "app1 -> apiserver:443/tcp nodes/worker /status with its token",
+            vec![Need::Apiserver],
+        ),
+        (
+            json!({"apiserver": {"as": "node", "node": "worker", "patch": {"spec": {"unschedulable": true}}}}),
+            "app1 -> apiserver:443/tcp nodes/worker PATCH {\"spec\":{\"unschedulable\":true}} as the kubelet",
+            vec![Need::Apiserver, Need::NodeCredential],
+        ),
+        (json!({"kubelet": {"node": "worker"}}), "app1 -> kubelet/worker:10250/tcp", vec![Need::Kubelet]),
+        (
+            json!({"kubelet": {"node": "master", "readOnly": true}, "path": "/pods"}),
+            "app1 -> kubelet-read-only/master:10255/tcp /pods",
+            vec![Need::Kubelet],
+        ),
     ] {
         let cell = plan_one(to, "app1");
         assert_eq!(cell.id, id);
@@ -139,7 +155,10 @@ fn requests_carry_what_the_target_needs() {
     let target = |to| match plan_one(to, "app1").target {
         Some(Target::Http { tls, host, port, path, headers, proof, .. }) => {
             let headers: Vec<_> = headers.into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
-            let Proof::Header(nonce) = proof else { return "netexec".to_owned() };
+            let nonce = match proof {
+                Proof::Header(nonce) => nonce,
+                other => format!("{other:?}"),
+            };
             format!("{tls} {host} {port} {path} {} {nonce}", headers.join(","))
         }
         Some(Target::Resolve { name, .. }) => format!("resolve {name}"),
@@ -158,6 +177,13 @@ fn requests_carry_what_the_target_needs() {
         (json!({"pod": "app2"}), "false 10.244.0.3 8080 /  Policyprobe-Nonce"),
         (json!({"service": "shop/db"}), "false db.shop.svc.cluster.local 8000 /  Policyprobe-Nonce"),
         (json!({"apiserver": {}}), "true 10.96.0.1 443 /version  Audit-ID"),
+        (json!({"apiserver": {"node": "worker"}}), "true 10.96.0.1 443 /api/v1/nodes/worker  Audit-ID"),
+        (
+            json!({"apiserver": {"node": "worker", "patch": {"spec": {}}}, "path": "status"}),
+            "true 10.96.0.1 443 /api/v1/nodes/worker/status?dryRun=All  Audit-ID",
+        ),
+        (json!({"kubelet": {"node": "worker"}, "path": "/pods"}), "true 172.18.0.3 10250 /pods  Nothing"),
+        (json!({"kubelet": {"node": "worker", "readOnly": true}}), "false 172.18.0.3 10255 /healthz  Nothing"),
         (json!({"dns": "a.b"}), "resolve a.b"),
         (json!({"pod": "app2", "protocol": "UDP"}), "udp 10.244.0.3 53"),
         (json!({"pod": "app2", "protocol": "SCTP", "port": 7}), "none"),

@@ -104,6 +104,7 @@ fn dns() -> WorldPod {
         ports: vec![port("dns", Protocol::Udp), port("dns-tcp", Protocol::Tcp)],
         host_network: false,
         owner: None,
+        service_account: None,
     };
     pod(&spec, 3000)
 }

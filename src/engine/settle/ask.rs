@@ -107,7 +107,7 @@ impl Settling<'_> {
                 let needed = track.needed.unwrap_or(calibrate::MOST_ATTEMPTS);
                 (window, needed.div_ceil(self.hold.rounds))
             }
-            Expectation::Silent => {
+            Expectation::Silent | Expectation::Refused => {
                 track.needed = Some(1);
                 (ALLOW_LIMIT, 1)
             }
@@ -127,7 +127,7 @@ impl Settling<'_> {
                     }
                 }
             }
-            Expectation::Recorded | Expectation::Rejected { .. } => {
+            Expectation::Recorded | Expectation::Rejected { .. } | Expectation::Noticed { .. } => {
                 track.needed = Some(1);
                 let calibrating = index >= self.table.cells.len();
                 (window.min(PAST_RETRANSMISSION), if calibrating { BASELINE_CONNECTS } else { 1 })

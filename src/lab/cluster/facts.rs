@@ -145,6 +145,7 @@ fn dns_pod(pod: &Pod, nodes: &[WorldNode]) -> WorldPod {
         ports: vec![port("dns", Protocol::Udp), port("dns-tcp", Protocol::Tcp)],
         host_network: false,
         owner: None,
+        service_account: None,
     };
     let addresses = match progress(pod) {
         Progress::Running { addresses, .. } => addresses,

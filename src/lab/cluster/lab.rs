@@ -145,7 +145,7 @@ impl ClusterLab {
         });
         let recipe = Recipe { run: state.run().to_owned(), image, server };
         let maker = PodMaker { client: access.client.clone(), recipe, hostnames: facts.hostnames };
-        capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Restart, Need::Services]);
+        capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Kubelet, Need::Restart, Need::Services]);
         capabilities
             .why_not
             .insert(Need::HostNetwork, "pods in their node's network are not made in clusters yet".to_owned());

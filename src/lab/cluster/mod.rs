@@ -6,6 +6,7 @@ mod builder;
 mod deployments;
 mod dns;
 mod doctor;
+mod drift;
 mod exec;
 mod facts;
 mod ground;

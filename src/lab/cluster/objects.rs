@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     lab::state::RUN_LABEL,
-    probe::{Proof, netexec::IDENTITY_VARIABLE},
+    probe::{AUTHORIZATION, Proof, netexec::IDENTITY_VARIABLE},
     scenario::{Labels, PodSpec, Protocol, ServiceSpec},
 };
 
@@ -37,6 +37,16 @@ const NETEXEC: &str = "for port; do /agnhost netexec --http-port=$port --udp-por
 pub(crate) const AWAIT_NETEXEC: &str = "tries=0; for port; do \
      until curl -q -s -o /dev/null --noproxy '*' --max-time 5 http://127.0.0.1:$port/readyz; do \
      tries=$((tries + 1)); [ $tries -lt 1000 ] || exit 1; done; done";
+
+/// Where the token of a pod's service account is.
+const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// Makes of the pod's token the header that probes send, where only the pod itself reads it, and becomes the arguments.
+fn with_authorization(command: Vec<String>) -> Vec<String> {
+    let script =
+        format!("(umask 077; printf 'Authorization: Bearer %s' \"$(cat {TOKEN})\" >{AUTHORIZATION}); exec \"$@\"");
+    ["sh".to_owned(), "-c".to_owned(), script, "sh".to_owned()].into_iter().chain(command).collect()
+}
 
 /// What serves in the pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +120,18 @@ pub(crate) fn service(spec: &ServiceSpec, namespace: &str, run: &str) -> Value {
     })
 }
 
+/// The service account that every namespace has.
+pub(crate) const DEFAULT_ACCOUNT: &str = "default";
+
+/// A service account without rights: what it may do, a scenario's manifests say.
+pub(crate) fn service_account(name: &str, namespace: &str, run: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": { "name": name, "namespace": namespace, "labels": { RUN_LABEL: run } },
+        "automountServiceAccountToken": false,
+    })
+}
+
 /// A namespace with its labels.
 pub(crate) fn namespace(name: &str, run: &str, labels: &Labels) -> Value {
     let mut labels = labels.clone();
@@ -132,13 +154,17 @@ pub(crate) fn pod(spec: &PodSpec, namespace: &str, hostname: &str, recipe: &Reci
             value
         })
         .collect();
+    let command = recipe.server.command(spec);
+    let command = if spec.service_account.is_some() { with_authorization(command) } else { command };
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": spec.name, "namespace": namespace, "labels": labels },
         "spec": {
             "nodeSelector": { "kubernetes.io/hostname": hostname },
             "tolerations": [{ "key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule" }],
-            "automountServiceAccountToken": false, "enableServiceLinks": false, "terminationGracePeriodSeconds": 0,
+            "serviceAccountName": spec.service_account.as_deref().unwrap_or(DEFAULT_ACCOUNT),
+            "automountServiceAccountToken": spec.service_account.is_some(),
+            "enableServiceLinks": false, "terminationGracePeriodSeconds": 0,
             "securityContext": {
                 "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
                 "seccompProfile": { "type": "RuntimeDefault" },
@@ -149,7 +175,7 @@ pub(crate) fn pod(spec: &PodSpec, namespace: &str, hostname: &str, recipe: &Reci
             "volumes": [{ "name": "pp", "emptyDir": { "medium": "Memory", "sizeLimit": "64Mi" } }],
             "containers": [{
                 "name": CONTAINER, "image": recipe.image, "imagePullPolicy": "IfNotPresent",
-                "command": recipe.server.command(spec), "ports": ports,
+                "command": command, "ports": ports,
                 "env": [{ "name": IDENTITY_VARIABLE, "value": identity(spec) }],
                 "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
                 "volumeMounts": [{ "name": "pp", "mountPath": "/pp" }],
@@ -222,6 +248,7 @@ mod tests {
             ports: vec![port(Some("web"), 80, Protocol::Tcp), port(None, 53, Protocol::Udp)],
             host_network: false,
             owner: None,
+            service_account: None,
         }
     }
 
@@ -235,6 +262,27 @@ mod tests {
         let container = &value["spec"]["containers"][0];
         assert_eq!(container["command"], json!(["sh", "-c", NETEXEC, "sh", "80"]));
         assert_eq!(container["env"], json!([{ "name": IDENTITY_VARIABLE, "value": "pod/x/app1" }]));
+    }
+
+    #[test]
+    fn only_a_pod_with_a_service_account_has_a_token() {
+        let of = |account: Option<&str>| {
+            let spec = PodSpec { service_account: account.map(str::to_owned), ..app1() };
+            pod(&spec, "x", "node-1", &recipe(Server::Netexec))["spec"].clone()
+        };
+        let (without, with) = (of(None), of(Some("agent")));
+        assert_eq!(
+            (&without["serviceAccountName"], &without["automountServiceAccountToken"]),
+            (&json!("default"), &json!(false))
+        );
+        assert_eq!(
+            (&with["serviceAccountName"], &with["automountServiceAccountToken"]),
+            (&json!("agent"), &json!(true))
+        );
+        let command = with["containers"][0]["command"].as_array().cloned().unwrap_or_default();
+        assert!(command[2].as_str().is_some_and(|script| script.contains(AUTHORIZATION)), "{command:?}");
+        let own = without["containers"][0]["command"].as_array().cloned().unwrap_or_default();
+        assert!(command.ends_with(&own), "{command:?}");
     }
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {

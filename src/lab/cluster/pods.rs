@@ -24,8 +24,8 @@ use super::{
     deployments::{self, refusal},
     exec::exec,
     objects::{
-        AWAIT_AGENT, AWAIT_NETEXEC, CARRY_IN, CONTAINER, POD_LABEL, Recipe, Server, deployment, pod, relabelling,
-        tcp_ports,
+        AWAIT_AGENT, AWAIT_NETEXEC, CARRY_IN, CONTAINER, DEFAULT_ACCOUNT, POD_LABEL, Recipe, Server, deployment, pod,
+        relabelling, service_account, tcp_ports,
     },
     progress::{Progress, progress},
 };
@@ -81,6 +81,11 @@ impl PodMaker {
 
     /// Creates a pod, or the owner that will.
     async fn apply(&self, namespace: &str, spec: &PodSpec) -> Result<(), LabError> {
+        if let Some(name) = spec.service_account.as_deref().filter(|name| *name != DEFAULT_ACCOUNT) {
+            let accounts = Api::<ServiceAccount>::namespaced(self.client.clone(), namespace);
+            let made = apply(&accounts, &service_account(name, namespace, &self.recipe.run)).await;
+            made.map_err(|error| broken(&format!("cannot make the service account `{namespace}/{name}`"), &error))?;
+        }
         let hostname = self.hostnames.get(&spec.node).map(String::as_str).unwrap_or_default();
         let applied = match spec.owner {
             None => {

@@ -10,13 +10,15 @@ use async_trait::async_trait;
 use futures::future::{join_all, try_join_all};
 
 use super::{
-    apply::ObjectRef, dns, facts::dns_pods, lab::Shared, objects::identity, pods::LivePod, prepare::keep, space::Lease,
+    apply::ObjectRef, dns, drift::drift, facts::dns_pods, lab::Shared, objects::identity, pods::LivePod, prepare::keep,
+    space::Lease,
 };
 use crate::{
     lab::{LabError, ServerId, Source, Stage, World, WorldMetadata, WorldNamespace, WorldPod},
+    node::diff::Change,
     policy::literalise,
     probe::{Means, Session},
-    scenario::{DEFAULT_NAMESPACE, LabSpec, LabelAction, Labels, Manifest, PodSpec},
+    scenario::{DEFAULT_NAMESPACE, LabSpec, LabelAction, Labels, Manifest, NodeName, PodSpec},
 };
 
 pub(super) type Leases = BTreeMap<String, Lease>;
@@ -252,6 +254,23 @@ impl Stage for ClusterStage {
         self.shared.forget(&live);
         self.shared.maker.restart(&live).await?;
         Ok(())
+    }
+
+    async fn drift(
+        &self,
+        node: NodeName,
+        patch: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Vec<Change>, LabError> {
+        if !self.shared.naming.owns_cluster() {
+            return Err(LabError::with_hint(
+                "nodes of a cluster that the run did not make are not changed",
+                "run it with `--backend kind`",
+            ));
+        }
+        let nodes = self.shared.nodes();
+        let literal = nodes.iter().find(|known| known.name == node).map(|known| known.literal.as_str());
+        let literal = literal.ok_or_else(|| anyhow::anyhow!("the lab has no node `{}`", node.as_str()))?;
+        drift(&self.shared.access.client, literal, patch).await
     }
 
     async fn open(&self, source: &Source) -> Result<Box<dyn Session>, LabError> {

@@ -168,6 +168,8 @@ fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabili
         .into(),
         why_not: BTreeMap::from([
             (Need::Apiserver, "the embedded lab has no API server".to_owned()),
+            (Need::Kubelet, "the embedded lab's nodes have no kubelet".to_owned()),
+            (Need::NodeCredential, "the embedded lab's nodes have no kubelet".to_owned()),
             (Need::Services, no_yet("Services")),
             (Need::Ipv6, no_yet("IPv6")),
             (Need::Sctp, no_yet("SCTP probes")),

@@ -266,8 +266,10 @@ impl Build {
         facts: Facts,
     ) -> ClusterLab {
         let metadata = self.metadata();
-        let mut capabilities =
-            Capabilities { has: [Need::NodeSource, Need::Disruptive].into(), ..Capabilities::default() };
+        let mut capabilities = Capabilities {
+            has: [Need::NodeSource, Need::NodeCredential, Need::Disruptive].into(),
+            ..Capabilities::default()
+        };
         let why = "a kind lab has one emulator off its nodes, set up in the usual way, for all scenarios";
         for need in [Need::NodeMetadata, Need::MetadataSettings] {
             capabilities.why_not.insert(need, why.to_owned());

@@ -1,26 +1,32 @@
-//! A node's identity, and what it can do with it: the real credential of a kind node or of a kubeconfig, or
+//! A node's identity, and what it can do with it: a credential made for this, that of a kind node or of a kubeconfig, or
 //! impersonation. Writes are `dryRun=All`: authorisation and admission still run.
 
 use std::path::Path;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::{authentication::v1::SelfSubjectReview, core::v1::Node};
 use kube::{
     Api, Client, Config, ResourceExt,
-    api::ListParams,
+    api::{ListParams, PostParams},
     client::Body,
     config::{AuthInfo, KubeConfigOptions, Kubeconfig},
 };
 use serde_json::json;
 
 use super::{
+    certificate,
     finding::{Finding, How},
     restriction::{Case, Version, Whose, cases, verdict},
 };
 use crate::{
     engine::Verdict,
-    lab::{LabError, cluster::chain, kind::command},
+    lab::{
+        LabError,
+        cluster::chain,
+        kind::command,
+        state::{RequestRecord, RunState},
+    },
 };
 
 /// Who is asked to be a node, and how.
@@ -42,7 +48,38 @@ pub struct Way<'a> {
     pub kubeconfig: Option<&'a Path>,
 }
 
+impl Identity {
+    /// The same, where the API server takes it for the node; older servers do not say.
+    ///
+    /// # Errors
+    /// Where it takes it for somebody else: what that may do says nothing about nodes.
+    pub async fn confirmed(self) -> Result<Self, LabError> {
+        let reviews = Api::<SelfSubjectReview>::all(self.client.clone());
+        let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await;
+        let user = review.ok().and_then(|review| review.status?.user_info?.username);
+        match user {
+            Some(user) if user != format!("system:node:{}", self.node) => Err(LabError::with_hint(
+                format!("the API server takes the credential of `{}` for `{user}`", self.node),
+                "name the node that it belongs to with `--node`",
+            )),
+            _ => Ok(self),
+        }
+    }
+}
+
 impl Way<'_> {
+    /// A node by a credential that is made for it; the state file has what is made.
+    pub async fn certified(&self, client: &Client, state: &RunState, node: &str) -> Result<Identity, LabError> {
+        let record = RequestRecord {
+            kubeconfig: self.kubeconfig.map(Path::to_owned),
+            context: self.context.to_owned(),
+            name: format!("policyprobe-audit-{}", state.run()),
+        };
+        let own = certificate::make(client, state, record, node).await?;
+        let client = self.with(|auth| *auth = own).await?;
+        Ok(Identity { client, node: node.to_owned(), how: How::Certificate })
+    }
+
     /// The same API server with another identity.
     async fn with(&self, change: impl FnOnce(&mut AuthInfo)) -> anyhow::Result<Client> {
         let file = match self.kubeconfig {

@@ -44,6 +44,8 @@ pub enum How {
     Review,
     /// From inside a pod, with its mounted token.
     Pod,
+    /// With a node's credential that was made for this, by a `CertificateSigningRequest`.
+    Certificate,
     /// With a node's own credential.
     NodeCredential,
     /// As a node by impersonation: authorisation and admission are as for the node.
@@ -55,6 +57,7 @@ impl How {
         match self {
             Self::Review => "Asked (SubjectAccessReview)",
             Self::Pod => "Tried from inside a pod with its mounted token",
+            Self::Certificate => "Tried with a node's credential, made for this by a CertificateSigningRequest",
             Self::NodeCredential => "Tried with a node's own credential",
             Self::Impersonation => "Tried as a node, by impersonation",
         }

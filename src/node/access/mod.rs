@@ -5,9 +5,11 @@
 
 pub mod ask;
 pub mod attempt;
+pub mod certificate;
 pub mod credential;
 pub mod finding;
 pub mod pods;
 pub mod question;
+mod request;
 pub mod restriction;
 pub mod roles;

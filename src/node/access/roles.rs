@@ -38,20 +38,31 @@ pub fn grant(question: &Question, reason: &str, roles: &[ClusterRole]) -> Option
     let Some(own) = roles.iter().find(|known| role_kind == "ClusterRole" && known.name_any() == name) else {
         return Some(Grant { rule: bound, close: unbind });
     };
-    let selectors = own.aggregation_rule.iter().flat_map(|rule| rule.cluster_role_selectors.iter().flatten());
-    let selectors: Vec<&LabelSelector> = selectors.collect();
-    let source = roles.iter().filter(|other| other.name_any() != name).find_map(|other| {
-        let selector = selectors.iter().find(|selector| selects(selector, other))?;
-        Some((other, selector, allowing(question, other)?))
-    });
-    Some(match source {
-        Some((other, selector, rule)) => {
-            let (source, label) = (other.name_any(), labels(selector));
+    // A role that is aggregated may be so itself: its rules come from where the chain ends.
+    let mut from = Vec::new();
+    let mut last = own;
+    while let Some((source, selector)) = source(question, last, roles) {
+        if source.name_any() == name
+            || from.iter().any(|(known, _): &(&ClusterRole, _)| known.name_any() == source.name_any())
+        {
+            break;
+        }
+        from.push((source, labels(selector)));
+        last = source;
+    }
+    let Some(rule) = allowing(question, last) else { return Some(Grant { rule: bound, close: unbind }) };
+    Some(match from.last() {
+        None => Grant {
+            rule: format!("{bound}: {}", said(rule)),
+            close: format!("take the rule out of ClusterRole `{name}`, or take away the binding (`{unbind}`)"),
+        },
+        Some((source, label)) => {
+            let steps = from.iter().map(|(role, label)| {
+                format!("into which ClusterRole `{}` is aggregated by its label {label}", role.name_any())
+            });
+            let source = source.name_any();
             Grant {
-                rule: format!(
-                    "{bound}, into which ClusterRole `{source}` is aggregated by its label {label}: {}",
-                    said(rule)
-                ),
+                rule: format!("{bound}, {}: {}", steps.collect::<Vec<_>>().join(", "), said(rule)),
                 close: format!(
                     "take the rule out of ClusterRole `{source}`, or its label off (`kubectl label clusterrole {source} {}-`); \
                      or take away the binding (`{unbind}`)",
@@ -59,13 +70,20 @@ pub fn grant(question: &Question, reason: &str, roles: &[ClusterRole]) -> Option
                 ),
             }
         }
-        None => match allowing(question, own) {
-            Some(rule) => Grant {
-                rule: format!("{bound}: {}", said(rule)),
-                close: format!("take the rule out of ClusterRole `{name}`, or take away the binding (`{unbind}`)"),
-            },
-            None => Grant { rule: bound, close: unbind },
-        },
+    })
+}
+
+/// The role that is aggregated into another and brings a right, with the selector that takes it in.
+fn source<'a>(
+    question: &Question,
+    into: &'a ClusterRole,
+    roles: &'a [ClusterRole],
+) -> Option<(&'a ClusterRole, &'a LabelSelector)> {
+    let selectors: Vec<_> =
+        into.aggregation_rule.iter().flat_map(|rule| rule.cluster_role_selectors.iter().flatten()).collect();
+    roles.iter().filter(|other| other.name_any() != into.name_any()).find_map(|other| {
+        let selector = selectors.iter().find(|selector| selects(selector, other))?;
+        allowing(question, other).map(|_| (other, *selector))
     })
 }
 
@@ -122,6 +140,11 @@ mod tests {
                 "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"example.com/to-monitor": "true"}}]}})),
             role(json!({"metadata": {"name": "reader", "labels": {"example.com/to-monitor": "true"}},
                 "rules": [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}]})),
+            role(json!({"metadata": {"name": "between", "labels": {"example.com/to-monitor": "true"}},
+                "rules": [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["delete"]}],
+                "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"example.com/to-between": "yes"}}]}})),
+            role(json!({"metadata": {"name": "deepest", "labels": {"example.com/to-between": "yes"}},
+                "rules": [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["delete"]}]})),
             role(json!({"metadata": {"name": "hidden", "labels": {"example.com/to-monitor": "true"}},
                 "rules": [{"apiGroups": [""], "resources": ["nodes", "nodes/status"], "verbs": ["patch"]}]})),
             role(
@@ -145,6 +168,18 @@ mod tests {
         );
         assert!(grant.close.contains("kubectl label clusterrole hidden example.com/to-monitor-"), "{grant:?}");
         assert!(grant.close.contains("kubectl delete clusterrolebinding mon"), "{grant:?}");
+    }
+
+    #[test]
+    fn what_is_hidden_twice_is_followed_to_where_it_comes_from() {
+        let reason =
+            r#"RBAC: allowed by ClusterRoleBinding "mon" of ClusterRole "monitor" to ServiceAccount "default/shop""#;
+        let grant = grant(question("delete nodes"), reason, &roles()).unwrap();
+        assert!(
+            grant.rule.contains("`between` is aggregated") && grant.rule.contains("`deepest` is aggregated"),
+            "{grant:?}"
+        );
+        assert!(grant.close.contains("kubectl label clusterrole deepest example.com/to-between-"), "{grant:?}");
     }
 
     #[test]

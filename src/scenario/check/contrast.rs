@@ -101,6 +101,7 @@ fn identity(scenario: &Scenario, to: &Destination) -> String {
         "outside" => to.outside.clone().unwrap_or_default(),
         "node" => to.node.map(|node| node.as_str().to_owned()).unwrap_or_default(),
         "dns" => to.dns.clone().unwrap_or_default(),
+        "kubelet" => to.kubelet.as_ref().map(|target| target.node.as_str().to_owned()).unwrap_or_default(),
         _ => String::new(),
     };
     format!("{target} {name}")

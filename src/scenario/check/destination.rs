@@ -20,6 +20,7 @@ pub(super) fn targets(to: &Destination) -> Vec<&'static str> {
         to.node.is_some(),
         to.dns.is_some(),
         to.apiserver.is_some(),
+        to.kubelet.is_some(),
     ];
     TARGETS.into_iter().zip(present).filter_map(|(name, present)| present.then_some(name)).collect()
 }
@@ -120,6 +121,10 @@ fn not_one(context: &Context<'_>, targets: &[&str], at: &[Segment]) -> Diagnosti
             .document
             .error_at_key(&at_path![at; name], format!("`{name}:` without a value says nothing"))
             .hint(format!("write `{name}: {{}}`")),
+        Some("kubelet") => context
+            .document
+            .error_at_key(&at_path![at; "kubelet"], "`kubelet:` without a value says nothing")
+            .hint("write `kubelet: {node: worker}`"),
         Some(name) => context.document.error_at_key(&at_path![at; name], format!("`{name}:` needs a value")),
         None => context
             .error(at, "this destination has no target")

@@ -137,6 +137,9 @@ fn pod<'a>(
     namespace(context, &spec.namespace, &at_path![at; "namespace"], faults);
     labels(context, &spec.labels, &at_path![at; "labels"], faults);
     ports(context, &spec.ports, &at_path![at; "ports"], faults);
+    if let Some(Err(message)) = spec.service_account.as_deref().map(names::dns_label) {
+        faults.push(context.error(&at_path![at; "serviceAccount"], message));
+    }
 }
 
 pub(super) const PORT_ZERO: &str = "0 is no port: it is from 1 to 65535";

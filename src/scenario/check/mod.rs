@@ -1,6 +1,7 @@
 //! What the types of a scenario cannot say: names that must exist, values that must fit together, and a contrast.
 
 mod contrast;
+mod control_plane;
 mod destination;
 mod lab;
 pub(crate) mod names;
@@ -33,9 +34,8 @@ pub(crate) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
     let before = faults.len();
     let Scenario { lab, steps, .. } = context.scenario;
     let expected = |expect: &Expect| {
-        let status = expect.status.as_ref().map_or(0, |status| status.from.len());
         // An expectation without a source is a fault that counts too.
-        (expect.allow.len() + expect.deny.len() + expect.silent.len() + expect.record.len() + status).max(1)
+        expect.lists().iter().map(|(_, sources)| sources.len()).sum::<usize>().max(1)
     };
     let acts = |step: &Step| step.label.len() + step.recreate.len() + step.restart.len() + step.rejected.len();
     let sizes = [
@@ -84,4 +84,10 @@ impl Context<'_> {
             None => fault,
         }
     }
+}
+
+/// Where a list of sources stands in its expectation.
+fn place(expect: &[Segment], list: &'static str) -> Vec<Segment> {
+    let inner = if list == "status" { Some("from") } else { None };
+    expect.iter().cloned().chain([list.into()]).chain(inner.map(Segment::from)).collect()
 }

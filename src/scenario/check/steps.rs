@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, destination, lab, names};
+use super::{Context, control_plane, destination, lab, names, place};
 use crate::{
     lab::Source,
     scenario::{
@@ -55,7 +55,10 @@ pub(super) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
             && step.create.is_empty()
             && step.recreate.is_empty()
             && step.restart.is_empty());
-        if step.expect.is_empty() && step.rejected.is_empty() {
+        for (number, drift) in step.drift.iter().enumerate() {
+            control_plane::drift(context, drift, &at_path![at; "drift", number], faults);
+        }
+        if step.expect.is_empty() && step.rejected.is_empty() && step.drift.is_empty() {
             let fault = if acts {
                 context.warning(&at_path![at; "name"], "this step acts and checks nothing afterwards")
             } else {
@@ -151,30 +154,24 @@ impl StepCheck<'_> {
     fn expect(&self, expect: &Expect, at: &[Segment], faults: &mut Vec<Diagnostic>) {
         let to = at_path![at; "to"];
         destination::check(self.context, expect, &to, faults);
+        control_plane::check(self.context, expect, at, faults);
         if let Some(pod) = &expect.to.pod
             && let Ok(pod) = self.context.scenario.pod(pod)
         {
             faults.extend(self.not_yet(&pod.namespace, &pod.name, &at_path![to; "pod"]));
         }
-        let mut lists: Vec<(&str, Vec<Segment>, &[String])> = vec![
-            ("allow", at_path![at; "allow"], &expect.allow),
-            ("deny", at_path![at; "deny"], &expect.deny),
-            ("silent", at_path![at; "silent"], &expect.silent),
-            ("record", at_path![at; "record"], &expect.record),
-        ];
-        if let Some(status) = &expect.status {
-            lists.push(("status", at_path![at; "status", "from"], &status.from));
-            if !(100..=599).contains(&status.code) {
-                let message = format!("{} is no HTTP status: it is from 100 to 599", status.code);
-                faults.push(self.context.error(&at_path![at; "status", "code"], message));
-            }
+        if let Some(status) = expect.status.as_ref().filter(|status| !(100..=599).contains(&status.code)) {
+            let message = format!("{} is no HTTP status: it is from 100 to 599", status.code);
+            faults.push(self.context.error(&at_path![at; "status", "code"], message));
         }
-        if lists.iter().all(|(.., sources)| sources.is_empty()) {
+        let lists = expect.lists();
+        if lists.iter().all(|(_, sources)| sources.is_empty()) {
             let fault = self.context.error(at, "this expectation has no source");
             faults.push(fault.hint("say who must reach the destination (`allow:`) or must not (`deny:`)"));
         }
         let mut listed: Vec<(Source, &str)> = Vec::new();
-        for (list, at, sources) in lists {
+        for (list, sources) in lists {
+            let at = place(at, list);
             for (number, name) in sources.iter().enumerate() {
                 if enough(faults) {
                     return;

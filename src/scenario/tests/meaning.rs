@@ -50,7 +50,7 @@ fn targets() {
     9 |       - {to: {}, allow: [a]}
       |          ^^
       |
-      = help: write one of `metadata`, `pod`, `service`, `outside`, `node`, `dns`, `apiserver`
+      = help: write one of `metadata`, `pod`, `service`, `outside`, `node`, `dns`, `apiserver`, `kubelet`
 
     error: this destination has no target
       --> s.yaml:10:10
@@ -58,7 +58,7 @@ fn targets() {
     10 |       - {to: {port: 80}, allow: [a]}
        |          ^^
        |
-       = help: write one of `metadata`, `pod`, `service`, `outside`, `node`, `dns`, `apiserver`
+       = help: write one of `metadata`, `pod`, `service`, `outside`, `node`, `dns`, `apiserver`, `kubelet`
 
     error: a destination has one target, and this one has `pod` and `dns`
       --> s.yaml:11:23
@@ -345,4 +345,36 @@ steps:
     12 |   services: [{name: web, selector: {app: web}, port: 0}, {name: all, selector: {}, port: 80}]
        |                                                                      ^^^^^^^^
     "#);
+}
+
+#[test]
+fn credentials() {
+    let scenario = r"id: a
+title: A
+lab: {pods: [{name: a}, {name: b, serviceAccount: agent}, {name: c, serviceAccount: No Name}]}
+steps:
+  - name: open
+    expect:
+      - {to: {apiserver: {}}, allow: [a]}
+      - {to: {apiserver: {as: token}}, allow: [a, b, node/worker]}
+      - {to: {apiserver: {as: node}}, status: {code: 403, from: [a, node/worker]}}
+      - {to: {apiserver: {patch: {spec: {}}}}, record: [a]}
+      - {to: {apiserver: {node: worker, patch: {}}, method: PUT}, record: [a]}
+      - {to: {kubelet: {node: worker, as: token, readOnly: true}}, refused: [b]}
+      - {to: {kubelet: {node: worker, as: node}}, record: [node/worker]}
+";
+    let said = faults_of(&[("s.yaml", scenario)]);
+    for fault in [
+        "`a` has no token of a service account",
+        "`node/worker` has no token of a service account",
+        "`a` has no kubelet's credential",
+        "whose patch? No node is named",
+        "an empty patch changes nothing",
+        "a patch is sent as PATCH and as a dry run",
+        "the read-only port has no TLS",
+        "a kubelet's own certificate is for the API server",
+    ] {
+        assert!(said.contains(fault), "{fault}: {said}");
+    }
+    assert!(!said.contains("`b` has") && !said.contains("`node/worker` has no kubelet"), "{said}");
 }

@@ -57,6 +57,7 @@ impl LivePod {
             ports: vec![port("dns", Protocol::Udp), port("dns-tcp", Protocol::Tcp)],
             host_network: false,
             owner: None,
+            service_account: None,
         };
         let (address, device) = (topo::COREDNS, format!("{}-dns", topo::POD_DEVICES));
         let (host, log, servers) = (Host::new().await?, Log::default(), JoinSet::new());

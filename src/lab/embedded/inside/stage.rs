@@ -217,7 +217,7 @@ impl Stage {
             ServerId::Outside(name) => self.outside_host(name)?.log.clone(),
             ServerId::Metadata => self.metadata.as_ref().context("this stage has no metadata server")?.log.clone(),
             // Questions to a DNS carry no nonce.
-            ServerId::Dns | ServerId::Apiserver => Log::default(),
+            ServerId::Dns | ServerId::Apiserver | ServerId::Kubelet(_) => Log::default(),
         };
         Ok(log.known(nonces))
     }
