@@ -8,7 +8,7 @@ use super::{
     reference::{node_in, outside_in, pod_in, short},
 };
 use crate::{
-    lab::{ServerId, World, WorldPod},
+    lab::{ServerId, Source, World, WorldPod},
     metadata::Exposure,
     policy::ServiceAddress,
     probe::{Proof, Target},
@@ -29,6 +29,7 @@ pub(super) struct Resolved {
     pub(super) address: Option<IpAddr>,
     pub(super) port: u16,
     pub(super) server_port: u16,
+    pub(super) via: Option<Source>,
     pub(super) protocol: Protocol,
     pub(super) family: Family,
     pub(super) by_name: bool,
@@ -47,6 +48,7 @@ struct Place {
     host: Option<String>,
     port: u16,
     server_port: u16,
+    via: Option<Source>,
     service: Option<ServiceAddress>,
     need: Option<Need>,
     tls: bool,
@@ -65,6 +67,7 @@ impl Place {
             host: None,
             port,
             server_port: port,
+            via: None,
             service: None,
             need: None,
             tls: false,
@@ -145,6 +148,7 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
         address: place.address,
         port: place.port,
         server_port: place.server_port,
+        via: place.via,
         protocol: to.protocol,
         family: to.family,
         by_name,
@@ -168,6 +172,7 @@ fn resolve_name(name: &str, family: Family) -> Resolved {
         address: None,
         port: 53,
         server_port: 53,
+        via: None,
         protocol: Protocol::Udp,
         family,
         by_name: false,
@@ -284,14 +289,33 @@ fn metadata_place(
         (By::Address, None) => None,
     };
     let name = asked.map_or_else(|| "metadata".to_owned(), |asked| format!("metadata/{asked}"));
-    Ok(Place {
+    let direct = Place {
         address,
         host,
         need: Some(Need::Metadata),
         path: exposure.map_or(ask.path, |exposure| exposure.path),
         headers: ask.headers,
         ..Place::new(ServerId::Metadata, identity, name, to.port.unwrap_or(usual_port))
-    })
+    };
+    match &metadata.via {
+        None => Ok(direct),
+        Some(word) => {
+            let PodSpec { namespace, name, relay, .. } = scenario.pod(word)?;
+            let port = relay.ok_or_else(|| {
+                Fault::new(format!("the pod `{word}` passes nothing on")).hint("give it a port for that: `relay: 3128`")
+            })?;
+            let pod = pod_in(world, namespace, name)?;
+            Ok(Place {
+                address: of_family(&pod.addresses, to.family),
+                host: None,
+                name: format!("{} via {}", direct.name, short(namespace, name)),
+                port,
+                via: Some(Source::Pod(namespace.clone(), name.clone())),
+                need: Some(Need::Relays),
+                ..direct
+            })
+        }
+    }
 }
 
 /// Where the API server listens behind its Service, as kubeadm and kind set it up.

@@ -11,7 +11,8 @@ pub fn scenario_needs(loaded: &LoadedScenario) -> BTreeSet<Need> {
     let scenario = &loaded.scenario;
     let lab = &scenario.lab;
     let steps = &scenario.steps;
-    let host_network = lab.pods.iter().chain(steps.iter().flat_map(|step| &step.create)).any(|pod| pod.host_network);
+    let pods = || lab.pods.iter().chain(steps.iter().flat_map(|step| &step.create));
+    let host_network = pods().any(|pod| pod.host_network);
     // Only an API server knows kinds other than NetworkPolicy.
     let other_kinds = steps
         .iter()
@@ -28,6 +29,7 @@ pub fn scenario_needs(loaded: &LoadedScenario) -> BTreeSet<Need> {
         (has_settings, Need::MetadataSettings),
         (!lab.outside.is_empty(), Need::Outside),
         (!lab.services.is_empty(), Need::Services),
+        (pods().any(|pod| pod.relay.is_some()), Need::Relays),
         (host_network, Need::HostNetwork),
         (steps.iter().any(|step| !step.restart.is_empty()), Need::Restart),
         (other_kinds || steps.iter().any(|step| !step.rejected.is_empty()), Need::Apiserver),

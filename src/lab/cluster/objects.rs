@@ -221,6 +221,7 @@ mod tests {
             node: NodeName::Worker,
             ports: vec![port(Some("web"), 80, Protocol::Tcp), port(None, 53, Protocol::Udp)],
             host_network: false,
+            relay: None,
             owner: None,
         }
     }

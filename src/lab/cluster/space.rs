@@ -77,7 +77,16 @@ mod tests {
 
     fn pod(name: &str, node: NodeName) -> PodSpec {
         let (name, namespace) = (name.to_owned(), "x".to_owned());
-        PodSpec { name, namespace, labels: Labels::new(), node, ports: Vec::new(), host_network: false, owner: None }
+        PodSpec {
+            name,
+            namespace,
+            labels: Labels::new(),
+            node,
+            ports: Vec::new(),
+            host_network: false,
+            relay: None,
+            owner: None,
+        }
     }
 
     fn live(spec: PodSpec) -> (String, LivePod) {

@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Context, names};
 use crate::scenario::{
-    AddressOf, Diagnostic, Labels, PodSpec, PortSpec,
+    AddressOf, Diagnostic, Labels, PodSpec, PortSpec, Protocol,
     diagnostic::nearest,
     document::{Segment, at_path},
 };
@@ -137,6 +137,23 @@ fn pod<'a>(
     namespace(context, &spec.namespace, &at_path![at; "namespace"], faults);
     labels(context, &spec.labels, &at_path![at; "labels"], faults);
     ports(context, &spec.ports, &at_path![at; "ports"], faults);
+    if let Some(port) = spec.relay {
+        relay(context, spec, port, &at_path![at; "relay"], faults);
+    }
+}
+
+/// A relay has a port of its own, and leads somewhere.
+fn relay(context: &Context<'_>, spec: &PodSpec, port: u16, at: &[Segment], faults: &mut Vec<Diagnostic>) {
+    if port == 0 {
+        faults.push(context.error(at, PORT_ZERO));
+    }
+    if spec.ports.iter().any(|served| served.port == port && served.protocol == Protocol::Tcp) {
+        faults.push(context.error(at, format!("the pod serves port {port} itself")));
+    }
+    if context.scenario.lab.metadata.is_none() {
+        let fault = context.error(at, "the lab has no metadata server that it could lead to");
+        faults.push(fault.hint("add `metadata: gcp` to `lab`"));
+    }
 }
 
 pub(super) const PORT_ZERO: &str = "0 is no port: it is from 1 to 65535";
