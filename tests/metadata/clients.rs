@@ -49,7 +49,7 @@ fn google_auth_gets_token_project_and_identity() {
 fn cloud_init_reads_what_it_sets_a_machine_up_by() {
     check("cloudinit_aws", &Served::new("aws", &["--imds", "v2"]).url(""));
     check("cloudinit_gcp", &Served::new("gcp", &[]).url(""));
-    for cloud in ["openstack", "hetzner", "digitalocean"] {
+    for cloud in ["hetzner", "digitalocean"] {
         check(&format!("cloudinit_{cloud}"), &Served::new(cloud, &[]).url(""));
     }
 }
