@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use policyprobe::{
-    http::{Echo, Log, Server, control_of},
-    metadata::{addresses, endpoints, servers},
+    http::{Echo, Log, Server, control_of, packets, watch},
+    metadata::{addresses, endpoints, is_metadata_address, servers},
     probe::direct::{self, Here, Prober},
     udp,
 };
@@ -35,7 +35,12 @@ pub(crate) async fn metadata(Metadata { clouds, identity, options, control: at }
     // Google's and Azure's are name servers too; here, what they answer over UDP is the probe's own question.
     let datagrams: Vec<_> = taken.iter().map(|address| SocketAddr::new(*address, 53)).collect();
     let handler = Arc::from(servers(&clouds, &options));
-    run(Server { identity, handler, log: Log::default() }, &listen, &datagrams, at).await
+    let log = Log::default();
+    // A container may have been denied it; then the log has what the kernel lets through, as anywhere else.
+    if let Ok(packets) = packets() {
+        tokio::spawn(watch(packets, log.clone(), |local| is_metadata_address(local.ip())));
+    }
+    run(Server { identity, handler, log }, &listen, &datagrams, at).await
 }
 
 /// Makes the requests that lines on the standard input ask for, until it ends.
@@ -54,6 +59,7 @@ fn take(_: &[std::net::IpAddr]) -> Result<Vec<std::net::IpAddr>> {
 
 /// Serves on all addresses, says `ready` on standard output when every one is bound, and ends with a signal.
 async fn run(server: Server, listen: &[SocketAddr], datagrams: &[SocketAddr], at: Option<SocketAddr>) -> Result<()> {
+    let _ = direct::raise_file_limit();
     // Before anything is said: process 1 has no default actions for signals.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut tasks = JoinSet::new();

@@ -17,8 +17,9 @@ use tokio::{
 use super::{Global, audit};
 use crate::{
     engine::{OK, USAGE},
-    http::{Entry, Event, Log, Server, control_of},
+    http::{self, Entry, Event, Log, Server, control_of},
     metadata::{Cloud, Imds, METADATA_ADDRESSES, Options, is_metadata_address},
+    probe::direct,
 };
 
 /// The emulated metadata servers.
@@ -70,6 +71,9 @@ struct ServeArgs {
     /// Serve the old ways too: Google's paths that need no header, AWS' answers of Xen hosts, Oracle's version 1
     #[arg(long)]
     legacy: bool,
+    /// A machine that was given nothing: no role or identity, keys, tags or user data (AWS, Azure, Hetzner)
+    #[arg(long)]
+    bare: bool,
     /// Keep connections open where the real server closes each, to measure the server and not the connections
     #[arg(long)]
     keep_alive: bool,
@@ -104,6 +108,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
             return Ok(USAGE);
         }
     }
+    // A connection needs a descriptor, and a shell's usual limit is for a thousand.
+    let _ = direct::raise_file_limit();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let identity = args.identity.unwrap_or_else(|| format!("metadata/{}", args.cloud));
     let definition = args.cloud.definition();
@@ -112,6 +118,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
         imds: args.imds,
         hop_limit: args.hop_limit,
         legacy: args.legacy,
+        bare: args.bare,
         keep_alive: args.keep_alive,
     };
     let log = if args.log { Log::observed(print) } else { Log::default() };
@@ -123,18 +130,39 @@ async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
         tasks.spawn(Arc::new(control_of(&server)).serve(listener));
     }
     let server = Arc::new(server);
+    let mut bound = Vec::new();
     for address in args.listen {
         let listener = bind(address).await?;
+        bound.push(listener.local_addr()?);
         let headers = definition.headers.iter().flat_map(|(name, value)| [" -H '", name, ": ", value, "'"]);
         let headers = headers.collect::<String>();
         eprintln!("{}: http://{}{}{headers}", args.cloud, listener.local_addr()?, definition.path);
         tasks.spawn(Arc::clone(&server).serve(listener));
+    }
+    if args.log {
+        watch(&mut tasks, &server.log, bound);
     }
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     Ok(OK)
+}
+
+/// Has the log tell of first packets too that no connection followed, where this may see them.
+fn watch(tasks: &mut JoinSet<()>, log: &Log, bound: Vec<SocketAddr>) {
+    match http::packets() {
+        Ok(packets) => {
+            let is_ours = move |local: SocketAddr| {
+                let is_at =
+                    |at: &SocketAddr| at.port() == local.port() && (at.ip().is_unspecified() || at.ip() == local.ip());
+                bound.iter().any(is_at)
+            };
+            let watching = http::watch(packets, log.clone(), is_ours);
+            tasks.spawn(async { drop(watching.await) });
+        }
+        Err(error) => eprintln!("first packets that no connection follows are not seen here: {error}"),
+    }
 }
 
 /// A line of the log: when, from where, what, and the answer's status.

@@ -59,6 +59,7 @@ impl Draw<'_> {
             node: if self.0.bool() { NodeName::Master } else { NodeName::Worker },
             ports: named.collect(),
             host_network: false,
+            relay: None,
             owner: None,
             service_account: None,
         }

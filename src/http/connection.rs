@@ -1,16 +1,18 @@
 //! One connection: requests in, answers out, in order, within limits of time and size.
 
 use std::{
+    future::poll_fn,
     io::{Error, ErrorKind, Result},
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
+    task::{Poll, ready},
     time::Duration,
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
     time::timeout,
 };
@@ -25,6 +27,8 @@ use super::{
 
 /// How long a request may take to arrive, and a connection be idle before it.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How much is read in one go.
+const PIECE: usize = 4096;
 /// How long an answer may take to be taken.
 const DELIVERY: Duration = Duration::from_secs(30);
 /// How long, and for how many bytes, a refused client is listened to, so that the answer is not lost in a reset.
@@ -103,6 +107,9 @@ impl<S: Socket> Connection<S> {
             match head {
                 Ok(Some((head, length))) => {
                     self.buffer.drain(..length);
+                    if self.buffer.is_empty() {
+                        self.buffer = Vec::new();
+                    }
                     self.searched = 0;
                     return Ok(Some(Ok(head)));
                 }
@@ -121,9 +128,16 @@ impl<S: Socket> Connection<S> {
         let _ = self.server.log.add(Entry { event, at: log::now(), nonce: None, peer, local, method, path, status });
     }
 
+    /// Reads what is there. A connection that waits for it has no buffer: that is on the stack of who polls.
     async fn read(&mut self) -> Result<usize> {
-        self.buffer.reserve(4096);
-        self.stream.read_buf(&mut self.buffer).await
+        poll_fn(|context| {
+            let mut piece = [0; PIECE];
+            let mut piece = ReadBuf::new(&mut piece);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut piece))?;
+            self.buffer.extend_from_slice(piece.filled());
+            Poll::Ready(Ok(piece.filled().len()))
+        })
+        .await
     }
 
     /// Answers one request; whether the connection goes on.

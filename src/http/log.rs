@@ -4,10 +4,12 @@ use std::{
     collections::{BTreeSet, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
+
+use super::syn::Syns;
 
 /// How many entries are kept; older ones are forgotten. Nonces are kept all.
 pub const LOG_CAPACITY: usize = 10_000;
@@ -23,7 +25,7 @@ pub enum Event {
     Broken,
     /// A connection that ended without a request.
     Connection,
-    /// The first packet of a connection that was never made.
+    /// The first packet of a connection that was never made, where `watch` may see such.
     Syn,
 }
 
@@ -69,6 +71,8 @@ struct Inner {
     /// How many entries have been forgotten: the number of the first one that is left.
     forgotten: usize,
     nonces: BTreeSet<String>,
+    /// First packets and connections, where somebody watches for the former.
+    syns: Option<Syns>,
 }
 
 impl Log {
@@ -125,9 +129,39 @@ impl Log {
         }
     }
 
+    /// A client's connection was made.
+    pub(super) fn accepted(&self, peer: SocketAddr) {
+        if let Some(syns) = &mut self.inner().syns {
+            syns.accepted(peer, Instant::now());
+        }
+    }
+
+    /// From now on connections are remembered for a moment, since somebody watches for first packets.
+    pub(super) fn expect_syns(&self) {
+        self.inner().syns.get_or_insert_default();
+    }
+
+    /// A client's first packet has arrived.
+    pub(super) fn arrived(&self, peer: SocketAddr, local: SocketAddr) {
+        if let Some(syns) = &mut self.inner().syns {
+            syns.arrived(peer, local, now(), Instant::now());
+        }
+    }
+
+    /// Adds the first packets that no connection followed within this time.
+    pub(super) fn give_syns_up(&self, grace: Duration) {
+        let found = self.inner().syns.as_mut().map(|syns| syns.given_up(Instant::now(), grace));
+        for (peer, local, at) in found.unwrap_or_default() {
+            let (method, path) = (String::new(), String::new());
+            let _ = self.add(Entry { event: Event::Syn, at, nonce: None, peer, local, method, path, status: None });
+        }
+    }
+
     /// Forgets everything: what comes next has nothing to do with what was.
     pub fn clear(&self) {
-        *self.inner() = Inner::default();
+        let mut inner = self.inner();
+        let syns = inner.syns.as_ref().map(|_| Syns::default());
+        *inner = Inner { syns, ..Inner::default() };
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

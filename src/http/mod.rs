@@ -11,6 +11,8 @@ mod log;
 mod message;
 mod parse;
 mod server;
+mod syn;
+mod watch;
 mod write;
 
 pub use control::*;
@@ -20,4 +22,5 @@ pub use log::{Entry, Event, LOG_CAPACITY, Log};
 pub use message::*;
 pub(crate) use parse::is_nonce;
 pub use server::*;
+pub use watch::*;
 pub(crate) use write::reason;

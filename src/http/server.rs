@@ -7,7 +7,7 @@ use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use super::{Handler, Log, connection};
 
 /// How many connections are open at once; more wait in the kernel.
-const CONNECTIONS: usize = 4096;
+const CONNECTIONS: usize = 10_000;
 
 /// How long accepting pauses when the system has no resources for another connection.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -41,6 +41,7 @@ impl Server {
                 let _ = timeout(PAUSE, connections.join_next()).await;
                 continue;
             };
+            self.log.accepted(peer);
             if self.handler.serves(local) {
                 // An answer that waits for the client's acknowledgement would measure Nagle's algorithm.
                 let _ = stream.set_nodelay(true);

@@ -41,7 +41,7 @@ struct Aws {
 
 impl Aws {
     fn new(options: &Options) -> Self {
-        Self { tree: aws_data::tree(&options.seed), tokens: Tokens::default(), options: options.clone() }
+        Self { tree: aws_data::tree(&options.seed, options.bare), tokens: Tokens::default(), options: options.clone() }
     }
 
     fn token(&self, request: &Request) -> Response {

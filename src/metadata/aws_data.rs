@@ -79,9 +79,9 @@ const PLAIN: &[(&str, &str)] = &[
     ("services/domain", "amazonaws.com"),
     ("services/partition", "aws"),
     ("system", "nitro"),
-    ("tags/instance/Name", "policyprobe-node"),
-    ("tags/instance/kubernetes.io_cluster_policyprobe", "owned"),
 ];
+
+const TAGS: &[(&str, &str)] = &[("Name", "policyprobe-node"), ("kubernetes.io_cluster_policyprobe", "owned")];
 
 const INTERFACE: &[(&str, &str)] = &[
     ("device-number", "0"),
@@ -106,8 +106,9 @@ const INTERFACE: &[(&str, &str)] = &[
     ("vpc-ipv6-cidr-blocks", "2001:db8:8::/56"),
 ];
 
-/// What is below each version. The seed is in every value that would be a secret on a real server.
-pub(super) fn tree(seed: &str) -> Node {
+/// What is below each version, without what a bare instance is not given. The seed is in every value that would be a secret
+/// on a real server.
+pub(super) fn tree(seed: &str, is_bare: bool) -> Node {
     let mut tree = Node::default();
     for (path, value) in PLAIN {
         tree.set(&format!("meta-data/{path}"), (*value).to_owned());
@@ -120,10 +121,10 @@ pub(super) fn tree(seed: &str) -> Node {
         tree.place(&format!("meta-data/{name}"));
         tree.hide(&format!("meta-data/{name}"));
     }
-    tree.set("meta-data/public-keys/0/openssh-key", format!("{}\n", ssh_key(seed)));
-    tree.label("meta-data/public-keys/0", "0=policyprobe");
-    credentials(&mut tree, seed);
-    tree.set("user-data", format!("#!/bin/sh\nexport DATABASE_PASSWORD={}\n", fake(seed)));
+    identity(&mut tree, seed);
+    if !is_bare {
+        given(&mut tree, seed);
+    }
     for name in ["pkcs7", "rsa2048", "signature"] {
         tree.set(&format!("dynamic/instance-identity/{name}"), signature(name, seed));
     }
@@ -136,34 +137,45 @@ pub(super) fn tree(seed: &str) -> Node {
     tree
 }
 
-fn credentials(tree: &mut Node, seed: &str) {
+/// What an instance has only from its owner.
+fn given(tree: &mut Node, seed: &str) {
+    for (name, value) in TAGS {
+        tree.set(&format!("meta-data/tags/instance/{name}"), (*value).to_owned());
+    }
+    tree.set("meta-data/public-keys/0/openssh-key", format!("{}\n", ssh_key(seed)));
+    tree.label("meta-data/public-keys/0", "0=policyprobe");
+    tree.set("user-data", format!("#!/bin/sh\nexport DATABASE_PASSWORD={}\n", fake(seed)));
     let updated = iso8601(unix_time());
-    let account = format!(
-        "{{\n  \"Code\" : \"Success\",\n  \"LastUpdated\" : \"{updated}\",\n  \"AccountId\" : \"{ACCOUNT}\"\n}}"
-    );
     let info = format!(
         "{{\n  \"Code\" : \"Success\",\n  \"LastUpdated\" : \"{updated}\",\n  \"InstanceProfileArn\" : \
          \"arn:aws:iam::{ACCOUNT}:instance-profile/{ROLE}\",\n  \"InstanceProfileId\" : \"AIPA{}\"\n}}",
         letters(seed, "profile", 17)
     );
     tree.set("meta-data/iam/info", info);
+    credentials(tree, &format!("meta-data/iam/security-credentials/{ROLE}"), Keys::new(seed, "role"));
+}
+
+/// What every instance has, by which AWS' own agents know it.
+fn identity(tree: &mut Node, seed: &str) {
+    let updated = iso8601(unix_time());
+    let account = format!(
+        "{{\n  \"Code\" : \"Success\",\n  \"LastUpdated\" : \"{updated}\",\n  \"AccountId\" : \"{ACCOUNT}\"\n}}"
+    );
     tree.set("meta-data/identity-credentials/ec2/info", account);
-    let places = [
-        (format!("meta-data/iam/security-credentials/{ROLE}"), "role"),
-        ("meta-data/identity-credentials/ec2/security-credentials/ec2-instance".to_owned(), "identity"),
-    ];
-    for (path, what) in places {
-        let keys = Keys::new(seed, what);
-        tree.make(&path, move |now| {
-            let (updated, expiration) = (iso8601(now), iso8601(now + LIFETIME));
-            let Keys { id, secret, token } = &keys;
-            format!(
-                "{{\n  \"Code\" : \"Success\",\n  \"LastUpdated\" : \"{updated}\",\n  \"Type\" : \"AWS-HMAC\",\n  \
-                 \"AccessKeyId\" : \"{id}\",\n  \"SecretAccessKey\" : \"{secret}\",\n  \"Token\" : \"{token}\",\n  \
-                 \"Expiration\" : \"{expiration}\"\n}}"
-            )
-        });
-    }
+    let path = "meta-data/identity-credentials/ec2/security-credentials/ec2-instance";
+    credentials(tree, path, Keys::new(seed, "identity"));
+}
+
+fn credentials(tree: &mut Node, path: &str, keys: Keys) {
+    tree.make(path, move |now| {
+        let (updated, expiration) = (iso8601(now), iso8601(now + LIFETIME));
+        let Keys { id, secret, token } = &keys;
+        format!(
+            "{{\n  \"Code\" : \"Success\",\n  \"LastUpdated\" : \"{updated}\",\n  \"Type\" : \"AWS-HMAC\",\n  \
+             \"AccessKeyId\" : \"{id}\",\n  \"SecretAccessKey\" : \"{secret}\",\n  \"Token\" : \"{token}\",\n  \
+             \"Expiration\" : \"{expiration}\"\n}}"
+        )
+    });
 }
 
 /// A set of temporary credentials, which no service would take.

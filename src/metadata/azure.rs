@@ -41,6 +41,8 @@ const NOT_FOUND: &str = r#"{ "error": "Not found" }"#;
 struct Azure {
     instance: Value,
     seed: String,
+    /// Whether the machine has a managed identity.
+    has_identity: bool,
     events: Mutex<Events>,
 }
 
@@ -53,7 +55,12 @@ struct Events {
 impl Azure {
     fn new(options: &Options) -> Self {
         let events = Events { incarnation: 1, events: Vec::new() };
-        Self { instance: azure_data::instance(&options.seed), seed: options.seed.clone(), events: events.into() }
+        Self {
+            instance: azure_data::instance(&options.seed),
+            seed: options.seed.clone(),
+            has_identity: !options.bare,
+            events: events.into(),
+        }
     }
 
     fn imds(&self, request: &Request) -> Response {
@@ -139,7 +146,9 @@ impl Azure {
             ("msi_res_id", azure_data::IDENTITY.to_owned()),
             ("mi_res_id", azure_data::IDENTITY.to_owned()),
         ];
-        if ours.iter().any(|(name, ours)| query.some(name).is_some_and(|asked| !asked.eq_ignore_ascii_case(ours))) {
+        let is_other =
+            |(name, ours): &(&str, String)| query.some(name).is_some_and(|asked| !asked.eq_ignore_ascii_case(ours));
+        if !self.has_identity || ours.iter().any(is_other) {
             return invalid("Identity not found");
         }
         let now = unix_time();

@@ -58,8 +58,8 @@ impl Handler for Gcp {
         if is_v1 && !has_flavor(request) {
             return forbidden(path, "Missing Metadata-Flavor:Google header.").into();
         }
-        // What a real server says to other methods is not known.
-        if !request.is_read() {
+        // The only values that may be written. What a real server says to other methods elsewhere is not known.
+        if !request.is_read() && !self.0.is_closed(&names) {
             let message = format!("The request method <code>{}</code> is not allowed.", escape(&request.method));
             return error(405, &message, "").into();
         }
@@ -145,6 +145,12 @@ impl Shared {
             ref names => (&[], names),
         };
         start.iter().chain(rest).map(|name| (*name).to_owned()).collect()
+    }
+
+    /// Whether everything at a path is switched off.
+    fn is_closed(&self, names: &[String]) -> bool {
+        let tree = self.tree.read().unwrap_or_else(PoisonError::into_inner);
+        tree.find(names.iter().map(String::as_str)).is_some_and(Node::is_closed)
     }
 
     fn look_up(&self, names: &[String], path: &str, query: &Query) -> Found {

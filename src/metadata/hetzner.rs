@@ -17,7 +17,7 @@ pub(super) static DEFINITION: Definition = Definition {
     endpoints: &[on(LINK_LOCAL, 80)],
     headers: &[],
     path: "/hetzner/v1/metadata/instance-id",
-    server: |options| Box::new(Hetzner { tree: tree(&options.seed), document: document(&options.seed) }),
+    server: |options| Box::new(Hetzner { tree: tree(&options.seed, options.bare), document: document(&options.seed) }),
 };
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -44,7 +44,11 @@ impl Handler for Hetzner {
             return plain(405, TEXT, "").into();
         }
         match request.path.strip_prefix("/hetzner/v1/").and_then(|path| self.tree.find(path)) {
-            Some(Node::Value(value)) => plain(200, TEXT, value.at(0)),
+            Some(Node::Value(value)) => match value.at(0) {
+                // So its user data says that there is none.
+                text if text.is_empty() => plain(204, TEXT, text),
+                text => plain(200, TEXT, text),
+            },
             // The directory's own page is the whole of it.
             Some(_) if request.path.trim_end_matches('/').ends_with("/metadata") => {
                 plain(200, TEXT, self.document.clone())
@@ -55,14 +59,15 @@ impl Handler for Hetzner {
     }
 }
 
-fn tree(seed: &str) -> Node {
+fn tree(seed: &str, is_bare: bool) -> Node {
     let mut tree = Node::default();
     for (name, value) in VALUES {
         tree.set(&format!("metadata/{name}"), value.to_owned());
     }
     tree.set("metadata/private-networks", PRIVATE_NETWORKS.to_owned());
     tree.set("metadata/public-keys", format!("- {}\n", ssh_key(seed)));
-    tree.set("userdata", format!("#!/bin/sh\nexport DATABASE_PASSWORD={}\n", fake(seed)));
+    let user_data = format!("#!/bin/sh\nexport DATABASE_PASSWORD={}\n", fake(seed));
+    tree.set("userdata", if is_bare { String::new() } else { user_data });
     tree
 }
 

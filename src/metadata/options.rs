@@ -16,6 +16,9 @@ pub struct Options {
     /// Whether the old ways are open too: on Google the paths that need no header, on AWS the answers of Xen hosts, on
     /// Oracle version 1.
     pub legacy: bool,
+    /// Whether the machine was given nothing: no role or identity, no keys, no tags, no user data. AWS, Azure and Hetzner,
+    /// of which it is known how they say so.
+    pub bare: bool,
     /// Whether connections stay open for further requests where the real server closes each: for measuring.
     pub keep_alive: bool,
 }

@@ -2,7 +2,11 @@
 //!
 //! Pure: starting the process is a [`CurlHost`](super::CurlHost)'s business, and reading what it says that of `output`.
 
-use std::{fmt::Write as _, net::IpAddr, time::Duration};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
 use super::{Proof, Request, Target, agent::by_hand, netexec, output::MARK};
 use crate::{
@@ -168,7 +172,9 @@ fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
         }
         Target::Udp { family, .. } => (*family, http::NONCE),
     };
-    text.push_str(if family == Family::Ipv6 { "ipv6\n" } else { "ipv4\n" });
+    // An IPv6 address may stand for an IPv4 one.
+    let is_v6 = family == Family::Ipv6 || request.target.host().parse::<Ipv6Addr>().is_ok();
+    text.push_str(if is_v6 { "ipv6\n" } else { "ipv4\n" });
     let fields = [
         "%{exitcode}",
         "%{http_code}",

@@ -71,7 +71,7 @@ fn done(rest: &str) -> Option<Line> {
         lookup: duration(next()?)?,
         connect: duration(next()?)?,
         total: duration(next()?)?,
-        address: next()?.parse().ok(),
+        address: next()?.parse().ok().map(|address: IpAddr| address.to_canonical()),
         nonce: next()?.to_owned(),
         server: next()?.to_owned(),
         client: next()?.parse().ok(),

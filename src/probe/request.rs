@@ -117,7 +117,7 @@ impl Target {
         self
     }
 
-    /// Whether the host is a number that stands for an IPv4 address in a spelling of its own, and no name.
+    /// Whether the host stands for an IPv4 address in a spelling of its own, and is no name.
     #[must_use]
     pub fn is_spelt(&self) -> bool {
         let host = self.host();
@@ -125,9 +125,10 @@ impl Target {
             let digits = part.strip_prefix("0x").unwrap_or(part);
             !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
         };
-        host.starts_with(|c: char| c.is_ascii_digit())
-            && host.split('.').all(is_number)
-            && host.parse::<IpAddr>().is_err()
+        match host.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical() != address,
+            Err(_) => host.starts_with(|c: char| c.is_ascii_digit()) && host.split('.').all(is_number),
+        }
     }
 
     /// The same, asked of this address. A name that is only to be resolved stays.

@@ -305,6 +305,7 @@ pub(crate) fn lab() -> LabSpec {
         node: NodeName::Worker,
         ports: vec![PortSpec { name: None, port: 80, protocol: Protocol::Tcp }],
         host_network: false,
+        relay: None,
         owner: None,
         service_account: None,
     };

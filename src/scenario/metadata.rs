@@ -108,6 +108,9 @@ pub struct MetadataTarget {
     /// Another one of the cloud's addresses than the usual one, such as Azure's 168.63.129.16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
+    /// The pod with a `relay` that passes the request on. The server sees that pod, whoever asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// Another spelling of the same IPv4 address. The packets are the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spelling: Option<Spelling>,
@@ -125,6 +128,8 @@ pub enum Spelling {
     Octal,
     /// Three numbers: `169.254.43518`.
     Short,
+    /// An IPv6 address that stands for it: `::ffff:169.254.169.254`.
+    Mapped,
 }
 
 impl Spelling {
@@ -138,6 +143,7 @@ impl Spelling {
             Self::Hexadecimal => format!("{bits:#x}"),
             Self::Octal => format!("0{a:o}.0{b:o}.0{c:o}.0{d:o}"),
             Self::Short => format!("{a}.{b}.{}", bits & 0xffff),
+            Self::Mapped => v4.to_ipv6_mapped().to_string(),
         }
     }
 
@@ -149,6 +155,7 @@ impl Spelling {
             Self::Hexadecimal => "hexadecimal",
             Self::Octal => "octal",
             Self::Short => "short",
+            Self::Mapped => "mapped",
         }
     }
 }
@@ -176,5 +183,6 @@ mod tests {
         assert_eq!(spelt(Spelling::Octal, [169, 254, 169, 254]), "0251.0376.0251.0376");
         assert_eq!(spelt(Spelling::Octal, [169, 254, 170, 2]), "0251.0376.0252.02");
         assert_eq!(spelt(Spelling::Short, [169, 254, 169, 254]), "169.254.43518");
+        assert_eq!(spelt(Spelling::Mapped, [169, 254, 169, 254]), "::ffff:169.254.169.254");
     }
 }

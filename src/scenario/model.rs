@@ -89,6 +89,8 @@ pub enum Need {
     NodeMetadata,
     /// A metadata server that is set up as the scenario says, and not only in the usual way.
     MetadataSettings,
+    /// Pods that pass connections on.
+    Relays,
     /// Pods in the node's network namespace.
     HostNetwork,
     /// A server on the nodes themselves.
@@ -156,6 +158,10 @@ pub struct PodSpec {
     /// The ports that it serves on; port 80 over TCP where nothing is said.
     #[serde(default = "default_ports")]
     pub ports: Vec<PortSpec>,
+    /// A TCP port of its own at which it passes connections on to the metadata server, as a proxy that others share does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub relay: Option<u16>,
     /// Whether it lives in the node's own network namespace.
     #[serde(default, rename = "hostNetwork")]
     pub host_network: bool,

@@ -35,6 +35,19 @@ def aws(base):
     assert IMDSFetcher(base_url=base)._fetch_metadata_token(), "no session token"
 
 
+def boto3_aws(base):
+    need("boto3")
+    import boto3
+
+    os.environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = base
+    os.environ["AWS_EC2_METADATA_V1_DISABLED"] = "true"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
+        os.environ.pop(name, None)
+    credentials = boto3.Session(region_name="us-east-1").get_credentials()
+    assert credentials.method == "iam-role", credentials.method
+    assert "FAKE-policyprobe" in credentials.secret_key
+
+
 def container(base):
     """ECS and EKS Pod Identity: by the URI and the token that a container is given."""
     need("botocore")
@@ -87,6 +100,65 @@ def azure(base):
     claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     assert claims["aud"] == "https://vault.azure.net", claims
     assert "FAKE-policyprobe" in claims["policyprobe"]
+
+
+# cloud-init's own readers, each at an address that it is given. Its data sources go to the real address by themselves, and so
+# does its reader for OpenStack, whatever it is given: from here those must never be called.
+
+
+def cloudinit_aws(base):
+    need("cloudinit.sources.helpers.ec2")
+    from cloudinit import url_helper
+    from cloudinit.sources.helpers import ec2
+
+    lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}
+    token = url_helper.readurl(base + "/latest/api/token", headers=lifetime, request_method="PUT").contents.decode()
+    headers = {"headers_cb": lambda _: {"X-aws-ec2-metadata-token": token}}
+    # The newest version that it knows, by which it gets tags too.
+    data = ec2.get_instance_metadata("2021-03-23", base, **headers)
+    assert data["instance-id"] == "i-0123456789abcdef0", data
+    assert data["placement"]["region"] == "us-east-1", data
+    assert data["tags"]["instance"]["Name"] == "policyprobe-node", data
+    assert data["public-keys"]["policyprobe"][0].startswith("ssh-ed25519 "), data
+    assert data["network"]["interfaces"]["macs"]["0e:49:61:0f:c3:11"]["device-number"] == "0", data
+    # It leaves secrets out by itself.
+    assert "security-credentials" not in data.get("iam", {}), data
+    assert b"FAKE-policyprobe" in ec2.get_instance_userdata("2021-03-23", base, **headers)
+    identity = ec2.get_instance_identity("2021-03-23", base, **headers)
+    assert identity["document"]["accountId"] == "111122223333", identity
+
+
+def cloudinit_gcp(base):
+    need("cloudinit.sources.DataSourceGCE")
+    from types import SimpleNamespace
+
+    from cloudinit.sources import DataSourceGCE
+
+    once = SimpleNamespace(num_retries=1, sec_between_retries=0, timeout_seconds=5)
+    found = DataSourceGCE.read_md(address=base + "/computeMetadata/v1/", url_params=once, platform_check=False)
+    assert found["success"], found
+    assert found["meta-data"]["local-hostname"].startswith("policyprobe-node."), found
+    assert any("ssh-ed25519" in key for key in found["meta-data"]["public-keys-data"]), found
+
+
+def cloudinit_hetzner(base):
+    need("cloudinit.sources.helpers.hetzner")
+    from cloudinit.sources.helpers import hetzner
+
+    found = hetzner.read_metadata(base + "/hetzner/v1/metadata", timeout=5, sec_between=1, retries=1)
+    assert found["hostname"] == "policyprobe-node", found
+    assert found["network-config"]["version"] == 1, found
+    assert b"FAKE-policyprobe" in hetzner.read_userdata(base + "/hetzner/v1/userdata", timeout=5, sec_between=1, retries=1)
+
+
+def cloudinit_digitalocean(base):
+    need("cloudinit.sources.helpers.digitalocean")
+    from cloudinit.sources.helpers import digitalocean
+
+    found = digitalocean.read_metadata(base + "/metadata/v1.json", timeout=5, sec_between=1, retries=1)
+    assert found["droplet_id"] == 2756294, found
+    assert {nic["type"] for side in found["interfaces"].values() for nic in side} == {"public", "private"}, found
+    assert b"FAKE-policyprobe" in found["user_data"].encode(), found
 
 
 if __name__ == "__main__":

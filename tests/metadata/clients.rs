@@ -1,6 +1,6 @@
 //! The clouds' own Python libraries, unmodified: by each one's own variable for the server's address. Without the packages
-//! (`pip install botocore google-auth requests azure-identity`) a test says so, and checks nothing. `POLICYPROBE_PYTHON`
-//! names an interpreter that has them, as that of a virtual environment.
+//! (`pip install boto3 google-auth requests azure-identity`, and cloud-init from a distribution) a test says so, and checks
+//! nothing. `POLICYPROBE_PYTHON` names an interpreter that has them, as that of a virtual environment.
 
 use std::{env, process::Command};
 
@@ -28,7 +28,9 @@ fn check(name: &str, base: &str) {
 #[test]
 fn botocore_gets_credentials_and_region_from_either_version() {
     for imds in ["v1", "v2"] {
-        check("aws", &Served::new("aws", &["--imds", imds]).url(""));
+        let server = Served::new("aws", &["--imds", imds]);
+        check("aws", &server.url(""));
+        check("boto3_aws", &server.url(""));
     }
 }
 
@@ -41,6 +43,15 @@ fn botocore_gets_credentials_of_tasks_and_pods() {
 #[test]
 fn google_auth_gets_token_project_and_identity() {
     check("google", &Served::new("gcp", &[]).url(""));
+}
+
+#[test]
+fn cloud_init_reads_what_it_sets_a_machine_up_by() {
+    check("cloudinit_aws", &Served::new("aws", &["--imds", "v2"]).url(""));
+    check("cloudinit_gcp", &Served::new("gcp", &[]).url(""));
+    for cloud in ["hetzner", "digitalocean"] {
+        check(&format!("cloudinit_{cloud}"), &Served::new(cloud, &[]).url(""));
+    }
 }
 
 #[test]

@@ -172,6 +172,88 @@ fn slow_and_broken_clients_keep_nobody_from_being_served() {
 }
 
 #[test]
+fn a_request_may_be_cut_anywhere() {
+    let server = Served::new("aws", &["--imds", "v2"]);
+    let request = "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n\
+                   Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    for cut in 1..request.len() {
+        let mut stream = connect(server.address);
+        let (first, second) = request.split_at(cut);
+        stream.write_all(first.as_bytes()).unwrap();
+        stream.write_all(second.as_bytes()).unwrap();
+        let answer = rest(&mut stream);
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "cut after {first:?}: {answer}");
+    }
+}
+
+#[test]
+fn a_client_that_ends_amid_its_request_is_not_answered() {
+    let server = Served::new("gcp", &[]);
+    for part in [
+        "GET /",
+        NAME,
+        "PUT / HTTP/1.1\r\nContent-Length: 5\r\n\r\nabc",
+        "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na",
+    ] {
+        let mut stream = connect(server.address);
+        stream.write_all(part.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(rest(&mut stream), "", "{part:?}");
+    }
+    assert!(talk(server.address, &format!("{NAME}Connection: close\r\n\r\n")).ends_with("policyprobe-node"));
+}
+
+#[test]
+fn what_follows_a_closing_request_is_left_unread() {
+    let google = Served::new("gcp", &[]);
+    let closing = format!("{NAME}Connection: close\r\n\r\n");
+    for rest in ["garbage\r\n\r\n", &closing, "\u{0}\u{0}"] {
+        let answer = talk(google.address, &format!("{closing}{rest}"));
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    }
+    // One that stays is answered as far as it is understood.
+    let answer = talk(google.address, &format!("{NAME}\r\ngarbage\r\n\r\n"));
+    assert_eq!((answer.matches("HTTP/1.1 200 ").count(), answer.matches("HTTP/1.1 400 ").count()), (1, 1), "{answer}");
+}
+
+#[test]
+fn bodies_in_chunks_may_have_extensions_and_trailers() {
+    let server = Served::new("gcp", &[]);
+    let head = NAME.replacen("GET", "HEAD", 1) + "Transfer-Encoding: chunked\r\n";
+    let end = format!("{NAME}Connection: close\r\n\r\n");
+    let answer =
+        talk(server.address, &format!("{head}\r\n5;name=\"value\"\r\nabcde\r\n0\r\nX-Trailer: x\r\n\r\n{end}"));
+    assert_eq!(answer.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{answer}");
+    for bad in ["-1\r\n\r\n", "ffffffffffffffffff\r\n", "3\r\nabcd\r\n", "\r\n\r\n"] {
+        let answer = talk(server.address, &format!("{head}\r\n{bad}{end}"));
+        assert!(answer.starts_with("HTTP/1.1 4"), "{bad:?}: {answer}");
+    }
+}
+
+#[test]
+fn thousands_of_connections_are_served() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    const WANTED: u64 = 3000;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    // Ours are files too, those of other tests beside.
+    if hard < 2 * WANTED {
+        return eprintln!("skipped: this may open {hard} files only");
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    let google = Served::new("gcp", &[]);
+    let mut streams: Vec<_> = (0..WANTED).map(|_| connect(google.address)).collect();
+    // All at once; then each once more, on the same connection.
+    for end in ["\r\n", "Connection: close\r\n\r\n"] {
+        for stream in &mut streams {
+            stream.write_all(format!("{NAME}{end}").as_bytes()).unwrap();
+        }
+    }
+    for stream in &mut streams {
+        assert_eq!(rest(stream).matches("HTTP/1.1 200 OK\r\n").count(), 2);
+    }
+}
+
+#[test]
 fn the_log_has_requests_connections_and_what_is_neither() {
     let server = Served::new("aws", &[]);
     drop(connect(server.address));

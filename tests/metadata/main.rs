@@ -5,3 +5,5 @@ mod clients;
 mod common;
 mod documentation;
 mod edges;
+mod known;
+mod load;

@@ -128,6 +128,7 @@ async fn crowded(lab: &EmbeddedLab) -> World {
         node,
         ports: Vec::new(),
         host_network: false,
+        relay: None,
         owner: None,
     };
     let pods = NodeName::ALL.into_iter().flat_map(|node| (0..4).map(move |number| pod(node, number)));

@@ -93,6 +93,7 @@ pub fn labs() -> impl Strategy<Value = LabSpec> {
                     node: if on_master { NodeName::Master } else { NodeName::Worker },
                     ports,
                     host_network: false,
+                    relay: None,
                     owner: None,
                     service_account: None,
                 })

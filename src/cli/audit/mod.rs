@@ -1,5 +1,6 @@
 //! `policyprobe metadata audit`: what of each cloud's metadata pods can get at, as one table, and what to do about it.
 
+mod leave;
 mod survey;
 mod table;
 
@@ -147,28 +148,8 @@ async fn audit(
     cancel: &tokio_util::sync::CancellationToken,
 ) -> anyhow::Result<Report> {
     let capabilities = lab.capabilities();
-    let is_emulated = capabilities.has.contains(&Need::Metadata);
-    if !is_emulated && !args.allow_real_metadata {
-        let why = capabilities.why_not.get(&Need::Metadata).cloned().unwrap_or_default();
-        let problem = Problem::usage(format!("there is no emulated metadata server here: {why}"));
-        return Err(problem.hint("`--allow-real-metadata` asks the real ones, by their root path alone").into());
-    }
-    if is_emulated && args.allow_real_metadata {
-        let problem =
-            Problem::usage("`--allow-real-metadata` has no meaning where every metadata address is the lab's own");
-        return Err(problem.hint("it goes with `--backend cluster`").into());
-    }
+    let is_emulated = leave::check(args, lab.backend(), capabilities)?;
     let topology = args.topology;
-    if topology != Topology::Routed && !capabilities.has.contains(&Need::NodeMetadata) {
-        let message = format!("the backend `{}` has no metadata server on its nodes", lab.backend());
-        return Err(Problem::usage(message).hint("leave `--topology` out, or use `--backend embedded`").into());
-    }
-    if (args.imds != Imds::V1 || args.hop_limit.is_some()) && !capabilities.has.contains(&Need::MetadataSettings) {
-        let message = format!("the metadata server of the backend `{}` has no settings", lab.backend());
-        return Err(Problem::usage(message)
-            .hint("leave `--imds` and `--hop-limit` out, or use `--backend embedded`")
-            .into());
-    }
     let mut names = vec![DEFAULT_NAMESPACE.to_owned()];
     for name in args.namespaces.iter().cloned().chain(policies.iter().map(|manifest| manifest.namespace.clone())) {
         if !names.contains(&name) {
@@ -240,6 +221,7 @@ fn positions(namespaces: &[String], label: &(String, String), with_node: bool) -
                 node: NodeName::Worker,
                 ports: ports(),
                 host_network: false,
+                relay: None,
                 owner: None,
                 service_account: None,
             });
@@ -252,6 +234,7 @@ fn positions(namespaces: &[String], label: &(String, String), with_node: bool) -
         node: NodeName::Worker,
         ports: ports(),
         host_network: false,
+        relay: None,
         owner: None,
         service_account: None,
     });

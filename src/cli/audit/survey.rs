@@ -122,12 +122,7 @@ pub(super) async fn emulated(
 pub(super) async fn real(setup: &Setup, clouds: &[Cloud], cancel: &CancellationToken) -> anyhow::Result<Vec<Seen>> {
     let stage = setup.lab.stage(&setup.spec, 0, cancel).await?;
     let places: Vec<SocketAddr> = endpoints(clouds).into_iter().filter(SocketAddr::is_ipv4).collect();
-    let target = |place: &SocketAddr| Question {
-        category: Category::Instance,
-        is_token: false,
-        target: http(*place, "/", &[], Method::Get),
-    };
-    let questions: Vec<_> = places.iter().map(target).collect();
+    let questions: Vec<_> = places.iter().copied().map(root).collect();
     let (before, after) = ask_all(setup, &stage, &questions, cancel).await?;
     let mut seen = Vec::new();
     for cloud in clouds {
@@ -151,6 +146,12 @@ pub(super) async fn real(setup: &Setup, clouds: &[Cloud], cancel: &CancellationT
         }
     }
     Ok(seen)
+}
+
+/// What is asked of a real server: its root, in which no cloud has anything of the machine's, and without the headers that
+/// would open more.
+fn root(place: SocketAddr) -> Question {
+    Question { category: Category::Instance, is_token: false, target: http(place, "/", &[], Method::Get) }
 }
 
 /// What is asked of an emulated server: everything in the table, and a session token where the cloud has such.
@@ -403,6 +404,15 @@ mod tests {
         assert_eq!(of(Outcome::TimedOut, None, false), State::Unknown);
         assert_eq!(of(Outcome::ProbeLost, None, true), State::Unknown);
         assert_eq!(state(None, true), State::Unknown);
+    }
+
+    #[test]
+    fn of_a_real_service_nothing_is_asked_but_its_root() {
+        for place in endpoints(Cloud::ALL) {
+            let Target::Http { method, path, headers, host, port, .. } = root(place).target else { panic!("no HTTP") };
+            assert_eq!((method, path.as_str(), headers.len()), (Method::Get, "/", 0));
+            assert_eq!((host, port), (place.ip().to_string(), place.port()));
+        }
     }
 
     #[test]

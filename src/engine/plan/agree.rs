@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     ClusterState, PlanError, PlannedCell, cells,
-    flow::{dns_flow, flow},
+    flow::{dns_flow, flow, onward},
 };
 use crate::{
     engine::Expectation,
@@ -118,6 +118,11 @@ pub fn agree(loaded: &LoadedScenario, world: &World) -> Result<Vec<StepOracle>, 
 fn judge_cell(tier: Tier, state: &ClusterState, cell: PlannedCell) -> CellOracle {
     let cluster = state.cluster();
     let decision = flow(&cluster, state.world(), &cell).map(|flow| decide(&cluster, &flow));
+    // Behind a relay it is the relay that asks.
+    let decision = match (decision, onward(&cluster, state.world(), &cell)) {
+        (Some(Decision::Allow(_)), Some(onward)) => Some(decide(&cluster, &onward)),
+        (decision, _) => decision,
+    };
     let name = dns_flow(&cluster, state.world(), &cell)
         .filter(|_| cell.by_name && matches!(cell.from, Source::Pod(..)))
         .map(|flow| decide(&cluster, &flow));

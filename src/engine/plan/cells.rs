@@ -42,8 +42,10 @@ pub struct PlannedCell {
     pub address: Option<IpAddr>,
     /// The port that is asked.
     pub port: u16,
-    /// The port that the server listens on; another one than `port` only behind a Service.
+    /// The port that the server listens on; another one than `port` only behind a Service or a relay.
     pub server_port: u16,
+    /// The pod in between that passes the request on. `address` and `port` are its own then.
+    pub via: Option<Source>,
     /// The protocol.
     pub protocol: Protocol,
     /// The address family.
@@ -117,9 +119,9 @@ fn cell(
             format!("outside/{name}")
         }
     };
-    let Resolved { server, mut identity, text, address, port, server_port, .. } = to.clone();
+    let Resolved { server, mut identity, text, address, port, server_port, via, .. } = to.clone();
     if let (ServerId::Metadata, Some(metadata)) = (&server, &world.metadata) {
-        let at = home(world, &from);
+        let at = home(world, via.as_ref().unwrap_or(&from));
         identity = at.map_or(identity, |(node, own_network)| metadata.identity_for(node, own_network));
     }
     Ok(PlannedCell {
@@ -134,6 +136,7 @@ fn cell(
         address,
         port,
         server_port,
+        via,
         protocol: to.protocol,
         family: to.family,
         by_name: to.by_name,

@@ -9,7 +9,7 @@ use super::{
     reference::{node_in, outside_in, pod_in, short},
 };
 use crate::{
-    lab::{ServerId, World, WorldPod},
+    lab::{ServerId, Source, World, WorldPod},
     metadata::Exposure,
     policy::ServiceAddress,
     probe::{Proof, Target},
@@ -27,6 +27,7 @@ pub(super) struct Resolved {
     pub(super) address: Option<IpAddr>,
     pub(super) port: u16,
     pub(super) server_port: u16,
+    pub(super) via: Option<Source>,
     pub(super) protocol: Protocol,
     pub(super) family: Family,
     pub(super) by_name: bool,
@@ -45,6 +46,7 @@ pub(super) struct Place {
     pub(super) host: Option<String>,
     pub(super) port: u16,
     pub(super) server_port: u16,
+    pub(super) via: Option<Source>,
     pub(super) service: Option<ServiceAddress>,
     pub(super) needs: BTreeSet<Need>,
     pub(super) tls: bool,
@@ -70,6 +72,7 @@ impl Place {
             host: None,
             port,
             server_port: port,
+            via: None,
             service: None,
             needs: BTreeSet::new(),
             tls: false,
@@ -166,6 +169,7 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
         address: place.address,
         port: place.port,
         server_port: place.server_port,
+        via: place.via,
         protocol: to.protocol,
         family: to.family,
         by_name,
@@ -196,6 +200,7 @@ fn resolve_name(name: &str, family: Family) -> Resolved {
         address: None,
         port: 53,
         server_port: 53,
+        via: None,
         protocol: Protocol::Udp,
         family,
         by_name: false,
@@ -303,14 +308,33 @@ fn metadata_place(
         (By::Address, None) => None,
     };
     let name = asked.map_or_else(|| "metadata".to_owned(), |asked| format!("metadata/{asked}"));
-    Ok(Place {
+    let direct = Place {
         address,
         host,
         needs: [Need::Metadata].into(),
         path: exposure.map_or(ask.path, |exposure| exposure.path),
         headers: ask.headers,
         ..Place::new(ServerId::Metadata, identity, name, to.port.unwrap_or(usual_port))
-    })
+    };
+    match &metadata.via {
+        None => Ok(direct),
+        Some(word) => {
+            let PodSpec { namespace, name, relay, .. } = scenario.pod(word)?;
+            let port = relay.ok_or_else(|| {
+                Fault::new(format!("the pod `{word}` passes nothing on")).hint("give it a port for that: `relay: 3128`")
+            })?;
+            let pod = pod_in(world, namespace, name)?;
+            Ok(Place {
+                address: of_family(&pod.addresses, to.family),
+                host: None,
+                name: format!("{} via {}", direct.name, short(namespace, name)),
+                port,
+                via: Some(Source::Pod(namespace.clone(), name.clone())),
+                needs: [Need::Metadata, Need::Relays].into(),
+                ..direct
+            })
+        }
+    }
 }
 
 fn pod_place(pod: &WorldPod, name: String, port: u16, family: Family) -> Place {

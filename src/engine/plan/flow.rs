@@ -38,11 +38,22 @@ pub fn cluster(world: &World, policies: Vec<Arc<NetworkPolicy>>) -> Cluster {
 /// The flow that a cell's request makes. None where the lab lacks an address for it.
 pub(super) fn flow<'c>(cluster: &'c Cluster, world: &World, cell: &PlannedCell) -> Option<Flow<'c>> {
     let (from, from_address) = source(cluster, world, &cell.from, cell.family)?;
+    if let Some(relay) = &cell.via {
+        let (to, to_address) = source(cluster, world, relay, cell.family)?;
+        let (port, protocol) = (cell.port, cell.protocol);
+        return Some(Flow { from, from_address, to, to_address, port, protocol, service: None });
+    }
     let (to, to_address) = server(cluster, world, cell)?;
     let (port, protocol) = (cell.server_port, cell.protocol);
     // A rewriting of the destination by the node is to a policy what a Service's is: it may see either.
     let service = cell.service.or_else(|| rewritten(world, cell));
     Some(Flow { from, from_address, to, to_address, port, protocol, service })
+}
+
+/// The flow that comes of it behind a relay, if there is one.
+pub(super) fn onward<'c>(cluster: &'c Cluster, world: &World, cell: &PlannedCell) -> Option<Flow<'c>> {
+    let relay = cell.via.clone()?;
+    flow(cluster, world, &PlannedCell { from: relay, via: None, address: None, ..cell.clone() })
 }
 
 /// The address of the metadata server, where a rule of the node leads the source elsewhere.

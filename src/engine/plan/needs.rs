@@ -29,6 +29,7 @@ pub fn scenario_needs(loaded: &LoadedScenario) -> BTreeSet<Need> {
         (has_settings, Need::MetadataSettings),
         (!lab.outside.is_empty(), Need::Outside),
         (!lab.services.is_empty(), Need::Services),
+        (scenario.all_pods().any(|pod| pod.relay.is_some()), Need::Relays),
         (host_network, Need::HostNetwork),
         (steps.iter().any(|step| !step.restart.is_empty()), Need::Restart),
         (steps.iter().any(|step| !step.drift.is_empty()), Need::Disruptive),

@@ -103,6 +103,7 @@ fn dns() -> WorldPod {
         node: NodeName::Master,
         ports: vec![port("dns", Protocol::Udp), port("dns-tcp", Protocol::Tcp)],
         host_network: false,
+        relay: None,
         owner: None,
         service_account: None,
     };

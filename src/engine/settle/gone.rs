@@ -99,6 +99,7 @@ mod tests {
             address: ADDRESS.parse().ok(),
             port: 80,
             server_port: 80,
+            via: None,
             protocol: Protocol::Tcp,
             family: Family::Ipv4,
             by_name: false,

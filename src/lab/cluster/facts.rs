@@ -144,6 +144,7 @@ fn dns_pod(pod: &Pod, nodes: &[WorldNode]) -> WorldPod {
         node,
         ports: vec![port("dns", Protocol::Udp), port("dns-tcp", Protocol::Tcp)],
         host_network: false,
+        relay: None,
         owner: None,
         service_account: None,
     };

@@ -146,6 +146,7 @@ impl ClusterLab {
         let recipe = Recipe { run: state.run().to_owned(), image, server };
         let maker = PodMaker { client: access.client.clone(), recipe, hostnames: facts.hostnames };
         capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Kubelet, Need::Restart, Need::Services]);
+        capabilities.why_not.insert(Need::Relays, "pods in clusters pass no connections on yet".to_owned());
         capabilities
             .why_not
             .insert(Need::HostNetwork, "pods in their node's network are not made in clusters yet".to_owned());

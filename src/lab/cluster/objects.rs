@@ -247,6 +247,7 @@ mod tests {
             node: NodeName::Worker,
             ports: vec![port(Some("web"), 80, Protocol::Tcp), port(None, 53, Protocol::Udp)],
             host_network: false,
+            relay: None,
             owner: None,
             service_account: None,
         }

@@ -84,6 +84,7 @@ mod tests {
             node,
             ports: Vec::new(),
             host_network: false,
+            relay: None,
             owner: None,
             service_account: None,
         }

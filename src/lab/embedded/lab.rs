@@ -159,6 +159,7 @@ fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabili
             Need::Metadata,
             Need::NodeMetadata,
             Need::MetadataSettings,
+            Need::Relays,
             Need::Dns,
             Need::Outside,
             Need::NodeServer,

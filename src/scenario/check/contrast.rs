@@ -89,7 +89,10 @@ fn cells(scenario: &Scenario) -> Vec<Placed> {
 fn identity(scenario: &Scenario, to: &Destination) -> String {
     let target = destination::targets(to).first().copied().unwrap_or_default();
     let name = match target {
-        "metadata" => format!("{:?}", to.metadata.as_ref().map(|target| (target.by, target.address, target.spelling))),
+        "metadata" => {
+            let how = to.metadata.as_ref().map(|target| (target.by, target.address, target.spelling, &target.via));
+            format!("{how:?}")
+        }
         "pod" => {
             let pod = to.pod.as_deref().and_then(|name| scenario.pod(name).ok());
             pod.map(|pod| format!("{}/{}", pod.namespace, pod.name)).unwrap_or_default()

@@ -99,6 +99,22 @@ fn metadata(context: &Context<'_>, to: &Destination, at: &[Segment], faults: &mu
         let fault = context.error(&at_path![at; "spelling"], "a name has no other spelling");
         faults.push(fault.hint("leave `by: name` out"));
     }
+    if let Some(via) = &target.via {
+        let at = at_path![at; "via"];
+        match context.scenario.pod(via) {
+            Ok(pod) if pod.relay.is_some() => {}
+            Ok(_) => {
+                let fault = context.error(&at, format!("the pod `{via}` passes nothing on"));
+                faults.push(fault.hint("give it a port for that: `relay: 3128`"));
+            }
+            Err(error) => faults.push(context.reference(&at, error)),
+        }
+        let is_plain = target.by == By::Address && target.spelling.is_none() && target.address.is_none();
+        if !is_plain || to.port.is_some() || to.protocol != Protocol::Tcp {
+            let fault = context.error(&at, "a relay goes to one port of the metadata server's usual address");
+            faults.push(fault.hint("leave `by`, `spelling`, `address`, `port` and `protocol` out"));
+        }
+    }
     let addresses = definition.addresses();
     if let Some(address) = target.address.filter(|address| !addresses.contains(address)) {
         let own = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Context, names};
 use crate::scenario::{
-    AddressOf, Diagnostic, Labels, PodSpec, PortSpec,
+    AddressOf, Diagnostic, Labels, PodSpec, PortSpec, Protocol,
     diagnostic::nearest,
     document::{Segment, at_path},
 };
@@ -139,6 +139,23 @@ fn pod<'a>(
     ports(context, &spec.ports, &at_path![at; "ports"], faults);
     if let Some(Err(message)) = spec.service_account.as_deref().map(names::dns_label) {
         faults.push(context.error(&at_path![at; "serviceAccount"], message));
+    }
+    if let Some(port) = spec.relay {
+        relay(context, spec, port, &at_path![at; "relay"], faults);
+    }
+}
+
+/// A relay has a port of its own, and leads somewhere.
+fn relay(context: &Context<'_>, spec: &PodSpec, port: u16, at: &[Segment], faults: &mut Vec<Diagnostic>) {
+    if port == 0 {
+        faults.push(context.error(at, PORT_ZERO));
+    }
+    if spec.ports.iter().any(|served| served.port == port && served.protocol == Protocol::Tcp) {
+        faults.push(context.error(at, format!("the pod serves port {port} itself")));
+    }
+    if context.scenario.lab.metadata.is_none() {
+        let fault = context.error(at, "the lab has no metadata server that it could lead to");
+        faults.push(fault.hint("add `metadata: gcp` to `lab`"));
     }
 }
 

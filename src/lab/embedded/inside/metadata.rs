@@ -69,6 +69,8 @@ impl Metadata {
             serve::serve(&mut servers, listeners(host, &ports).await?, &identity, handler, &self.log);
             // Google's and Azure's are name servers too.
             serve::answer(&mut servers, vec![host.datagrams(53).await?], &identity, &self.log);
+            // Only here: on a node a packet would be seen that the node's own rules drop right after.
+            serve::watch(&mut servers, host.packets().await?, &self.log);
         }
         for node in &backbone.nodes {
             let ports = match self.spec.topology {

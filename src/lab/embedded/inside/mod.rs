@@ -19,6 +19,8 @@ mod plumbing;
 #[cfg(target_os = "linux")]
 mod pods;
 #[cfg(target_os = "linux")]
+mod relay;
+#[cfg(target_os = "linux")]
 mod safe;
 #[cfg(target_os = "linux")]
 mod sandbox;

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::namespace::Namespace;
+use super::{namespace::Namespace, serve::packets};
 
 /// Settings that a new namespace would take from the host's, or that the kernel has off.
 const SETTINGS: [(&str, &str); 4] = [
@@ -170,6 +170,11 @@ impl Host {
         let socket = self.bind(bind).await.with_context(|| format!("cannot listen on UDP port {port}"))?;
         socket.set_nonblocking(true)?;
         Ok(UdpSocket::from_std(socket)?)
+    }
+
+    /// A socket that sees every packet in here.
+    pub(super) async fn packets(&self) -> anyhow::Result<std::net::UdpSocket> {
+        self.ns.run(packets).await?.context("cannot watch packets")
     }
 
     /// A connection from here.

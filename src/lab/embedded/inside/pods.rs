@@ -1,6 +1,6 @@
 //! The leaves of a stage: pods, hosts outside, the DNS. Each is a namespace with servers in it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::Context;
 use tokio::{net::UdpSocket, task::JoinSet};
@@ -9,6 +9,7 @@ use super::{
     dns::{self, Zone},
     net::Host,
     plumbing::{self, Backbone, Node},
+    relay,
     serve::{self, Log},
     topo,
 };
@@ -33,7 +34,13 @@ pub(super) struct LivePod {
 impl LivePod {
     /// Starts a pod on its node; it serves when this returns. An owner that the scenario asks for is left out: nothing
     /// here could make a pod again, and the enforcer knows pods by their labels alone.
-    pub(super) async fn start(spec: PodSpec, node: &Node, number: u32, log: Log) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        spec: PodSpec,
+        node: &Node,
+        number: u32,
+        log: Log,
+        relays_to: Option<SocketAddr>,
+    ) -> anyhow::Result<Self> {
         let address = Ipv4Addr::from_bits(node.plan.before_first_pod.to_bits() + number);
         let device = format!("{}{number}", topo::POD_DEVICES);
         let mut pod = Self { address, device, host: Host::new().await?, log, servers: JoinSet::new(), spec };
@@ -43,6 +50,10 @@ impl LivePod {
         serve::serve(&mut pod.servers, listeners, &identity, serve::echo(&identity), &pod.log);
         let sockets = datagrams(&pod.host, &pod.spec.ports).await?;
         serve::answer(&mut pod.servers, sockets, &identity, &pod.log);
+        if let (Some(port), Some(to)) = (pod.spec.relay, relays_to) {
+            let (listener, namespace) = (pod.host.listen(port).await?, pod.host.namespace());
+            pod.servers.spawn(relay::serve(listener, namespace, to));
+        }
         Ok(pod)
     }
 
@@ -56,6 +67,7 @@ impl LivePod {
             node: node.name,
             ports: vec![port("dns", Protocol::Udp), port("dns-tcp", Protocol::Tcp)],
             host_network: false,
+            relay: None,
             owner: None,
             service_account: None,
         };

@@ -13,14 +13,14 @@ use tokio::{
 };
 
 use crate::{
-    http::{Echo, Handler, Server},
+    http::{self, Echo, Handler, Server},
     metadata::{Cloud, Options},
     scenario::{MetadataServerSpec, Topology},
     udp,
 };
 
 pub(super) use crate::{
-    http::Log,
+    http::{Log, packets},
     metadata::{guarded_prefixes, is_metadata_address},
 };
 
@@ -87,6 +87,13 @@ pub(super) fn serve(
     for listener in listeners {
         servers.spawn(server.clone().serve(listener));
     }
+}
+
+/// Puts first packets to metadata addresses into the log that no connection followed, until the set is dropped.
+pub(super) fn watch(servers: &mut JoinSet<()>, packets: std::net::UdpSocket, log: &Log) {
+    let watching = http::watch(packets, log.clone(), |local| is_metadata_address(local.ip()));
+    // A socket that fails takes no verdict with it: those go by nonces.
+    servers.spawn(async { drop(watching.await) });
 }
 
 /// Answers questions over UDP on these sockets until the set is dropped.

@@ -60,7 +60,8 @@ impl Stage {
         mutant: Option<Mutant>,
     ) -> anyhow::Result<Self> {
         let backbone = starting(Backbone::new().await, "the nodes")?;
-        let mut state = State::default();
+        let relays_to = spec.metadata.map(|cloud| cloud.definition().endpoints[0]);
+        let mut state = State::new(relays_to);
         let pods = spec.pods.iter().map(|pod| state.start(pod.clone(), &backbone, Log::default())).collect::<Vec<_>>();
         let outside = (0_u32..).zip(&spec.outside).map(|(index, host)| Outside::start(host, index, &backbone));
         let metadata = async { starting(Metadata::start(&spec, &run, &backbone).await, "the metadata server") };

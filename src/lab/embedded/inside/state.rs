@@ -1,6 +1,6 @@
 //! What changes while a scenario runs: namespaces, pods, policies.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use anyhow::Context;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -14,11 +14,18 @@ pub(super) struct State {
     pub(super) namespaces: BTreeMap<String, Labels>,
     pub(super) pods: Vec<LivePod>,
     pub(super) policies: BTreeMap<(String, String), NetworkPolicy>,
+    /// Where relays lead to.
+    relays_to: Option<SocketAddr>,
     /// How many pods each node has had.
     started: BTreeMap<NodeName, u32>,
 }
 
 impl State {
+    /// Nothing yet, and where relays will lead to.
+    pub(super) fn new(relays_to: Option<SocketAddr>) -> Self {
+        Self { relays_to, ..Self::default() }
+    }
+
     /// Starts a pod with the next number of its node. Nothing is changed but that number.
     pub(super) fn start<'a>(
         &mut self,
@@ -29,7 +36,7 @@ impl State {
         let node = backbone.node(spec.node);
         let number = self.started.entry(spec.node).or_default();
         *number += 1;
-        LivePod::start(spec, node, *number, log)
+        LivePod::start(spec, node, *number, log, self.relays_to)
     }
 
     pub(super) fn pod(&self, namespace: &str, name: &str) -> anyhow::Result<&LivePod> {
