@@ -164,6 +164,7 @@ fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabili
             Need::NodeServer,
             Need::NodeSource,
             Need::Udp,
+            Need::HostNetwork,
         ]
         .into(),
         why_not: BTreeMap::from([
@@ -171,7 +172,6 @@ fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabili
             (Need::Services, no_yet("Services")),
             (Need::Ipv6, no_yet("IPv6")),
             (Need::Sctp, no_yet("SCTP probes")),
-            (Need::HostNetwork, no_yet("pods in their node's network")),
             (Need::Restart, "a pod of the embedded lab has no container to restart".to_owned()),
         ]),
         facts: [fact("kernel", release.trim()), fact("curl", curl), fact("cni", &enforcer)].into(),
