@@ -29,6 +29,7 @@ use super::{
     apply::{MANAGER, apply, broken, is_gone},
     facts::Facts,
     ground::Ground,
+    host_pods::HostPods,
     links::Links,
     names::Naming,
     objects::{self, Recipe, Server},
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) apiserver: Option<(IpAddr, u16)>,
     pub(crate) kube_system: WorldNamespace,
     pub(crate) spaces: Spaces,
+    pub(crate) host_pods: HostPods,
     pub(crate) links: Links,
     pub(crate) shells: Arc<Shells>,
     /// Taken while pods are starting.
@@ -143,9 +145,6 @@ impl ClusterLab {
         let recipe = Recipe { run: state.run().to_owned(), image, server };
         let maker = PodMaker { client: access.client.clone(), recipe, hostnames: facts.hostnames };
         capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Restart, Need::Services]);
-        capabilities
-            .why_not
-            .insert(Need::HostNetwork, "pods in their node's network are not made in clusters yet".to_owned());
         tell_families(&mut capabilities, facts.ipv6);
         capabilities.facts.extend(facts.texts);
         capabilities.facts.insert("server".to_owned(), name.to_owned());
@@ -160,6 +159,7 @@ impl ClusterLab {
             apiserver: facts.apiserver,
             kube_system: facts.kube_system,
             spaces: Spaces::default(),
+            host_pods: HostPods::default(),
             links,
             shells: Arc::default(),
             starting: Semaphore::new(STARTING as usize),
@@ -170,12 +170,12 @@ impl ClusterLab {
     }
 
     /// Creates the pods of the first stages that are on this node, and does not wait for them: the stages do, and what
-    /// fails here is told there.
+    /// fails here is told there. Those in their nodes' networks take ports that others may need first.
     pub(crate) async fn prepare(&self, first: &[LabSpec], node: NodeName) {
         let shared = &self.shared;
         join_all(first.iter().flat_map(|spec| spec.pods.iter().map(move |pod| (spec, pod))).map(
             |(spec, pod)| async move {
-                if pod.node == node {
+                if pod.node == node && !pod.host_network {
                     let literal = shared.naming.literal(&pod.namespace, 0);
                     let labels = spec.namespaces.get(&pod.namespace).map(|namespace| namespace.labels.clone());
                     shared.namespace(&literal, &labels.unwrap_or_default()).await?;

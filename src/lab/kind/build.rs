@@ -24,6 +24,7 @@ use super::{
     emulator::{self, Emulator},
     ground::KindGround,
     node::NodePlace,
+    outside::OutsideHosts,
     remove, renew, routes,
 };
 use crate::{
@@ -171,6 +172,9 @@ impl Build {
     async fn secure(&self, node: &str, emulator: Option<Ipv4Addr>) -> Result<(), LabError> {
         let mut shell = Shell::new(Arc::new(NodePlace { container: node.to_owned() }));
         routes::close(node, &mut shell).await?;
+        if self.options.cluster.is_some() {
+            routes::clear(node, &mut shell).await?;
+        }
         let Some(emulator) = emulator else { return routes::forget(node, &mut shell).await };
         routes::open(node, &mut shell, emulator, &self.identity()).await
     }
@@ -242,25 +246,35 @@ impl Build {
     }
 
     /// The lab, on nodes that may still be starting.
-    fn lab(&self, name: &str, access: &Access, kept: Option<RunState>, facts: Facts) -> ClusterLab {
+    fn lab(
+        &self,
+        (name, containers): (&str, &[String]),
+        access: &Access,
+        kept: Option<RunState>,
+        facts: Facts,
+    ) -> ClusterLab {
         let metadata = self.metadata();
-        let mut capabilities =
-            Capabilities { has: [Need::NodeSource, Need::Disruptive].into(), ..Capabilities::default() };
+        let mut capabilities = Capabilities {
+            has: [Need::NodeSource, Need::HostNetwork, Need::Disruptive].into(),
+            ..Capabilities::default()
+        };
         let why = "a kind lab has one emulator off its nodes, set up in the usual way, for all scenarios";
         for need in [Need::NodeMetadata, Need::MetadataSettings] {
             capabilities.why_not.insert(need, why.to_owned());
         }
         if metadata.is_some() {
-            capabilities.has.insert(Need::Metadata);
+            capabilities.has.extend([Need::Metadata, Need::Outside]);
         } else {
             let why = agent::missing().unwrap_or("there is no agent");
             capabilities.why_not.insert(Need::Metadata, format!("the metadata server is the static agent: {why}"));
+            capabilities.why_not.insert(Need::Outside, format!("outside hosts are the static agent: {why}"));
         }
         let ground = KindGround {
             cluster: name.to_owned(),
             nodes: facts.nodes.iter().map(|node| (node.name, node.literal.clone())).collect(),
             emulator: Arc::clone(&self.emulator),
             metadata,
+            hosts: OutsideHosts::new(self.state.run(), network(), containers.to_vec()),
             state: Arc::clone(&self.state),
             kept,
             keep: self.options.keep,
@@ -313,7 +327,7 @@ impl Build {
         };
         let host = emulator::names();
         let is_kept = kept.is_some();
-        let mut lab = self.lab(&name, &access, kept, Facts::read(&access, Age::Young).await?);
+        let mut lab = self.lab((&name, &containers), &access, kept, Facts::read(&access, Age::Young).await?);
 
         let secured = try_join_all(containers.iter().map(|node| self.secure(node, address)));
         let secured = self.events.timed("lab › safe routes", secured);

@@ -12,6 +12,7 @@ use super::{
     command::run,
     emulator::{CONTROL_PORT, Emulator},
     node::NodePlace,
+    outside::OutsideHosts,
     remove,
     settle::settle,
 };
@@ -19,7 +20,7 @@ use crate::{
     engine::Events,
     lab::{
         LabError, WorldMetadata,
-        cluster::{Ground, Place},
+        cluster::{Ground, Hosts, Place},
         state::RunState,
     },
     scenario::NodeName,
@@ -35,6 +36,8 @@ pub(crate) struct KindGround {
     pub(crate) emulator: Arc<Mutex<Option<Emulator>>>,
     /// The emulator, as stages see it, and its control endpoint; none where no agent could be it.
     pub(crate) metadata: Option<(WorldMetadata, String)>,
+    /// Hosts outside the cluster, until they are removed.
+    pub(crate) hosts: OutsideHosts,
     /// This run's record.
     pub(crate) state: Arc<RunState>,
     /// The record of the run that kept the cluster, locked while this one uses it.
@@ -111,6 +114,11 @@ impl Ground for KindGround {
         self.metadata.clone()
     }
 
+    fn hosts(&self) -> Option<&dyn Hosts> {
+        // Who makes them and who serves in them is the agent, as the metadata server is.
+        self.metadata.as_ref().map(|_| &self.hosts as &dyn Hosts)
+    }
+
     async fn diagnose(&self) -> String {
         let node = self.nodes.get(&NodeName::Master).cloned().unwrap_or_default();
         let get = "exec kubectl --kubeconfig /etc/kubernetes/admin.conf get pods -A -o wide";
@@ -121,10 +129,14 @@ impl Ground for KindGround {
 
     async fn teardown(&self) -> Vec<LabError> {
         let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if self.keep && self.kept.is_none() {
-            return self.stay(emulator).err().into_iter().collect();
-        }
-        self.events.phase("removing the lab");
-        remove_run(&self.state, emulator).await
+        let nodes_stay = self.keep || self.kept.is_some();
+        let hosts = self.hosts.remove(nodes_stay).await.err();
+        let removed = if self.keep && self.kept.is_none() {
+            self.stay(emulator).err().into_iter().collect()
+        } else {
+            self.events.phase("removing the lab");
+            remove_run(&self.state, emulator).await
+        };
+        hosts.into_iter().chain(removed).collect()
     }
 }
