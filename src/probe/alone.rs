@@ -60,6 +60,7 @@ impl<A: AgentHost> Session for Alone<A> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use serde_json::json;
     use tokio::sync::mpsc::UnboundedSender;
 
     use super::*;
@@ -78,7 +79,8 @@ mod tests {
     impl AgentHost for Everything {
         async fn call(&mut self, work: Work, found: UnboundedSender<Finding>) -> Result<usize, String> {
             for ask in &work.asks {
-                found.send(Finding::of(ask.index, Outcome::Reached, None)).unwrap();
+                let finding = json!({"index": ask.index, "outcome": "reached"});
+                found.send(serde_json::from_value(finding).unwrap()).unwrap();
             }
             Ok(work.asks.len())
         }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use super::shell::Place;
 use crate::{
-    lab::{LabError, WorldMetadata, WorldOutside},
+    lab::{LabError, World, WorldMetadata, WorldOutside},
     scenario::{NodeName, OutsideSpec},
 };
 
@@ -57,4 +57,33 @@ pub(crate) trait Hosts: Send + Sync {
 
     /// Where the servers of a host say which nonces they have seen, as an agent in that place finds them.
     async fn controls(&self, address: IpAddr) -> Vec<SocketAddr>;
+}
+
+/// The way to each pod with a network of its own: by the address of its node, which comes first of its family.
+pub(super) fn ways(world: &World) -> BTreeMap<IpAddr, IpAddr> {
+    let mut ways = BTreeMap::new();
+    for pod in world.pods.iter().filter(|pod| !pod.spec.host_network) {
+        let node = world.nodes.iter().find(|node| node.name == pod.spec.node);
+        let by = |pod: &IpAddr| node?.addresses.iter().find(|by| by.is_ipv4() == pod.is_ipv4()).copied();
+        ways.extend(pod.addresses.iter().filter_map(|pod| Some((*pod, by(pod)?))));
+    }
+    ways
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::plan;
+
+    #[test]
+    fn a_pod_is_reached_by_its_own_node_over_each_family_and_one_in_its_nodes_network_by_no_route() {
+        let lab = json!({"pods": [{"name": "a", "node": "master"}, {"name": "b"}, {"name": "c", "hostNetwork": true}]});
+        let world = serde_json::from_value(lab).map(|lab| plan::world(&lab)).unwrap_or_default();
+        let expected = [(&world.pods[0], &world.nodes[0]), (&world.pods[1], &world.nodes[1])]
+            .into_iter()
+            .flat_map(|(pod, node)| pod.addresses.iter().copied().zip(node.addresses.iter().copied()));
+        assert_eq!(ways(&world), expected.collect());
+    }
 }

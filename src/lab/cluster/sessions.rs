@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{exec::PodPlace, shell::Place, shells::Seat, stage::ClusterStage};
+use super::{exec::PodPlace, ground::Hosts, shell::Place, shells::Seat, stage::ClusterStage};
 use crate::{
     lab::{LabError, Source},
     probe::{Alone, CurlSession, Linked, Means, Mixed, Session},
@@ -80,7 +80,7 @@ impl ClusterStage {
     async fn alone(&self, seat: &Seat, place: &Arc<dyn Place>, address: IpAddr) -> Result<Box<dyn Session>, LabError> {
         let link = self.shared.links.link(seat, place).ok_or_else(|| anyhow::anyhow!("there is no agent in {seat}"))?;
         link.connect().await.map_err(|error| anyhow::anyhow!("no agent in {seat}: {error}"))?;
-        let prefix = self.shared.ground.hosts().map(|hosts| hosts.by_hand()).unwrap_or_default();
+        let prefix = self.shared.ground.hosts().map(Hosts::by_hand).unwrap_or_default();
         Ok(Box::new(Alone::new(Linked { link, prefix }, address)))
     }
 }

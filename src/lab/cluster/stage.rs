@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -14,6 +13,7 @@ use super::{
     apply::ObjectRef,
     dns,
     facts::dns_pods,
+    ground::ways,
     host_pods::{Turn, admitting},
     lab::Shared,
     objects::identity,
@@ -191,17 +191,6 @@ impl ClusterStage {
         let found = leases.get_mut(namespace).and_then(|space| space.pods.get_mut(pod));
         found.ok_or_else(|| anyhow::anyhow!("there is no pod `{namespace}/{pod}`").into())
     }
-}
-
-/// The way to each pod with a network of its own: by the address of its node, which comes first of its family.
-fn ways(world: &World) -> BTreeMap<IpAddr, IpAddr> {
-    let mut ways = BTreeMap::new();
-    for pod in world.pods.iter().filter(|pod| !pod.spec.host_network) {
-        let node = world.nodes.iter().find(|node| node.name == pod.spec.node);
-        let by = |pod: &IpAddr| node?.addresses.iter().find(|by| by.is_ipv4() == pod.is_ipv4()).copied();
-        ways.extend(pod.addresses.iter().filter_map(|pod| Some((*pod, by(pod)?))));
-    }
-    ways
 }
 
 fn change(labels: &mut Labels, action: &LabelAction) {
