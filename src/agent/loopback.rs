@@ -1,4 +1,5 @@
-//! Taking metadata addresses in the agent's own network namespace, after the ways to real ones are closed.
+//! Addresses and routes of the agent's own network namespace: metadata addresses among them are taken after the ways to
+//! real ones are closed.
 
 use std::{fs, net::IpAddr};
 
@@ -30,6 +31,16 @@ pub(crate) fn take(addresses: &[IpAddr]) -> Result<Vec<IpAddr>> {
             .with_context(|| format!("cannot add {address} to the loopback device (this needs CAP_NET_ADMIN)"))?;
     }
     Ok(taken)
+}
+
+/// Adds a route to each address by its gateway, in place of the one that there was.
+pub(crate) fn route(ways: &[(IpAddr, IpAddr)]) -> Result<()> {
+    let netlink = Netlink::open().context("cannot open a netlink socket")?;
+    for (address, gateway) in ways {
+        let added = netlink.route(*address, *gateway);
+        added.with_context(|| format!("cannot add a route to {address} by {gateway} (this needs CAP_NET_ADMIN)"))?;
+    }
+    Ok(())
 }
 
 /// Whether the kernel has IPv6 and the loopback device may have an IPv6 address.

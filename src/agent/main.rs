@@ -27,7 +27,9 @@ async fn main() -> ExitCode {
     let served = match command {
         Command::Serve(serve) => roles::serve(serve).await,
         Command::Metadata(metadata) => roles::metadata(metadata).await,
-        Command::Probe => roles::probe().await,
+        Command::Probe(from) => roles::probe(from).await,
+        Command::Route(ways) => roles::route(&ways),
+        Command::Wait => roles::wait().await,
         Command::Version => {
             println!("policyprobe-agent {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -1,4 +1,4 @@
-//! The two rtnetlink requests that the agent makes, rtnetlink(7). A library for all of netlink takes longer to build
+//! The three rtnetlink requests that the agent makes, rtnetlink(7). A library for all of netlink takes longer to build
 //! than the whole agent.
 
 use std::{
@@ -24,13 +24,24 @@ impl Netlink {
 
     /// Makes a prefix unreachable in the main table, at this metric.
     pub(crate) fn unreachable(&self, address: IpAddr, length: u8, metric: u32) -> io::Result<()> {
+        let priority = attribute(libc::RTA_PRIORITY, &metric.to_ne_bytes());
+        self.new_route(libc::RTN_UNREACHABLE, (address, length), priority)
+    }
+
+    /// Leads to an address by a gateway of the same family, in the main table.
+    pub(crate) fn route(&self, address: IpAddr, gateway: IpAddr) -> io::Result<()> {
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        self.new_route(libc::RTN_UNICAST, (address, length), attribute(libc::RTA_GATEWAY, &octets(gateway).1))
+    }
+
+    fn new_route(&self, kind: u8, (address, length): (IpAddr, u8), how: Vec<u8>) -> io::Result<()> {
         let (family, octets) = octets(address);
-        let (table, protocol, kind) = (libc::RT_TABLE_MAIN, libc::RTPROT_STATIC, libc::RTN_UNREACHABLE);
+        let (table, protocol) = (libc::RT_TABLE_MAIN, libc::RTPROT_STATIC);
         // struct rtmsg.
         let mut body = vec![family, length, 0, 0, table, protocol, libc::RT_SCOPE_UNIVERSE, kind];
         body.extend(0_u32.to_ne_bytes());
         body.extend(attribute(libc::RTA_DST, &octets));
-        body.extend(attribute(libc::RTA_PRIORITY, &metric.to_ne_bytes()));
+        body.extend(how);
         self.request(libc::RTM_NEWROUTE, &body)
     }
 

@@ -2,15 +2,15 @@
 //! input ends.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use policyprobe::{
     http::{Echo, Log, Server, control_of, packets, watch},
     metadata::{addresses, endpoints, is_metadata_address, servers},
-    probe::direct::{self, Here, Prober},
+    probe::direct::{self, Here, HereFrom, Prober},
     udp,
 };
 use tokio::{
@@ -21,8 +21,11 @@ use tokio::{
 
 use crate::arguments::{Metadata, Serve};
 
-/// Answers with the identity on every address.
-pub(crate) async fn serve(Serve { identity, listen, udp, control: at }: Serve) -> Result<()> {
+/// Answers with the identity on every address; one of them may have to be taken first.
+pub(crate) async fn serve(Serve { identity, listen, udp, control: at, address }: Serve) -> Result<()> {
+    if let Some(address) = address {
+        ensure!(take(&[address])? == [address], "there is no IPv6 to take {address}");
+    }
     let handler = Arc::new(Echo::new(&identity));
     run(Server { identity, handler, log: Log::default() }, &listen, &udp, at).await
 }
@@ -44,16 +47,36 @@ pub(crate) async fn metadata(Metadata { clouds, identity, options, control: at }
 }
 
 /// Makes the requests that lines on the standard input ask for, until it ends.
-pub(crate) async fn probe() -> Result<()> {
-    let prober = Prober::new(direct::raise_file_limit());
-    Ok(direct::serve(tokio::io::stdin(), tokio::io::stdout(), &prober, Here).await?)
+pub(crate) async fn probe(from: Option<IpAddr>) -> Result<()> {
+    let (input, output, prober) = (tokio::io::stdin(), tokio::io::stdout(), Prober::new(direct::raise_file_limit()));
+    match from {
+        Some(address) => direct::serve(input, output, &prober, HereFrom(address)).await?,
+        None => direct::serve(input, output, &prober, Here).await?,
+    }
+    Ok(())
+}
+
+/// Does nothing until a signal ends it.
+pub(crate) async fn wait() -> Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    println!("ready");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
 }
 
 #[cfg(target_os = "linux")]
-use crate::loopback::take;
+pub(crate) use crate::loopback::{route, take};
 
 #[cfg(not(target_os = "linux"))]
-fn take(_: &[std::net::IpAddr]) -> Result<Vec<std::net::IpAddr>> {
+fn take(_: &[IpAddr]) -> Result<Vec<IpAddr>> {
+    anyhow::bail!("only Linux has containers to do this in")
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn route(_: &[(IpAddr, IpAddr)]) -> Result<()> {
     anyhow::bail!("only Linux has containers to do this in")
 }
 

@@ -48,6 +48,7 @@ Examples:
     Audit(Box<audit::Args>),
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of the command line")]
 #[derive(Args, Debug)]
 struct ServeArgs {
     /// The cloud.

@@ -444,7 +444,7 @@ mod tests {
         let (there, back) = (change(None, Some("x")), change(Some("x"), None));
         assert_eq!(verdict(&[there.clone(), back.clone()]), Verdict::Pass);
         assert_eq!(verdict(&[]), Verdict::Fail);
-        assert_eq!(verdict(&[there.clone()]), Verdict::Fail, "its taking back is lost");
+        assert_eq!(verdict(std::slice::from_ref(&there)), Verdict::Fail, "its taking back is lost");
         assert_eq!(verdict(&[there.clone(), there.clone(), back.clone()]), Verdict::Fail, "it is repeated");
         assert_eq!(verdict(&[change(None, Some("y")), change(Some("y"), None)]), Verdict::Fail, "another value");
         let other = Change::added("n", "u");

@@ -8,6 +8,8 @@ pub use outcome::*;
 #[cfg(feature = "harness")]
 mod agent;
 #[cfg(feature = "harness")]
+mod alone;
+#[cfg(feature = "harness")]
 mod curl;
 #[cfg(feature = "harness")]
 mod link;
@@ -25,4 +27,4 @@ mod session;
 mod tests;
 
 #[cfg(feature = "harness")]
-pub use {agent::*, curl::*, link::*, mixed::*, output::*, request::*, session::*};
+pub use {agent::*, alone::*, curl::*, link::*, mixed::*, output::*, request::*, session::*};

@@ -8,6 +8,7 @@ mod common;
 mod direct;
 mod faults;
 mod fuzz;
+mod host_network;
 mod leftovers;
 mod mutants;
 mod network;

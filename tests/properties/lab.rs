@@ -130,6 +130,7 @@ async fn crowded(lab: &EmbeddedLab) -> World {
         host_network: false,
         relay: None,
         owner: None,
+        service_account: None,
     };
     let pods = NodeName::ALL.into_iter().flat_map(|node| (0..4).map(move |number| pod(node, number)));
     let outside = serde_json::from_value(serde_json::json!([{"name": "out"}])).unwrap();

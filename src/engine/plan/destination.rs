@@ -318,17 +318,17 @@ fn metadata_place(
     };
     match &metadata.via {
         None => Ok(direct),
-        Some(word) => {
-            let PodSpec { namespace, name, relay, .. } = scenario.pod(word)?;
-            let port = relay.ok_or_else(|| {
-                Fault::new(format!("the pod `{word}` passes nothing on")).hint("give it a port for that: `relay: 3128`")
+        Some(relay) => {
+            let PodSpec { namespace, name, relay: through, .. } = scenario.pod(relay)?;
+            let through = through.ok_or_else(|| {
+                Fault::new(format!("the pod `{relay}` passes nothing on")).hint("give it a port for that: `relay: 3128`")
             })?;
-            let pod = pod_in(world, namespace, name)?;
+            let addresses = &pod_in(world, namespace, name)?.addresses;
             Ok(Place {
-                address: of_family(&pod.addresses, to.family),
+                address: of_family(addresses, to.family),
                 host: None,
                 name: format!("{} via {}", direct.name, short(namespace, name)),
-                port,
+                port: through,
                 via: Some(Source::Pod(namespace.clone(), name.clone())),
                 needs: [Need::Metadata, Need::Relays].into(),
                 ..direct

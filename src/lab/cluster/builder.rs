@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::{Access, Age, ClusterLab, Facts, Ground, Naming, PROBE_IMAGE, Parts, Place, node_pods, remove_namespace};
+use super::{
+    Access, Age, ClusterLab, Facts, Ground, Hosts, Naming, PROBE_IMAGE, Parts, Place, node_pods, remove_namespace,
+};
 use crate::{
     engine::Events,
     lab::{Capabilities, Lab, LabBuilder, LabError, WorldMetadata, state::RunState},
@@ -42,6 +44,10 @@ impl Ground for Borrowed {
         None
     }
 
+    fn hosts(&self) -> Option<&dyn Hosts> {
+        None
+    }
+
     async fn diagnose(&self) -> String {
         String::new()
     }
@@ -58,16 +64,22 @@ impl ClusterBuilder {
         let image = self.probe_image.clone().unwrap_or_else(|| PROBE_IMAGE.to_owned());
         let mut capabilities = Capabilities::default();
         capabilities.why_not.insert(
+            Need::Outside,
+            "an existing cluster's nodes cannot be routed to hosts of the run's own; use `--backend kind`".to_owned(),
+        );
+        capabilities.why_not.insert(
             Need::Metadata,
             "an existing cluster's nodes cannot be routed to an emulator; use `--backend kind`".to_owned(),
         );
         let nodes = match node_pods::make(&access, &state, &naming, &facts.hostnames, &image).await {
             Ok(nodes) => {
-                capabilities.has.insert(Need::NodeSource);
+                capabilities.has.extend([Need::NodeSource, Need::HostNetwork]);
                 nodes
             }
             Err(error) => {
-                capabilities.why_not.insert(Need::NodeSource, error.to_string());
+                for need in [Need::NodeSource, Need::HostNetwork] {
+                    capabilities.why_not.insert(need, error.to_string());
+                }
                 BTreeMap::new()
             }
         };

@@ -29,6 +29,7 @@ use super::{
     apply::{MANAGER, apply, broken, is_gone},
     facts::Facts,
     ground::Ground,
+    host_pods::HostPods,
     links::Links,
     names::Naming,
     objects::{self, Recipe, Server},
@@ -65,6 +66,7 @@ pub(crate) struct Shared {
     pub(crate) apiserver: Option<(IpAddr, u16)>,
     pub(crate) kube_system: WorldNamespace,
     pub(crate) spaces: Spaces,
+    pub(crate) host_pods: HostPods,
     pub(crate) links: Links,
     pub(crate) shells: Arc<Shells>,
     /// Taken while pods are starting.
@@ -147,9 +149,6 @@ impl ClusterLab {
         let maker = PodMaker { client: access.client.clone(), recipe, hostnames: facts.hostnames };
         capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Kubelet, Need::Restart, Need::Services]);
         capabilities.why_not.insert(Need::Relays, "pods in clusters pass no connections on yet".to_owned());
-        capabilities
-            .why_not
-            .insert(Need::HostNetwork, "pods in their node's network are not made in clusters yet".to_owned());
         tell_families(&mut capabilities, facts.ipv6);
         capabilities.facts.extend(facts.texts);
         capabilities.facts.insert("server".to_owned(), name.to_owned());
@@ -164,6 +163,7 @@ impl ClusterLab {
             apiserver: facts.apiserver,
             kube_system: facts.kube_system,
             spaces: Spaces::default(),
+            host_pods: HostPods::default(),
             links,
             shells: Arc::default(),
             starting: Semaphore::new(STARTING as usize),
@@ -175,9 +175,11 @@ impl ClusterLab {
 
     /// Creates the pods of the first stages that are on this node, and does not wait for them: the stages do, and what
     /// fails here is told there. Only the first of them is waited for, while nobody knows whether the node has a network.
+    /// Those in their nodes' networks take ports that others may need first.
     pub(crate) async fn prepare(&self, first: &[LabSpec], node: NodeName) {
         let pods = first.iter().flat_map(|spec| spec.pods.iter().map(move |pod| (spec, pod)));
-        let mut pods: Vec<(&LabSpec, &PodSpec)> = pods.filter(|(_, pod)| pod.node == node).collect();
+        let mut pods: Vec<(&LabSpec, &PodSpec)> =
+            pods.filter(|(_, pod)| pod.node == node && !pod.host_network).collect();
         if let Some(scout) = pods.iter().position(|(_, pod)| pod.owner.is_none()) {
             let (spec, pod) = pods.remove(scout);
             let scouting = async {

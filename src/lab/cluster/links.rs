@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::{
+    ground::IMAGE_AGENT,
     objects::AGENT,
     shell::{Place, Wire},
     shells::Seat,
@@ -41,16 +42,20 @@ impl Links {
         Self { agent, open: Mutex::default() }
     }
 
-    /// The agent in a pod of the lab, where it was carried in to serve, or on a node, where the first that needs it carries
-    /// it in.
+    /// The agent in a pod of the lab, where it was carried in to serve; in the container of hosts outside the cluster, which
+    /// is made of it; or on a node, where the first that needs it carries it in.
     pub(crate) fn link(&self, seat: &Seat, place: &Arc<dyn Place>) -> Option<Arc<AgentLink>> {
-        let (agent, is_pod) = (self.agent?, matches!(seat, Seat::Pod(..)));
+        let (agent, seat_of_it) = (self.agent?, seat.clone());
         let make = || {
             let place = Arc::clone(place);
             AgentLink::new(Box::new(move || {
-                let place = Arc::clone(&place);
+                let (place, seat) = (Arc::clone(&place), seat_of_it.clone());
                 let enter = async move {
-                    if is_pod { place.start(&[AGENT, "probe"]).await } else { carry_in(&*place, agent).await }
+                    match seat {
+                        Seat::Pod(..) => place.start(&[AGENT, "probe"]).await,
+                        Seat::Outside(host) => place.start(&[IMAGE_AGENT, "probe", "--from", &host.to_string()]).await,
+                        Seat::Node(_) => carry_in(&*place, agent).await,
+                    }
                 };
                 enter.boxed()
             }))

@@ -1,11 +1,12 @@
-//! What a server has seen, by its own log: that of a pod is read by the agent in it, that of the metadata server by a node.
+//! What a server has seen, by its own log: that of a pod or of a host outside the cluster is read by the agent in it, that
+//! of the metadata server by a node.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::collections::BTreeSet;
 
 use anyhow::{Context, ensure};
 
 use super::{
-    objects::{CONTROL_PORT, Server},
+    objects::{Server, control},
     stage::ClusterStage,
 };
 use crate::{
@@ -28,6 +29,7 @@ impl ClusterStage {
             let last = tries.next().is_none_or(|attempt| attempt == TRIES);
             let read = match server {
                 ServerId::Pod(namespace, pod) => self.log_of_pod(namespace, pod, nonces).await,
+                ServerId::Outside(name) => self.log_of_outside(name, nonces).await,
                 ServerId::Metadata => self.log_of_metadata(nonces).await,
                 other => Err(anyhow::anyhow!("{other:?} keeps no log of nonces")),
             };
@@ -45,9 +47,22 @@ impl ClusterStage {
         pod: &str,
         nonces: &BTreeSet<String>,
     ) -> anyhow::Result<BTreeSet<String>> {
+        let at = control(&self.live_pod(namespace, pod).await?.spec).into();
         let (seat, place) = self.seat(&Source::Pod(namespace.to_owned(), pod.to_owned())).await?;
         let link = self.shared.links.link(&seat, &place).with_context(|| format!("there is no agent in {seat}"))?;
-        link.seen((Ipv4Addr::LOCALHOST, CONTROL_PORT).into(), nonces).await.map_err(anyhow::Error::msg)
+        link.seen(at, nonces).await.map_err(anyhow::Error::msg)
+    }
+
+    async fn log_of_outside(&self, name: &str, nonces: &BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {
+        let (seat, place) = self.seat(&Source::Outside(name.to_owned())).await?;
+        let link = self.shared.links.link(&seat, &place).with_context(|| format!("there is no agent in {seat}"))?;
+        let hosts = self.shared.ground.hosts().context("there are no outside hosts")?;
+        let address = self.outside_address(name).context("there is no such outside host")?;
+        let mut seen = BTreeSet::new();
+        for control in hosts.controls(address).await {
+            seen.extend(link.seen(control, nonces).await.map_err(anyhow::Error::msg)?);
+        }
+        Ok(seen)
     }
 
     async fn log_of_metadata(&self, nonces: &BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {

@@ -38,7 +38,8 @@ pub(crate) async fn make(
     let namespace = naming.literal("nodes", 0);
     let (kubeconfig, context) = (access.kubeconfig.clone(), access.context.clone());
     state.update(|record| record.namespaces.push(NamespaceRecord { kubeconfig, context, name: namespace.clone() }))?;
-    let labels = Labels::from([("pod-security.kubernetes.io/enforce".to_owned(), "privileged".to_owned())]);
+    let (key, level) = objects::PRIVILEGED;
+    let labels = Labels::from([(key.to_owned(), level.to_owned())]);
     let body = objects::namespace(&namespace, state.run(), &labels);
     let made = apply(&Api::<Namespace>::all(access.client.clone()), &body).await;
     made.map_err(|error| broken("cannot make a namespace for pods on the nodes' networks", &error))?;

@@ -1,5 +1,7 @@
 //! The Kubernetes objects that a lab makes, as JSON. Pure; applying them is elsewhere.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,7 +17,7 @@ pub(crate) const CONTAINER: &str = "probe";
 /// The label that holds the scenario's name for a pod whose own name is generated.
 pub(crate) const POD_LABEL: &str = "policyprobe.io/pod";
 /// Where an agent in a pod says which nonces it has seen, on the pod's loopback device only.
-pub(crate) const CONTROL_PORT: u16 = 61_080;
+const CONTROL_PORT: u16 = 61_080;
 
 /// The agent in each pod.
 pub(crate) const AGENT: &str = "/pp/agent";
@@ -77,7 +79,7 @@ impl Server {
         .collect::<Vec<_>>();
         match self {
             Self::Agent(_) => {
-                command.extend([identity(spec), "--control".to_owned(), format!("127.0.0.1:{CONTROL_PORT}")]);
+                command.extend([identity(spec), "--control".to_owned(), control(spec).to_string()]);
                 let served = spec.ports.iter().filter_map(|port| match port.protocol {
                     Protocol::Tcp => Some(("--listen", port.port)),
                     Protocol::Udp => Some(("--udp", port.port)),
@@ -89,6 +91,17 @@ impl Server {
         }
         command
     }
+}
+
+/// Where the agent in a pod says which nonces it has seen. Pods in the network of a node share its loopback device: each
+/// has an address there that is made of its first port, which no other pod of the node can have.
+pub(crate) fn control(spec: &PodSpec) -> SocketAddrV4 {
+    let first = spec.ports.first().filter(|_| spec.host_network);
+    let address = first.map_or(Ipv4Addr::LOCALHOST, |port| {
+        let [high, low] = port.port.to_be_bytes();
+        Ipv4Addr::new(127, 1 + port.protocol as u8, high, low)
+    });
+    SocketAddrV4::new(address, CONTROL_PORT)
 }
 
 /// The TCP ports that a pod serves on.
@@ -139,7 +152,14 @@ pub(crate) fn namespace(name: &str, run: &str, labels: &Labels) -> Value {
     json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels } })
 }
 
-/// A pod that serves or waits for its agent, in a form that the `restricted` pod security level admits.
+/// The level that admits pods in their nodes' networks, as a label of their namespace.
+pub(crate) const PRIVILEGED: (&str, &str) = ("pod-security.kubernetes.io/enforce", "privileged");
+
+/// The least port that needs a right to listen on, where a pod cannot change that for itself.
+const UNPRIVILEGED: u16 = 1024;
+
+/// A pod that serves or waits for its agent, in a form that the `restricted` pod security level admits, unless it is in
+/// its node's network.
 pub(crate) fn pod(spec: &PodSpec, namespace: &str, hostname: &str, recipe: &Recipe) -> Value {
     let mut labels = spec.labels.clone();
     labels.insert(RUN_LABEL.to_owned(), recipe.run.clone());
@@ -156,7 +176,7 @@ pub(crate) fn pod(spec: &PodSpec, namespace: &str, hostname: &str, recipe: &Reci
         .collect();
     let command = recipe.server.command(spec);
     let command = if spec.service_account.is_some() { with_authorization(command) } else { command };
-    json!({
+    let mut value = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": spec.name, "namespace": namespace, "labels": labels },
         "spec": {
@@ -181,7 +201,24 @@ pub(crate) fn pod(spec: &PodSpec, namespace: &str, hostname: &str, recipe: &Reci
                 "volumeMounts": [{ "name": "pp", "mountPath": "/pp" }],
             }],
         },
-    })
+    });
+    if spec.host_network {
+        enter_node(spec, &mut value["spec"]);
+    }
+    value
+}
+
+/// Puts a pod into its node's network: it asks the cluster's DNS all the same, and settings of the network are not its own.
+fn enter_node(spec: &PodSpec, value: &mut Value) {
+    value["hostNetwork"] = json!(true);
+    value["dnsPolicy"] = json!("ClusterFirstWithHostNet");
+    let security = &mut value["securityContext"];
+    security.as_object_mut().and_then(|settings| settings.remove("sysctls"));
+    if spec.ports.iter().any(|port| port.port < UNPRIVILEGED) {
+        security["runAsNonRoot"] = json!(false);
+        security["runAsUser"] = json!(0);
+        value["containers"][0]["securityContext"]["capabilities"]["add"] = json!(["NET_BIND_SERVICE"]);
+    }
 }
 
 /// A Deployment that keeps one such pod, and never two at a time.
@@ -307,6 +344,33 @@ mod tests {
     fn relabelling_names_what_goes_and_leaves_what_others_set() {
         let change = relabelling(&labels(&[("app", "a"), ("role", "r")]), &labels(&[("app", "b"), ("new", "n")]));
         assert_eq!(change["metadata"]["labels"], json!({ "app": "b", "new": "n", "role": null }));
+    }
+
+    #[test]
+    fn a_pod_in_its_nodes_network_has_no_settings_of_its_own_and_rights_only_for_low_ports() {
+        let recipe = recipe(Server::Agent(b""));
+        let low = PodSpec { host_network: true, ..app1() };
+        let high = PortSpec { name: None, port: 8181, protocol: Protocol::Udp };
+        let high = PodSpec { ports: vec![high], ..low.clone() };
+        let [value, of_high] = [&low, &high].map(|spec| pod(spec, "x", "node-1", &recipe)["spec"].take());
+        assert_eq!(value["hostNetwork"], json!(true));
+        assert_eq!(value["securityContext"]["sysctls"], Value::Null);
+        assert_eq!(value["containers"][0]["securityContext"]["capabilities"]["add"], json!(["NET_BIND_SERVICE"]));
+        assert_eq!(of_high["securityContext"]["runAsNonRoot"], json!(true));
+        assert_eq!(of_high["containers"][0]["securityContext"]["capabilities"]["add"], Value::Null);
+        let own = pod(&app1(), "x", "node-1", &recipe);
+        assert_eq!(own["spec"]["hostNetwork"], Value::Null);
+    }
+
+    #[test]
+    fn agents_that_share_a_loopback_device_have_addresses_of_their_own_on_it() {
+        let with = |port, protocol| {
+            let ports = vec![PortSpec { name: None, port, protocol }];
+            control(&PodSpec { host_network: true, ports, ..app1() }).to_string()
+        };
+        assert_eq!(control(&app1()).to_string(), "127.0.0.1:61080");
+        assert_eq!(with(8181, Protocol::Tcp), "127.1.31.245:61080");
+        assert_ne!(with(8181, Protocol::Tcp), with(8181, Protocol::Udp));
     }
 
     #[test]

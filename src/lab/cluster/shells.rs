@@ -3,6 +3,7 @@
 
 use std::{
     fmt::{self, Display, Formatter},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -22,6 +23,8 @@ pub(crate) enum Seat {
     /// By literal namespace and name.
     Pod(String, String),
     Node(NodeName),
+    /// A host outside the cluster, by its address.
+    Outside(IpAddr),
 }
 
 impl Display for Seat {
@@ -29,6 +32,7 @@ impl Display for Seat {
         match self {
             Self::Pod(namespace, pod) => write!(formatter, "{namespace}/{pod}"),
             Self::Node(node) => write!(formatter, "node/{}", node.as_str()),
+            Self::Outside(host) => write!(formatter, "the outside host {host}"),
         }
     }
 }

@@ -41,7 +41,8 @@ impl Space {
             match wanted.get(&*name) {
                 _ if !running.contains(&live.uid) => useless.push(live),
                 Some(spec) if is_same(spec) => drop(self.pods.insert(name, live)),
-                None if self.aside.len() < ASIDE => drop(self.aside.insert(name, live)),
+                // A pod in its node's network would keep the node's ports from others.
+                None if self.aside.len() < ASIDE && !live.spec.host_network => drop(self.aside.insert(name, live)),
                 _ => useless.push(live),
             }
         }
@@ -88,6 +89,14 @@ mod tests {
             owner: None,
             service_account: None,
         }
+    }
+
+    #[test]
+    fn a_pod_in_its_nodes_network_is_not_put_aside() {
+        let host = PodSpec { host_network: true, ..pod("host", NodeName::Master) };
+        let mut space = Space { pods: [live(host)].into(), ..Space::default() };
+        let useless = space.sort_out(&BTreeMap::new(), &["uid-host".to_owned()].into());
+        assert_eq!((useless.len(), space.aside.len()), (1, 0));
     }
 
     fn live(spec: PodSpec) -> (String, LivePod) {

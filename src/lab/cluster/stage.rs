@@ -10,11 +10,20 @@ use async_trait::async_trait;
 use futures::future::{join_all, try_join_all};
 
 use super::{
-    apply::ObjectRef, dns, drift::drift, facts::dns_pods, lab::Shared, objects::identity, pods::LivePod, prepare::keep,
+    apply::ObjectRef,
+    dns,
+    drift::drift,
+    facts::dns_pods,
+    ground::ways,
+    host_pods::{Turn, admitting},
+    lab::Shared,
+    objects::identity,
+    pods::LivePod,
+    prepare::keep,
     space::Lease,
 };
 use crate::{
-    lab::{LabError, ServerId, Source, Stage, World, WorldMetadata, WorldNamespace, WorldPod},
+    lab::{LabError, ServerId, Source, Stage, World, WorldMetadata, WorldNamespace, WorldOutside, WorldPod},
     node::diff::Change,
     policy::literalise,
     probe::{Means, Session},
@@ -30,6 +39,10 @@ pub(crate) struct ClusterStage {
     lane: u32,
     leases: tokio::sync::Mutex<Leases>,
     world: Mutex<World>,
+    /// Held while it has pods in their nodes' networks.
+    pub(super) host_turn: Mutex<Option<Turn>>,
+    /// Hosts outside the cluster.
+    pub(super) outside: Vec<WorldOutside>,
 }
 
 impl ClusterStage {
@@ -44,7 +57,12 @@ impl ClusterStage {
         for name in names {
             leases.insert(name.to_owned(), shared.spaces.lease(&shared.naming.literal(name, lane)).await);
         }
-        let stage = Self { shared, spec, lane, leases: tokio::sync::Mutex::new(leases), world: Mutex::default() };
+        let (leases, world, host_turn) = (tokio::sync::Mutex::new(leases), Mutex::default(), Mutex::default());
+        let outside = match shared.ground.hosts() {
+            Some(hosts) if !spec.outside.is_empty() => hosts.make(&spec.outside).await?,
+            _ => Vec::new(),
+        };
+        let stage = Self { shared, spec, lane, leases, world, host_turn, outside };
         stage.reset().await?;
         Ok(stage)
     }
@@ -55,7 +73,8 @@ impl ClusterStage {
     }
 
     fn namespace_labels(&self, logical: &str) -> Labels {
-        self.spec.namespaces.get(logical).map(|namespace| namespace.labels.clone()).unwrap_or_default()
+        let labels = self.spec.namespaces.get(logical).map(|namespace| namespace.labels.clone()).unwrap_or_default();
+        admitting(&labels, self.spec.pods.iter().filter(|pod| pod.namespace == logical))
     }
 
     /// The leases, with that of a namespace that the specification did not name, such as `default`.
@@ -105,7 +124,7 @@ impl ClusterStage {
             namespaces,
             pods: pods.collect(),
             nodes: self.shared.nodes(),
-            outside: Vec::new(),
+            outside: self.outside.clone(),
             metadata: self.spec.metadata.and_then(|cloud| {
                 let (world, _) = self.shared.ground.metadata()?;
                 let mut addresses = cloud.definition().addresses();
@@ -115,6 +134,9 @@ impl ClusterStage {
             apiserver: self.shared.apiserver,
             others: dns_pods(&self.shared.access, &self.shared.nodes()).await?,
         };
+        if let Some(hosts) = self.shared.ground.hosts().filter(|_| !self.outside.is_empty()) {
+            hosts.lead(&ways(&world)).await?;
+        }
         *self.world.lock().unwrap_or_else(PoisonError::into_inner) = world;
         Ok(())
     }
@@ -231,10 +253,18 @@ impl Stage for ClusterStage {
             self.shared.forget(&live);
             self.shared.maker.remove(&live.namespace, &live.spec).await?;
         }
+        if pod.host_network {
+            self.take_host_ports().await?;
+            if let Some(space) = leases.get_mut(&pod.namespace) {
+                let labels = admitting(space.labels.as_ref().unwrap_or(&Labels::new()), [pod].into_iter());
+                self.prepare_namespace(&pod.namespace, space, &labels).await?;
+            }
+        }
         let wanted = [(self.literal(&pod.namespace), pod.clone())];
         for live in self.shared.maker.make(&wanted).await? {
             keep(&mut leases, live);
         }
+        self.note_host_pods(&leases);
         self.publish(&leases).await
     }
 
@@ -245,6 +275,7 @@ impl Stage for ClusterStage {
         for live in self.shared.maker.recreate(&live).await? {
             keep(&mut leases, live);
         }
+        self.note_host_pods(&leases);
         self.publish(&leases).await
     }
 
@@ -311,7 +342,12 @@ impl Stage for ClusterStage {
             self.prepare_namespace(logical, space, &labels).await?;
         }
         self.prepare_services(&mut leases).await?;
-        self.prepare_pods(&mut leases).await?;
+        if self.has_host_pods(&leases) {
+            self.take_host_ports().await?;
+        }
+        let prepared = self.prepare_pods(&mut leases).await;
+        self.note_host_pods(&leases);
+        prepared?;
         self.shared.ground.pods_run().await?;
         self.publish(&leases).await
     }

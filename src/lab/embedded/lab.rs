@@ -165,6 +165,7 @@ fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabili
             Need::NodeServer,
             Need::NodeSource,
             Need::Udp,
+            Need::HostNetwork,
         ]
         .into(),
         why_not: BTreeMap::from([
@@ -174,7 +175,6 @@ fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabili
             (Need::Services, no_yet("Services")),
             (Need::Ipv6, no_yet("IPv6")),
             (Need::Sctp, no_yet("SCTP probes")),
-            (Need::HostNetwork, no_yet("pods in their node's network")),
             (Need::Restart, "a pod of the embedded lab has no container to restart".to_owned()),
         ]),
         facts: [fact("kernel", release.trim()), fact("curl", curl), fact("cni", &enforcer)].into(),
@@ -222,6 +222,6 @@ mod tests {
     fn every_need_is_either_met_or_explained() {
         let capabilities = capabilities("8.0.0", DenyBy::Drop, None);
         assert!(capabilities.why_not.keys().all(|need| !capabilities.has.contains(need)));
-        assert_eq!(capabilities.has.len() + capabilities.why_not.len(), 14);
+        assert_eq!(capabilities.has.len() + capabilities.why_not.len(), 17);
     }
 }

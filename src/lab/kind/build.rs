@@ -28,6 +28,7 @@ use super::{
     ground::KindGround,
     images,
     node::NodePlace,
+    outside::OutsideHosts,
     remove, renew, routes,
 };
 use crate::{
@@ -186,6 +187,9 @@ impl Build {
     async fn secure(&self, node: &str, emulator: Option<Ipv4Addr>) -> Result<(), LabError> {
         let mut shell = Shell::new(Arc::new(NodePlace { container: node.to_owned() }));
         routes::close(node, &mut shell).await?;
+        if self.options.cluster.is_some() {
+            routes::clear(node, &mut shell).await?;
+        }
         let Some(emulator) = emulator else { return routes::forget(node, &mut shell).await };
         routes::open(node, &mut shell, emulator, &self.identity()).await
     }
@@ -259,7 +263,7 @@ impl Build {
     /// The lab, on nodes that may still be starting.
     fn lab(
         &self,
-        name: &str,
+        (name, containers): (&str, &[String]),
         access: &Access,
         kept: Option<RunState>,
         held: Option<dns::Held>,
@@ -267,7 +271,7 @@ impl Build {
     ) -> ClusterLab {
         let metadata = self.metadata();
         let mut capabilities = Capabilities {
-            has: [Need::NodeSource, Need::NodeCredential, Need::Disruptive].into(),
+            has: [Need::NodeSource, Need::NodeCredential, Need::HostNetwork, Need::Disruptive].into(),
             ..Capabilities::default()
         };
         let why = "a kind lab has one emulator off its nodes, set up in the usual way, for all scenarios";
@@ -275,16 +279,18 @@ impl Build {
             capabilities.why_not.insert(need, why.to_owned());
         }
         if metadata.is_some() {
-            capabilities.has.insert(Need::Metadata);
+            capabilities.has.extend([Need::Metadata, Need::Outside]);
         } else {
             let why = agent::missing().unwrap_or("there is no agent");
             capabilities.why_not.insert(Need::Metadata, format!("the metadata server is the static agent: {why}"));
+            capabilities.why_not.insert(Need::Outside, format!("outside hosts are the static agent: {why}"));
         }
         let ground = KindGround {
             cluster: name.to_owned(),
             nodes: facts.nodes.iter().map(|node| (node.name, node.literal.clone())).collect(),
             emulator: Arc::clone(&self.emulator),
             metadata,
+            hosts: OutsideHosts::new(self.state.run(), network(), containers.to_vec()),
             state: Arc::clone(&self.state),
             kept,
             held: tokio::sync::Mutex::new(held),
@@ -316,7 +322,8 @@ impl Build {
         let early = join_all(nodes.iter().map(|(literal, node)| async {
             // Not every agent need be meant for every node.
             let _ = all_up.run_until_cancelled(agents::ready_on(access, literal)).await;
-            self.events.timed(format!("lab › pods on the {}", node.as_str()), lab.prepare(first, *node)).await;
+            let preparing = Box::pin(lab.prepare(first, *node));
+            self.events.timed(format!("lab › pods on the {}", node.as_str()), preparing).await;
         }));
         let up = up.inspect(|_| all_up.cancel());
         let (up, _) = tokio::try_join!(up, early.map(Ok))?;
@@ -337,7 +344,7 @@ impl Build {
         let host = emulator::names();
         let is_kept = kept.is_some();
         let held = if is_kept { None } else { dns::hold(&access).await? };
-        let mut lab = self.lab(&name, &access, kept, held, Facts::read(&access, Age::Young).await?);
+        let mut lab = self.lab((&name, &containers), &access, kept, held, Facts::read(&access, Age::Young).await?);
 
         let secured = try_join_all(containers.iter().map(|node| self.secure(node, address)));
         let secured = self.events.timed("lab › safe routes", secured);
@@ -350,7 +357,7 @@ impl Build {
                 try_join_all(facts.nodes.iter_mut().map(all_addresses)).await?;
                 Ok::<_, LabError>(facts)
             };
-            Ok((ready, self.events.timed("lab › facts", facts).await?))
+            Ok((ready, self.events.timed("lab › facts", Box::pin(facts)).await?))
         };
         let up = Box::pin(up);
         let ([ready, cni_ready], mut facts) = Box::pin(self.with_early_pods(up, (&lab, &access, first))).await?;

@@ -17,6 +17,9 @@ use crate::{
     metadata::{self, Cloud},
 };
 
+/// The name of the image of a run; its tag is the run.
+pub(super) const IMAGE: &str = "policyprobe-metadata";
+
 /// Where the emulator's log is read, on the container's own address.
 pub(crate) const CONTROL_PORT: u16 = 61_081;
 
@@ -68,7 +71,7 @@ pub(crate) async fn image(run: &str, agent: &[u8]) -> Result<GenericImage, LabEr
     let dockerfile = format!(
         "FROM scratch\nLABEL {RUN_LABEL}={run}\nSTOPSIGNAL SIGKILL\nCOPY --chmod=0755 agent /agent\nENTRYPOINT [\"/agent\"]\n"
     );
-    let image = GenericBuildableImage::new("policyprobe-metadata", run).with_dockerfile_string(dockerfile);
+    let image = GenericBuildableImage::new(IMAGE, run).with_dockerfile_string(dockerfile);
     let built = image.with_data(agent, "agent").build_image().await;
     built.context("cannot build the metadata server's image").map_err(|error| hinted(&error))
 }

@@ -13,6 +13,7 @@ use super::{
     dns::Held,
     emulator::{CONTROL_PORT, Emulator},
     node::NodePlace,
+    outside::OutsideHosts,
     remove,
     settle::settle,
 };
@@ -20,7 +21,7 @@ use crate::{
     engine::Events,
     lab::{
         LabError, WorldMetadata,
-        cluster::{Ground, Place},
+        cluster::{Ground, Hosts, Place},
         state::RunState,
     },
     scenario::NodeName,
@@ -36,6 +37,8 @@ pub(crate) struct KindGround {
     pub(crate) emulator: Arc<Mutex<Option<Emulator>>>,
     /// The emulator, as stages see it, and its control endpoint; none where no agent could be it.
     pub(crate) metadata: Option<(WorldMetadata, String)>,
+    /// Hosts outside the cluster, until they are removed.
+    pub(crate) hosts: OutsideHosts,
     /// This run's record.
     pub(crate) state: Arc<RunState>,
     /// The record of the run that kept the cluster, locked while this one uses it.
@@ -121,6 +124,11 @@ impl Ground for KindGround {
         }
     }
 
+    fn hosts(&self) -> Option<&dyn Hosts> {
+        // Who makes them and who serves in them is the agent, as the metadata server is.
+        self.metadata.as_ref().map(|_| &self.hosts as &dyn Hosts)
+    }
+
     async fn diagnose(&self) -> String {
         let node = self.nodes.get(&NodeName::Master).cloned().unwrap_or_default();
         let get = "exec kubectl --kubeconfig /etc/kubernetes/admin.conf get pods -A -o wide";
@@ -131,11 +139,15 @@ impl Ground for KindGround {
 
     async fn teardown(&self) -> Vec<LabError> {
         let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if self.keep && self.kept.is_none() {
+        let nodes_stay = self.keep || self.kept.is_some();
+        let hosts = self.hosts.remove(nodes_stay).await.err();
+        let removed = if self.keep && self.kept.is_none() {
             let released = self.pods_run().await;
-            return [released, self.stay(emulator)].into_iter().filter_map(Result::err).collect();
-        }
-        self.events.phase("removing the lab");
-        remove_run(&self.state, emulator).await
+            [released, self.stay(emulator)].into_iter().filter_map(Result::err).collect()
+        } else {
+            self.events.phase("removing the lab");
+            remove_run(&self.state, emulator).await
+        };
+        hosts.into_iter().chain(removed).collect()
     }
 }

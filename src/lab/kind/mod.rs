@@ -1,4 +1,5 @@
-//! The backend `kind`: a cluster of our own in containers, and a metadata server beside it.
+//! The backend `kind`: a cluster of our own in containers, with a metadata server and hosts outside the cluster
+//! beside it.
 //!
 //! The pods, policies and probes are those of [`super::cluster`].
 
@@ -13,6 +14,7 @@ mod emulator;
 mod ground;
 mod images;
 mod node;
+mod outside;
 pub(crate) mod remove;
 mod renew;
 mod routes;

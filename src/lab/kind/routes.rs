@@ -1,4 +1,4 @@
-//! The nodes' routes to the emulator, and the proof that there is no other way.
+//! The nodes' routes to the emulator, and the proof that there is no other way; and those to hosts outside the cluster.
 //!
 //! On a machine that is itself a cloud's, the real metadata server is one route away. So every known address is made
 //! unreachable first; then one way is opened, looked at, and tried with a request that is harmless anywhere.
@@ -23,6 +23,9 @@ const METRIC: u32 = 4_278_198_272;
 /// How long the emulator may take to answer a node that has a way to it.
 const PATIENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(200);
+
+/// Marks the nodes' ways to hosts outside the cluster, ip-route(8) `proto`: a number that no routing daemon has.
+const PROTOCOL: u8 = 222;
 
 /// The file in which a node looks up names first, and the mark of our line in it.
 const MARK: &str = "# policyprobe";
@@ -62,6 +65,43 @@ pub(crate) async fn forget(node: &str, shell: &mut Shell) -> Result<(), LabError
     Ok(())
 }
 
+/// Leads a node to a host outside the cluster by this container's address. An address to which the node has a way of its own
+/// already, other than the default one, is somebody's who must stay reachable.
+pub(crate) async fn lead(node: &str, shell: &mut Shell, host: IpAddr, by: IpAddr) -> Result<(), LabError> {
+    let (ip, length) = if host.is_ipv4() { ("ip", 32) } else { ("ip -6", 128) };
+    let taken = shell.read(&format!("{ip} route show match {host} 2>&1")).await;
+    let taken = taken.map_err(|error| no_way(node, host, &error))?;
+    if let Some(route) = taken.iter().find(|route| is_taken(route)) {
+        return Err(LabError::with_hint(
+            format!("the outside host {host} cannot be: node `{node}` has another way there: {route}"),
+            "take an address that the cluster does not use; 203.0.113.0/24 is free",
+        ));
+    }
+    let routed =
+        format!("{ip} route replace {host}/{length} via {by} proto {PROTOCOL} 2>&1 && {ip} route get {host} 2>&1");
+    let route = shell.read(&routed).await.map_err(|error| no_way(node, host, &error))?;
+    if leads_to(&route, by) { Ok(()) } else { Err(no_way(node, host, &route.join(" "))) }
+}
+
+/// Takes a node's ways to hosts outside the cluster back.
+pub(crate) async fn clear(node: &str, shell: &mut Shell) -> Result<(), LabError> {
+    let flush = format!("ip route flush proto {PROTOCOL} 2>&1; ip -6 route flush proto {PROTOCOL} 2>&1; true");
+    let flushed = shell.read(&flush).await;
+    flushed.map(drop).map_err(|error| anyhow::anyhow!("cannot take back the routes of node `{node}`: {error}").into())
+}
+
+fn no_way(node: &str, host: IpAddr, error: &str) -> LabError {
+    LabError::from(anyhow::anyhow!("cannot lead node `{node}` to the outside host {host}: {error}"))
+}
+
+/// Whether a route, of those that match an address, is somebody else's.
+fn is_taken(route: &str) -> bool {
+    let words: Vec<&str> = route.split_ascii_whitespace().collect();
+    let ours = PROTOCOL.to_string();
+    let is_default = matches!(words[..], [] | ["default", ..] | ["unreachable", "default", ..]);
+    !is_default && !words.windows(2).any(|pair| pair == ["proto", &ours])
+}
+
 /// Opens the ways to the emulator, and asks it who it is at each of its addresses. Nothing else is asked before this has
 /// succeeded.
 pub(crate) async fn open(node: &str, shell: &mut Shell, emulator: Ipv4Addr, identity: &str) -> Result<(), LabError> {
@@ -82,7 +122,7 @@ async fn open_one(
 ) -> Result<(), LabError> {
     let routed = format!("ip route replace {address}/32 via {emulator} 2>&1 && ip route get {address} 2>&1");
     let route = shell.read(&routed).await.map_err(|error| broken(node, &error))?;
-    if !leads_to(&route, emulator) {
+    if !leads_to(&route, emulator.into()) {
         return Err(broken(node, &format!("the way to {address} is not through {emulator}: {}", route.join(" "))));
     }
     let nonce = format!("identity-{node}");
@@ -116,9 +156,9 @@ async fn answer(node: &str, shell: &mut Shell, ask: &str) -> Result<Vec<String>,
     }
 }
 
-fn leads_to(route: &[String], emulator: Ipv4Addr) -> bool {
+fn leads_to(route: &[String], by: IpAddr) -> bool {
     let words: Vec<&str> = route.iter().flat_map(|line| line.split_ascii_whitespace()).collect();
-    words.windows(2).any(|pair| pair[0] == "via" && pair[1].parse() == Ok(emulator))
+    words.windows(2).any(|pair| pair[0] == "via" && pair[1].parse() == Ok(by))
 }
 
 fn header<'a>(answer: &'a [String], name: &str) -> Option<&'a str> {
@@ -154,10 +194,18 @@ mod tests {
     #[test]
     fn a_route_counts_only_through_the_emulator() {
         let route = |text: &str| vec![text.to_owned(), "    cache".to_owned()];
-        let emulator = Ipv4Addr::new(172, 18, 0, 4);
+        let emulator = Ipv4Addr::new(172, 18, 0, 4).into();
         assert!(leads_to(&route("169.254.169.254 via 172.18.0.4 dev eth0 src 172.18.0.2 uid 0"), emulator));
         assert!(!leads_to(&route("169.254.169.254 via 172.18.0.40 dev eth0 src 172.18.0.2"), emulator));
         assert!(!leads_to(&route("169.254.169.254 dev eth0 src 172.18.0.4"), emulator));
+    }
+
+    #[test]
+    fn an_address_is_free_where_only_the_default_route_leads_there() {
+        assert!(!is_taken("default via 172.18.0.1 dev eth0"));
+        assert!(!is_taken("203.0.113.10 via 172.18.0.5 dev eth0 proto 222"), "an earlier run's");
+        assert!(is_taken("172.18.0.0/16 dev eth0 proto kernel scope link src 172.18.0.2"));
+        assert!(is_taken("10.244.1.0/24 via 172.18.0.3 dev eth0 proto 17"));
     }
 
     #[test]

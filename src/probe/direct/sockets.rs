@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use tokio::net::{TcpSocket, UdpSocket};
@@ -47,23 +47,46 @@ impl Sockets for Here {
     }
 }
 
+/// The network namespace of this process, and one of its addresses. There is no socket of the other family.
+#[derive(Clone, Copy, Debug)]
+pub struct HereFrom(pub IpAddr);
+
+impl Sockets for HereFrom {
+    async fn open(&self, kinds: Vec<Kind>) -> Vec<io::Result<Socket>> {
+        kinds.into_iter().map(|kind| socket_from(kind, self.0)).collect()
+    }
+}
+
 /// Makes a socket in the current thread's network namespace. It has to be called within a runtime.
 pub fn socket(kind: Kind) -> io::Result<Socket> {
     match kind {
         Kind::Stream { v6: false } => TcpSocket::new_v4().map(Socket::Stream),
         Kind::Stream { v6: true } => TcpSocket::new_v6().map(Socket::Stream),
         Kind::Datagrams { v6 } => {
-            let any = if v6 {
-                SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
-            } else {
-                SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
-            };
-            let socket = std::net::UdpSocket::bind(any)?;
-            socket.set_nonblocking(true)?;
-            tell_of_errors(&socket, v6)?;
-            UdpSocket::from_std(socket).map(Socket::Datagrams)
+            let any = if v6 { IpAddr::from(Ipv6Addr::UNSPECIFIED) } else { Ipv4Addr::UNSPECIFIED.into() };
+            datagrams(any)
         }
     }
+}
+
+fn socket_from(kind: Kind, address: IpAddr) -> io::Result<Socket> {
+    let (Kind::Stream { v6 } | Kind::Datagrams { v6 }) = kind;
+    if v6 != address.is_ipv6() {
+        return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, format!("the source has {address} alone")));
+    }
+    if matches!(kind, Kind::Datagrams { .. }) {
+        return datagrams(address);
+    }
+    let stream = if v6 { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+    stream.bind((address, 0).into())?;
+    Ok(Socket::Stream(stream))
+}
+
+fn datagrams(address: IpAddr) -> io::Result<Socket> {
+    let socket = std::net::UdpSocket::bind(SocketAddr::from((address, 0)))?;
+    socket.set_nonblocking(true)?;
+    tell_of_errors(&socket, address.is_ipv6())?;
+    UdpSocket::from_std(socket).map(Socket::Datagrams)
 }
 
 /// Without this the kernel keeps to itself that a host or a network is unreachable, ip(7).

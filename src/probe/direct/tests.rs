@@ -15,7 +15,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Ask, Command, Finding, Here, How, Prober, Report, Work, serve};
+use super::{Ask, Command, Finding, Here, HereFrom, How, Prober, Report, Sockets, Work, serve};
 use crate::{
     http::{Echo, Log, NONCE, Server, control},
     probe::Outcome,
@@ -71,8 +71,12 @@ fn get() -> How {
 }
 
 async fn run(work: Work) -> Vec<Finding> {
+    run_from(work, &Here).await
+}
+
+async fn run_from<S: Sockets>(work: Work, sockets: &S) -> Vec<Finding> {
     let (sender, mut findings) = unbounded_channel();
-    let answered = Prober::new(4096).run(work, &Here, move |finding| drop(sender.send(finding))).await;
+    let answered = Prober::new(4096).run(work, sockets, move |finding| drop(sender.send(finding))).await;
     let mut found = Vec::new();
     while let Some(finding) = findings.recv().await {
         found.push(finding);
@@ -120,6 +124,20 @@ async fn servers_refusals_silence_and_strangers_are_told_apart() {
     assert_eq!((found[0].status, found[0].server.as_deref()), (Some(200), Some("pod/a/b")));
     let seen = world.log.nonces();
     assert!(["n0", "n3", "n7"].into_iter().all(|nonce| seen.contains(nonce)), "{seen:?}");
+}
+
+#[tokio::test]
+async fn requests_come_from_the_address_that_is_asked_for_or_not_at_all() {
+    let world = world().await;
+    let from = HereFrom(Ipv4Addr::new(127, 0, 0, 77).into());
+    let asks = vec![ask(0, world.web, get()), ask(1, world.udp, How::Udp)];
+    let found = run_from(Work { asks, every_us: None }, &from).await;
+    assert!(found.iter().all(|finding| finding.outcome == Outcome::Reached), "{found:?}");
+    let clients: BTreeSet<_> = world.log.entries().into_iter().map(|entry| entry.peer.ip()).collect();
+    assert_eq!(clients, BTreeSet::from([from.0]));
+    let over_ipv6 = Ask { host: "::1".to_owned(), ..ask(0, world.web, get()) };
+    let found = run_from(Work { asks: vec![over_ipv6], every_us: None }, &from).await;
+    assert_eq!(found[0].outcome, Outcome::ProbeLost, "{found:?}");
 }
 
 #[tokio::test]

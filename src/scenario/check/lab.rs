@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Context, names};
 use crate::scenario::{
-    AddressOf, Diagnostic, Labels, PodSpec, PortSpec, Protocol,
+    AddressOf, Diagnostic, Labels, NodeName, PodSpec, PortSpec, Protocol,
     diagnostic::nearest,
     document::{Segment, at_path},
 };
@@ -39,7 +39,7 @@ pub(super) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
         }
         labels(context, &namespace.labels, &at_path![at; "labels"], faults);
     }
-    let mut taken = BTreeSet::new();
+    let mut taken = Taken::default();
     for (index, spec) in scenario.lab.pods.iter().enumerate() {
         pod(context, spec, &at_path![lab; "pods", index], &mut taken, faults);
     }
@@ -119,17 +119,26 @@ fn services(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
     }
 }
 
+/// What only one pod can have.
+#[derive(Default)]
+struct Taken<'a> {
+    /// Names, by namespace.
+    names: BTreeSet<(&'a str, &'a str)>,
+    /// Ports of the nodes.
+    ports: BTreeSet<(NodeName, u16, Protocol)>,
+}
+
 fn pod<'a>(
     context: &Context<'_>,
     spec: &'a PodSpec,
     at: &[Segment],
-    taken: &mut BTreeSet<(&'a str, &'a str)>,
+    taken: &mut Taken<'a>,
     faults: &mut Vec<Diagnostic>,
 ) {
     if let Err(message) = names::dns_label(&spec.name) {
         faults.push(context.error(&at_path![at; "name"], message));
     }
-    if !taken.insert((&spec.namespace, &spec.name)) {
+    if !taken.names.insert((&spec.namespace, &spec.name)) {
         let fault = context
             .error(&at_path![at; "name"], format!("namespace `{}` has two pods `{}`", spec.namespace, spec.name));
         faults.push(fault.hint("a step that makes a pod anew says `recreate:`"));
@@ -137,6 +146,14 @@ fn pod<'a>(
     namespace(context, &spec.namespace, &at_path![at; "namespace"], faults);
     labels(context, &spec.labels, &at_path![at; "labels"], faults);
     ports(context, &spec.ports, &at_path![at; "ports"], faults);
+    for port in spec.ports.iter().filter(|_| spec.host_network) {
+        if !taken.ports.insert((spec.node, port.port, port.protocol)) {
+            let message = format!("port {} of node/{} is another pod's already", port.port, spec.node.as_str());
+            let fault = context.error(&at_path![at; "ports"], message);
+            faults
+                .push(fault.hint("pods with `hostNetwork` share the ports of their node: say `ports: [{port: 8182}]`"));
+        }
+    }
     if let Some(Err(message)) = spec.service_account.as_deref().map(names::dns_label) {
         faults.push(context.error(&at_path![at; "serviceAccount"], message));
     }

@@ -235,6 +235,31 @@ steps:
 }
 
 #[test]
+fn pods_in_their_nodes_networks_share_the_ports_of_the_nodes() {
+    let scenario = r"id: a
+title: A
+lab:
+  pods:
+    - {name: a, hostNetwork: true, ports: [{port: 8181}]}
+    - {name: b, hostNetwork: true, ports: [{port: 8181, protocol: UDP}, {port: 8181}]}
+    - {name: c, hostNetwork: true, node: master, ports: [{port: 8181}]}
+    - {name: d, ports: [{port: 8181}]}
+steps:
+  - name: s
+    expect: [{to: {pod: a}, allow: [d]}]
+";
+    assert_snapshot!(faults_of(&[("s.yaml", scenario)]), @r"
+    error: port 8181 of node/worker is another pod's already
+     --> s.yaml:6:36
+      |
+    6 |     - {name: b, hostNetwork: true, ports: [{port: 8181, protocol: UDP}, {port: 8181}]}
+      |                                    ^^^^^
+      |
+      = help: pods with `hostNetwork` share the ports of their node: say `ports: [{port: 8182}]`
+    ");
+}
+
+#[test]
 fn lab_section() {
     let scenario = r#"id: a
 title: A

@@ -42,7 +42,7 @@ steps:
     8 |     - {name: b, foo: 1}
       |                 ^^^
       |
-      = help: known fields: `name`, `namespace`, `labels`, `node`, `ports`, `hostNetwork`, `owner`
+      = help: known fields: `name`, `namespace`, `labels`, `node`, `ports`, `relay`, `hostNetwork`, `owner`, `serviceAccount`
 
     error: unknown field `alow` in `steps[0].expect[0]`
       --> s.yaml:12:24

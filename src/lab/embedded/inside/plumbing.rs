@@ -2,7 +2,10 @@
 
 use std::{
     net::Ipv4Addr,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{task::JoinSet, try_join};
@@ -24,7 +27,8 @@ use crate::{
 /// A node: it forwards for its pods, judges their traffic, and serves on a port of its own.
 pub(super) struct Node {
     pub(super) name: NodeName,
-    pub(super) host: Host,
+    /// Shared with the pods in its network.
+    pub(super) host: Arc<Host>,
     pub(super) plan: NodePlan,
     pub(super) log: Log,
     has_rules: AtomicBool,
@@ -106,7 +110,7 @@ pub(super) async fn closed() -> anyhow::Result<Host> {
 }
 
 async fn node(name: NodeName) -> anyhow::Result<Node> {
-    let host = closed().await?;
+    let host = Arc::new(closed().await?);
     let plan = topo::node(name);
     let log = Log::default();
     let listener = host.listen(topo::NODE_PORT).await?;

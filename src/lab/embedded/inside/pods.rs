@@ -1,6 +1,9 @@
 //! The leaves of a stage: pods, hosts outside, the DNS. Each is a namespace with servers in it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use tokio::{net::UdpSocket, task::JoinSet};
@@ -24,9 +27,9 @@ pub(super) struct LivePod {
     /// As the scenario has it, with the labels as they are now.
     pub(super) spec: PodSpec,
     pub(super) address: Ipv4Addr,
-    /// Its node's device towards it.
-    pub(super) device: String,
-    pub(super) host: Host,
+    /// Its node's device towards it; none of a pod in its node's own network.
+    pub(super) device: Option<String>,
+    pub(super) host: Arc<Host>,
     pub(super) log: Log,
     servers: JoinSet<()>,
 }
@@ -41,20 +44,38 @@ impl LivePod {
         log: Log,
         relays_to: Option<SocketAddr>,
     ) -> anyhow::Result<Self> {
-        let address = Ipv4Addr::from_bits(node.plan.before_first_pod.to_bits() + number);
-        let device = format!("{}{number}", topo::POD_DEVICES);
-        let mut pod = Self { address, device, host: Host::new().await?, log, servers: JoinSet::new(), spec };
-        plumbing::hang(&pod.host, address, &node.host, &pod.device, node.plan.gateway).await?;
-        let listeners = listeners(&pod.host, &pod.spec.ports).await?;
+        let servers = JoinSet::new();
+        let mut pod = if spec.host_network {
+            Self { address: node.plan.address, device: None, host: Arc::clone(&node.host), log, servers, spec }
+        } else {
+            let address = Ipv4Addr::from_bits(node.plan.before_first_pod.to_bits() + number);
+            let device = format!("{}{number}", topo::POD_DEVICES);
+            let host = Arc::new(Host::new().await?);
+            plumbing::hang(&host, address, &node.host, &device, node.plan.gateway).await?;
+            Self { address, device: Some(device), host, log, servers, spec }
+        };
+        let listening = async {
+            anyhow::Ok((listeners(&pod.host, &pod.spec.ports).await?, datagrams(&pod.host, &pod.spec.ports).await?))
+        };
+        let (listeners, sockets) = listening.await.map_err(|error| in_use(&pod.spec, error))?;
         let identity = pod.identity();
         serve::serve(&mut pod.servers, listeners, &identity, serve::echo(&identity), &pod.log);
-        let sockets = datagrams(&pod.host, &pod.spec.ports).await?;
         serve::answer(&mut pod.servers, sockets, &identity, &pod.log);
         if let (Some(port), Some(to)) = (pod.spec.relay, relays_to) {
             let (listener, namespace) = (pod.host.listen(port).await?, pod.host.namespace());
             pod.servers.spawn(relay::serve(listener, namespace, to));
         }
         Ok(pod)
+    }
+
+    /// Ends its servers and takes its link away; its address then leads nowhere, or to its node alone.
+    pub(super) async fn stop(&mut self, node: &Node) -> anyhow::Result<()> {
+        if let Some(device) = &self.device {
+            return node.host.unplug(device).await;
+        }
+        // Its ports are the node's, and free for whoever comes next once nobody serves there.
+        self.servers.shutdown().await;
+        Ok(())
     }
 
     /// The cluster's DNS, as the pod that it is in most clusters.
@@ -72,9 +93,9 @@ impl LivePod {
             service_account: None,
         };
         let (address, device) = (topo::COREDNS, format!("{}-dns", topo::POD_DEVICES));
-        let (host, log, servers) = (Host::new().await?, Log::default(), JoinSet::new());
-        let mut pod = Self { spec, address, device, host, log, servers };
-        plumbing::hang(&pod.host, address, &node.host, &pod.device, node.plan.gateway).await?;
+        let (host, log, servers) = (Arc::new(Host::new().await?), Log::default(), JoinSet::new());
+        plumbing::hang(&host, address, &node.host, &device, node.plan.gateway).await?;
+        let mut pod = Self { spec, address, device: Some(device), host, log, servers };
         pod.servers.spawn(dns::serve_udp(pod.host.datagrams(53).await?, zone.clone()));
         pod.servers.spawn(dns::serve_tcp(pod.host.listen(53).await?, zone));
         Ok(pod)
@@ -94,16 +115,17 @@ impl LivePod {
         }
     }
 
-    /// As the enforcer sees it.
-    pub(super) fn for_enforcer(&self) -> enforcer::Pod {
-        enforcer::Pod {
+    /// As the enforcer sees it. It takes what a pod in its node's network sends and gets for the node's own, as most
+    /// network plugins do: policies neither select such a pod nor mean it by its labels.
+    pub(super) fn for_enforcer(&self) -> Option<enforcer::Pod> {
+        (!self.spec.host_network).then(|| enforcer::Pod {
             namespace: self.spec.namespace.clone(),
             name: self.spec.name.clone(),
             labels: self.spec.labels.clone(),
             addresses: vec![self.address.into()],
             ports: self.spec.ports.clone(),
             node: self.spec.node,
-        }
+        })
     }
 }
 
@@ -139,6 +161,25 @@ impl Outside {
     pub(super) fn world(&self) -> WorldOutside {
         WorldOutside { name: self.name.clone(), address: self.address.into(), identity: self.identity() }
     }
+}
+
+/// Says what helps where a port of a node is taken: by the node itself, by a metadata server on it, or by another pod.
+fn in_use(spec: &PodSpec, error: anyhow::Error) -> anyhow::Error {
+    let is_taken = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.is_some_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+    };
+    if !spec.host_network || !error.chain().any(is_taken) {
+        return error;
+    }
+    LabError::with_hint(
+        format!("the pod `{}/{}` in its node's network {error}", spec.namespace, spec.name),
+        format!(
+            "something on the node has that port already (the node itself serves on {}): choose another",
+            topo::NODE_PORT
+        ),
+    )
+    .into()
 }
 
 /// SCTP ports have no server; policies can name them all the same.

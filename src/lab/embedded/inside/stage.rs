@@ -180,9 +180,9 @@ impl Stage {
 
     pub(super) async fn recreate(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
         let mut state = self.state.lock().await;
-        let old = state.pod(namespace, name)?;
-        let (spec, log, device) = (old.spec.clone(), old.log.clone(), old.device.clone());
-        self.backbone.node(spec.node).host.unplug(&device).await?;
+        let old = state.pod_mut(namespace, name)?;
+        old.stop(self.backbone.node(old.spec.node)).await?;
+        let (spec, log) = (old.spec.clone(), old.log.clone());
         let new = starting(state.start(spec, &self.backbone, log).await, "a pod")?;
         *state.pod_mut(namespace, name)? = new;
         self.enforce(&state).await
@@ -200,8 +200,8 @@ impl Stage {
         for spec in &self.spec.pods {
             state.pod_mut(&spec.namespace, &spec.name)?.spec.labels = spec.labels.clone();
         }
-        for pod in created {
-            self.backbone.node(pod.spec.node).host.unplug(&pod.device).await?;
+        for mut pod in created {
+            pod.stop(self.backbone.node(pod.spec.node)).await?;
         }
         let logs = state.pods.iter().map(|pod| &pod.log).chain(self.backbone.nodes.iter().map(|node| &node.log));
         logs.chain(self.outside.iter().map(|host| &host.log)).for_each(Log::clear);
@@ -240,7 +240,8 @@ impl Stage {
         let state = self.state.lock().await;
         let pod = state.pod(namespace, name)?;
         let nft = self.backbone.node(pod.spec.node).host.nft();
-        Ok(enforcer::impair(nft, &pod.device, loss_percent).await?)
+        let device = pod.device.as_ref().context("a pod in its node's network has no link of its own")?;
+        Ok(enforcer::impair(nft, device, loss_percent).await?)
     }
 
     pub(super) async fn replace_metadata(&self, identity: Option<&str>) -> anyhow::Result<()> {
@@ -267,7 +268,7 @@ impl Stage {
     }
 
     async fn enforce(&self, state: &State) -> anyhow::Result<()> {
-        let pods = state.pods.iter().chain([&self.coredns]).map(LivePod::for_enforcer).collect();
+        let pods = state.pods.iter().chain([&self.coredns]).filter_map(LivePod::for_enforcer).collect();
         let policies = state.policies.values().cloned().collect();
         let cluster = enforcer::Cluster { namespaces: state.namespaces.clone(), pods, policies };
         let [master, worker] = &self.backbone.nodes;

@@ -14,7 +14,8 @@
 //!
 //! Everything is a network namespace of its own. What hangs below a node or above the router is a leaf: one address on
 //! `eth0`, and a default route by way of its hub, over a link without a subnet. So all of a pod's traffic is routed,
-//! and thus forwarded, by its node, also to pods beside it.
+//! and thus forwarded, by its node, also to pods beside it. A pod in its node's network is no leaf: it serves and probes in
+//! the node's own namespace.
 
 use std::net::Ipv4Addr;
 
