@@ -149,6 +149,7 @@ impl ClusterLab {
         let maker = PodMaker { client: access.client.clone(), recipe, hostnames: facts.hostnames };
         capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Kubelet, Need::Restart, Need::Services]);
         capabilities.why_not.insert(Need::Relays, "pods in clusters pass no connections on yet".to_owned());
+        capabilities.why_not.insert(Need::NodeServer, "nothing of ours serves on a cluster's nodes yet".to_owned());
         tell_families(&mut capabilities, facts.ipv6);
         capabilities.facts.extend(facts.texts);
         capabilities.facts.insert("server".to_owned(), name.to_owned());
