@@ -321,7 +321,8 @@ fn metadata_place(
         Some(relay) => {
             let PodSpec { namespace, name, relay: through, .. } = scenario.pod(relay)?;
             let through = through.ok_or_else(|| {
-                Fault::new(format!("the pod `{relay}` passes nothing on")).hint("give it a port for that: `relay: 3128`")
+                Fault::new(format!("the pod `{relay}` passes nothing on"))
+                    .hint("give it a port for that: `relay: 3128`")
             })?;
             let addresses = &pod_in(world, namespace, name)?.addresses;
             Ok(Place {
