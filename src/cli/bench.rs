@@ -1,6 +1,10 @@
 //! `policyprobe bench`: where the time of a run goes.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{
+    fs,
+    io::{IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+};
 
 use super::{
     BackendArgs, Global, Problem, backend,
@@ -9,7 +13,7 @@ use super::{
 };
 use crate::{
     engine::{self, Event, Events, Options, RunResult},
-    report::{Span, Theme, Timeline},
+    report::{Report, Span, Theme, Timeline, compare},
     scenario::{self, LoadedScenario},
 };
 
@@ -19,7 +23,9 @@ use crate::{
 Examples:
   policyprobe bench                           the lab, in network namespaces
   policyprobe bench --backend kind --runs 1   the lab on kind, the making of the cluster included
-  policyprobe bench metadata-label-change     one scenario")]
+  policyprobe bench metadata-label-change     one scenario
+  policyprobe bench --compare calico.json cilium.json
+                                              two runs, by the reports that `run --report json=FILE` wrote")]
 pub struct Args {
     /// Scenario files and folders; ids, packs and tags of shipped scenarios; nothing means the lab
     #[arg(value_name = "PATH|TAG")]
@@ -27,12 +33,20 @@ pub struct Args {
     /// Complete runs, each with a lab of its own; the median of each part is shown
     #[arg(long, short = 'n', value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
+    /// Make no run: compare the JSON reports of two, of two CNIs or of one before and after a change
+    #[arg(long, num_args = 2, value_names = ["REPORT", "REPORT"], conflicts_with_all = ["select", "runs"])]
+    compare: Vec<PathBuf>,
     #[command(flatten)]
     backend: BackendArgs,
 }
 
 /// Makes the runs, and shows where their time went.
 pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
+    if let [one, other] = &args.compare[..] {
+        let text = compare((&name(one), &read(one)?), (&name(other), &read(other)?), theme());
+        write!(anstream::stdout(), "{text}")?;
+        return Ok(engine::OK);
+    }
     let cancel = signals::token()?;
     let mut timeline = Timeline::default();
     let mut shown = progress(global);
@@ -61,10 +75,28 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
         timeline.add(&result, spans);
     }
     shown.clear();
-    let out = std::io::stdout();
-    let width = out.is_terminal().then(|| width_of(&out)).flatten();
-    write!(anstream::stdout(), "{}", timeline.render(Theme::detect(width)))?;
+    write!(anstream::stdout(), "{}", timeline.render(theme()))?;
     Ok(engine::OK)
+}
+
+fn theme() -> Theme {
+    let out = std::io::stdout();
+    Theme::detect(out.is_terminal().then(|| width_of(&out)).flatten())
+}
+
+/// A report, or what is wrong with it and where.
+fn read(path: &Path) -> Result<Report, Problem> {
+    let shown = path.display();
+    let bytes = fs::read(path).map_err(|error| Problem::usage(format!("cannot read the report `{shown}`: {error}")))?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let place = format!("{shown}:{}:{}", error.line(), error.column());
+        Problem::usage(format!("{place}: this is no JSON report: {error}"))
+            .hint("`policyprobe run --report json=FILE` writes one")
+    })
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 async fn once(

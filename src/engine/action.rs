@@ -138,6 +138,7 @@ fn of_harness(id: String, expectation: Expectation, (verdict, reason): Judgement
         witness: None,
         attempts: 1,
         window_ms: 0,
+        settled_ms: None,
         connect_ms: None,
         decided_by: None,
         command: None,

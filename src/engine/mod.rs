@@ -1,7 +1,7 @@
 //! Baseline, apply, converge, hold, verdict. It knows no backend, and says everything it does as events.
 //!
 //! Pure: `plan` (cells and the second oracle), `calibrate` (windows and attempts), `witness`, `track` (a cell over the
-//! rounds), `history`, `judge`, `record`, `conclude`. With I/O, each on top of the one before: `sessions`, `round`,
+//! rounds), `history`, `judge`, `record`, `conclude`, `latency`. With I/O, each on top of the one before: `sessions`, `round`,
 //! `watch`, `settle`, `step`, `scenario`, `lanes`, `canary`, `run`.
 
 mod action;
@@ -13,6 +13,7 @@ mod exit;
 mod history;
 mod judge;
 mod lanes;
+mod latency;
 pub mod plan;
 mod play;
 mod quiet;
@@ -33,6 +34,7 @@ mod tests;
 
 pub use event::*;
 pub use exit::*;
+pub use latency::*;
 pub use result::*;
 pub use run::*;
 pub use sessions::ProbeWith;

@@ -6,6 +6,8 @@ use std::{
     net::IpAddr,
 };
 
+use tokio::time::Instant;
+
 use super::{
     CellResult, Expectation, Verdict,
     judge::{BaselineEvidence, Evidence, Judgement, LogEvidence, WitnessEvidence, judge},
@@ -26,6 +28,8 @@ pub(super) struct Circumstances {
     pub(super) judged: bool,
     /// What the cell had to hold.
     pub(super) hold: Hold,
+    /// When the step's last action was done; none where there was none.
+    pub(super) acted: Option<Instant>,
     /// The address that its server last saw its source come from, where it is not the source's own.
     pub(super) translated: Option<IpAddr>,
 }
@@ -88,11 +92,19 @@ pub(super) fn record(
         translated: circumstances.translated,
         attempts: track.attempts,
         window_ms: u64::try_from(track.window.as_millis()).unwrap_or(u64::MAX),
+        settled_ms: settled(track, circumstances),
         connect_ms: track.slowest.map(|slowest| slowest.as_secs_f64() * 1000.0),
         command: track.command.clone(),
         probe: track.means,
         ..unprobed(cell, judgement, decided_by)
     }
+}
+
+/// How long after the last action the cell came to be as expected, in milliseconds.
+fn settled(track: &Track, circumstances: &Circumstances) -> Option<u64> {
+    let since = track.good_since.filter(|_| track.held(circumstances.hold))?;
+    let took = since.saturating_duration_since(circumstances.acted?);
+    Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The record of a cell that was not probed.
@@ -118,6 +130,7 @@ pub(super) fn unprobed(cell: &PlannedCell, (verdict, reason): Judgement, decided
         witness: None,
         attempts: 0,
         window_ms: 0,
+        settled_ms: None,
         connect_ms: None,
         decided_by,
         command: None,

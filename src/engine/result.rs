@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Serialize;
 
+use super::Latencies;
 use crate::{
     probe::{Means, Outcome},
     scenario::{Family, Protocol},
@@ -126,6 +127,9 @@ pub struct CellResult {
     pub attempts: u32,
     /// The window that an attempt had, in milliseconds.
     pub window_ms: u64,
+    /// From the end of the step's last action to the start of the rounds in which the cell was as expected, in milliseconds;
+    /// none where it did not hold, or nothing was changed.
+    pub settled_ms: Option<u64>,
     /// The slowest connect that was observed, in milliseconds.
     pub connect_ms: Option<f64>,
     /// The rule that decides the cell, by the simulator.
@@ -242,6 +246,8 @@ pub struct RunResult {
     pub canary: Canary,
     /// Counts of cells.
     pub summary: Summary,
+    /// How long policies took to have their effect.
+    pub latency: Latencies,
     /// How many scenarios were to be played.
     pub selected: usize,
     /// Those that were, in the order of the selection.

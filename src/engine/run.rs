@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Canary, Event, Events, LabTimes, RunFailure, RunResult, Summary, Verdict, canary,
+    Canary, Event, Events, LabTimes, Latencies, RunFailure, RunResult, Summary, Verdict, canary,
     conclude::{Ending, exit_code},
     lanes::Finished,
     plan,
@@ -88,6 +88,7 @@ pub async fn run(
         }
     };
     result.summary = Summary::of(&result.scenarios);
+    result.latency = Latencies::of(&result.scenarios);
     result.exit_code = exit_code(&ending, &result.canary, &result.scenarios);
     result.error = match ending {
         Ending::BadScenario(failure) | Ending::NoLab(failure) => Some(failure),
@@ -207,6 +208,7 @@ fn blank(backend: &str) -> RunResult {
         facts: BTreeMap::new(),
         canary: Canary { verdict: Verdict::Skipped, detail: "it did not run".to_owned(), took_ms: 0 },
         summary: super::Summary::default(),
+        latency: Latencies::default(),
         selected: 0,
         scenarios: Vec::new(),
         lab: LabTimes::default(),

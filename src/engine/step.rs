@@ -202,6 +202,7 @@ impl Staged<'_> {
                 enforcing: self.rules.enforcing,
                 judged: self.loaded.scenario.tier == Tier::Required,
                 hold: settled.hold,
+                acted: (occasion != Occasion::Baseline).then_some(since),
                 translated: self.history.translated(cell),
             };
             let decided_by = self.decided_by(index, cell);

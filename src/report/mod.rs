@@ -1,5 +1,6 @@
 //! One file a reporter, all fed by the same events; and the report files that are written at the end.
 
+mod compare;
 mod detail;
 mod document;
 mod file;
@@ -19,6 +20,7 @@ mod timeline;
 mod topology;
 mod words;
 
+pub use compare::{Report, compare};
 pub use file::*;
 pub use json::render as json;
 pub use junit::render as junit;

@@ -6,7 +6,7 @@ use super::{
     theme::{self, Theme, pad, paint, width},
     words,
 };
-use crate::engine::{self, RunResult, Summary, Verdict};
+use crate::engine::{self, Latency, RunResult, Summary, Verdict};
 
 /// One line: the counts, the time, and the exit code where it is not 0.
 pub(crate) fn line(result: &RunResult, theme: Theme) -> String {
@@ -40,6 +40,9 @@ pub(crate) fn block(result: &RunResult, written: &[String], theme: Theme) -> Str
     let mut facts: Vec<(&str, String)> = Vec::new();
     if let Some(slowest) = slowest(result) {
         facts.push(("slowest", slowest));
+    }
+    for (name, latency) in [("denied", result.latency.enforced), ("opened", result.latency.opened)] {
+        facts.extend(latency.map(|latency| (name, after(latency))));
     }
     // A run that ended before it has no canary to speak of.
     if result.canary.verdict != Verdict::Skipped || result.canary.took_ms > 0 {
@@ -102,6 +105,13 @@ fn meaning(code: u8) -> &'static str {
         engine::INTERRUPTED => "interrupted",
         _ => "as expected",
     }
+}
+
+/// How soon after a step's actions cells were as the step wanted them.
+fn after(latency: Latency) -> String {
+    let Latency { cells, p50_ms, p95_ms, max_ms } = latency;
+    let [median, most, all] = [p50_ms, p95_ms, max_ms].map(words::duration);
+    format!("after {median} (median), {most} (95 %), {all} at most, over {}", words::count(cells, "cell"))
 }
 
 /// The step that took longest to settle.

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::Told;
 use crate::{
     engine::{
-        self, Canary, CellResult, Event, Expectation, LabTimes, RunResult, ScenarioResult, StepResult, Summary,
-        Verdict, Witness, WitnessKind,
+        self, Canary, CellResult, Event, Expectation, LabTimes, Latencies, RunResult, ScenarioResult, StepResult,
+        Summary, Verdict, Witness, WitnessKind,
     },
     probe::{Means, Outcome},
     scenario::{
@@ -45,6 +45,7 @@ pub(crate) fn cell(from: &str, to: &str) -> CellBuilder {
         witness: None,
         attempts: 0,
         window_ms: 100,
+        settled_ms: None,
         connect_ms: None,
         decided_by: None,
         command: Some(format!("kubectl exec {from} -- {LITERAL}")),
@@ -127,7 +128,8 @@ fn worst(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
 }
 
 fn step(name: &str, actions: &[&str], settled_ms: Option<u64>, cells: Vec<CellBuilder>) -> StepResult {
-    let cells: Vec<_> = cells.into_iter().map(CellBuilder::build).collect();
+    let built = cells.into_iter().map(|cell| CellResult { settled_ms, ..cell.build() });
+    let cells: Vec<_> = built.collect();
     StepResult {
         name: name.to_owned(),
         actions: actions.iter().map(|&action| action.to_owned()).collect(),
@@ -165,6 +167,7 @@ fn run(canary: Canary, exit_code: u8, scenarios: Vec<ScenarioResult>) -> RunResu
         facts: facts(),
         canary,
         summary: Summary::of(&scenarios),
+        latency: Latencies::of(&scenarios),
         selected: scenarios.len(),
         scenarios,
         lab: LabTimes { ready_ms: 92, total_ms: 871 },
