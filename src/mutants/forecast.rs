@@ -102,7 +102,8 @@ impl Forecast {
 /// A cluster as the enforcer knows it.
 #[must_use]
 pub fn known(cluster: &policy::Cluster) -> enforcer::Cluster {
-    let pods = cluster.pods.iter().map(|pod| enforcer::Pod {
+    // A pod in its node's network is no pod to the embedded enforcer.
+    let pods = cluster.pods.iter().filter(|pod| !pod.host_network).map(|pod| enforcer::Pod {
         namespace: pod.namespace.clone(),
         name: pod.name.clone(),
         labels: pod.labels.clone(),
