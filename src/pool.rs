@@ -41,6 +41,13 @@ impl<K: Ord + Clone, T> Pool<K, T> {
         (index.map(|index| rest.idle.remove(index)), Ticket(rest.replaced))
     }
 
+    /// How many of this place suit and are used by nobody; and by which another one is given.
+    pub(crate) fn count(&self, place: &K, suits: impl Fn(&T) -> bool) -> (usize, Ticket) {
+        let mut places = self.lock();
+        let rest = places.entry(place.clone()).or_default();
+        (rest.idle.iter().filter(|thing| suits(thing)).count(), Ticket(rest.replaced))
+    }
+
     /// Gives a thing back, which is dropped where its place was replaced meanwhile.
     pub(crate) fn give(&self, place: &K, ticket: Ticket, thing: T) {
         let mut places = self.lock();

@@ -158,6 +158,15 @@ impl History {
         self.last.get(&PathKey::of(cell)) == Some(&Outcome::Reached)
     }
 
+    /// Whether this source was answered by the cell's server when it last asked, by name or by address.
+    #[must_use]
+    pub(super) fn reached_from(&self, source: &Source, cell: &PlannedCell) -> bool {
+        [false, true].into_iter().any(|by_name| {
+            let key = PathKey { from: source.clone(), by_name, ..PathKey::of(cell) };
+            self.last.get(&key) == Some(&Outcome::Reached)
+        })
+    }
+
     /// Learns from which address the server saw the requests come. A source's addresses change when a pod is created again,
     /// so they are those of the world at that time.
     pub(super) fn see(&mut self, cell: &PlannedCell, attempts: &[Attempt], world: &World) {

@@ -1,5 +1,5 @@
 //! Who may time connects when: one scenario at a time, because those of another slow them down, and the canary after the
-//! scenarios that are ready, because nobody waits for it while they are played.
+//! scenarios that have begun, because nobody waits for it while they are played.
 
 use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
@@ -16,12 +16,12 @@ impl Quiet {
         self.timing.lock().await
     }
 
-    /// From a scenario's stage being ready until its first table has settled.
+    /// From before a scenario's stage until its first table is told.
     pub(super) async fn ready(&self) -> RwLockReadGuard<'_, ()> {
         self.ready.read().await
     }
 
-    /// Lets the scenarios that are ready go first.
+    /// Lets the scenarios that have begun get to their first tables.
     pub(super) async fn give_way(&self) {
         drop(self.ready.write().await);
     }

@@ -1,8 +1,8 @@
 //! One scenario: its stage, its steps, the baseline once more at the end. Also the records of what was not played.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -15,13 +15,17 @@ use super::{
     round::Nonces,
     sessions::Sessions,
     settle::Occasion,
-    step::{Rules, Staged, missing},
+    step::{Course, Rules, Staged, missing},
+    watch::Watches,
 };
 use crate::{
     lab::{Lab, LabError, World},
     profile::Known,
     scenario::{LoadedScenario, Need},
 };
+
+/// How long the canary's pods wait for the first tables of the scenarios beside it.
+const FIRST_TABLES: Duration = Duration::from_secs(1);
 
 /// What all scenarios of a run share.
 #[derive(Clone, Copy)]
@@ -59,9 +63,15 @@ pub(super) async fn play(company: &Company<'_>, loaded: &LoadedScenario) -> Resu
 async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<ScenarioResult, LabError> {
     let began = Instant::now();
     let id = &loaded.scenario.id;
+    let ready = if company.canary {
+        // Where scenarios are soon under way, its pods would only slow them down.
+        let _ = timeout(FIRST_TABLES, company.quiet.give_way()).await;
+        None
+    } else {
+        Some(company.quiet.ready().await)
+    };
     let staging = company.lab.stage(&loaded.scenario.lab, company.lane, company.cancel);
     let stage = company.events.timed(format!("{id} › stage"), staging).await?;
-    let ready = if company.canary { None } else { Some(company.quiet.ready().await) };
     let world = stage.world();
     let mut result = ScenarioResult {
         namespaces: renamed(&world),
@@ -92,7 +102,7 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
     let needs_dns = oracles.iter().flat_map(|step| &step.cells).any(|oracle| oracle.cell.needs.contains(&Need::Dns));
     let cells = oracles.iter().flat_map(|step| &step.cells).map(|oracle| &oracle.cell);
     let denied = cells.filter(|cell| cell.expectation == Expectation::Blocked).map(PathKey::of);
-    let mut staged = Staged {
+    let staged = Staged {
         loaded,
         sessions: Arc::new(Sessions::new(Arc::clone(&stage))),
         stage,
@@ -100,14 +110,14 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
         capabilities: company.lab.capabilities(),
         nonces: company.nonces,
         quiet: company.quiet,
-        ready,
         events: company.events,
         rules: company.rules,
         denied: denied.collect(),
         known: company.known,
-        history: History::default(),
     };
-    let sessions = company.events.timed(format!("{id} › sessions"), staged.open_sessions(false));
+    let watches = Watches::new(Arc::clone(&staged.sessions), Arc::clone(company.nonces));
+    let mut course = Course { history: History::default(), watches, opening: Vec::new(), ready };
+    let sessions = company.events.timed(format!("{id} › sessions"), staged.open_sessions());
     let dns = async {
         if !needs_dns || !staged.capabilities.has.contains(&Need::Dns) {
             return Ok(None);
@@ -122,7 +132,7 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
         company.quiet.give_way().await;
     }
     for index in 0..oracles.len() {
-        match staged.play(index).await {
+        match staged.play(index, &mut course).await {
             Ok(mut step) => {
                 if let Some(known) = company.known {
                     known.excuse(id, &mut step.cells);
@@ -133,9 +143,10 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
             Err(error) => return broken(company, &oracles, result, index, began, error),
         }
     }
+    course.rest().await;
     if loaded.scenario.steps.iter().any(action::is_change) {
         if !company.canary && staged.occasion(0) == Occasion::Baseline {
-            match staged.restore().await {
+            match staged.restore(&mut course).await {
                 Ok(step) => {
                     taint(&mut result.steps, &step);
                     tell(company.events, &mut result, step);
@@ -146,6 +157,7 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
             company.events.note(format!("{}: taking the changes back failed: {error}", result.id));
         }
     }
+    course.rest().await;
     if let Some(known) = company.known {
         known.surprise(&mut result);
     }

@@ -1,10 +1,15 @@
 //! The open sessions of one stage. A source has as many as it ever needed at the same time: for its batches, and for
 //! what it does as a witness meanwhile. They are opened when first needed and kept over the steps.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures::future::join_all;
-use tokio::time::timeout;
+use tokio::{sync::Notify, time::timeout};
 
 use super::plan::PlannedCell;
 use crate::{
@@ -71,6 +76,34 @@ impl ProbeWith {
 pub(super) struct Sessions {
     stage: Arc<dyn Stage>,
     resting: Pool<Source, (How, Box<dyn Session>)>,
+    /// How many of each kind are being opened for whoever comes.
+    coming: Mutex<BTreeMap<(Source, How), usize>>,
+    came: Notify,
+}
+
+/// A session that is being opened for whoever comes.
+struct Coming {
+    sessions: Arc<Sessions>,
+    key: (Source, How),
+    ticket: Ticket,
+}
+
+impl Coming {
+    async fn open(self) {
+        let (source, how) = &self.key;
+        if let Ok(session) = self.sessions.opened(source, *how).await {
+            self.sessions.resting.give(source, self.ticket, (*how, session));
+        }
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        if let Some(count) = self.sessions.coming().get_mut(&self.key) {
+            *count = count.saturating_sub(1);
+        }
+        self.sessions.came.notify_waiters();
+    }
 }
 
 /// A session that is this holder's alone until it is dropped.
@@ -108,12 +141,30 @@ impl Sessions {
     /// No session yet.
     #[must_use]
     pub(super) fn new(stage: Arc<dyn Stage>) -> Self {
-        Self { stage, resting: Pool::default() }
+        Self { stage, resting: Pool::default(), coming: Mutex::default(), came: Notify::new() }
     }
 
-    /// A session of a source: one that nobody uses, or a new one.
+    /// A session of a source: one that nobody uses, one that is being opened, or else a new one.
     pub(super) async fn lease(self: &Arc<Self>, source: &Source, how: How) -> Result<Lease, LabError> {
-        let (idle, ticket) = self.resting.take(source, |(kind, _)| *kind == how);
+        let lease = |ticket, session| {
+            let (sessions, source) = (Arc::clone(self), source.clone());
+            Lease { sessions, source, how, ticket, session: Some(session) }
+        };
+        loop {
+            let mut came = pin!(self.came.notified());
+            came.as_mut().enable();
+            let (idle, ticket) = self.resting.take(source, |(kind, _)| *kind == how);
+            if let Some((_, session)) = idle {
+                return Ok(lease(ticket, session));
+            }
+            if self.coming().get(&(source.clone(), how)).is_none_or(|count| *count == 0) {
+                return Ok(lease(ticket, self.opened(source, how).await?));
+            }
+            came.await;
+        }
+    }
+
+    async fn opened(&self, source: &Source, how: How) -> Result<Box<dyn Session>, LabError> {
         let opening = async {
             match how {
                 How::Curl => self.stage.open(source).await,
@@ -121,25 +172,41 @@ impl Sessions {
             }
         };
         let late = || Err(anyhow::anyhow!("no session opens within {} s", OPENING.as_secs()).into());
-        let session = if let Some((_, session)) = idle {
-            session
-        } else {
-            timeout(OPENING, opening).await.unwrap_or_else(|_| late())?
-        };
-        Ok(Lease { sessions: Arc::clone(self), source: source.clone(), how, ticket, session: Some(session) })
+        timeout(OPENING, opening).await.unwrap_or_else(|_| late())
     }
 
-    /// Sees to it that each source has so many sessions that nobody uses. One that cannot be opened is tried again when
-    /// it is needed, and fails there.
-    pub(super) async fn open(self: &Arc<Self>, wanted: &BTreeMap<(Source, How), usize>) {
-        let leases =
-            wanted.iter().flat_map(|((source, how), count)| (0..*count).map(move |_| self.lease(source, *how)));
-        // They are given back together, or one would be opened for all.
-        drop(join_all(leases).await);
+    /// Sees to it that each source has so many sessions that nobody uses, or will have them: what is missing is opened by
+    /// the future, and whoever needs one meanwhile waits for it. One that cannot be opened is tried again when it is needed,
+    /// and fails there.
+    #[must_use]
+    pub(super) fn open(
+        self: &Arc<Self>,
+        wanted: &BTreeMap<(Source, How), usize>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let mut coming = self.coming();
+        let mut missing = Vec::new();
+        for (key @ (source, how), wanted) in wanted {
+            let (idle, ticket) = self.resting.count(source, |(kind, _)| kind == how);
+            let count = coming.entry(key.clone()).or_default();
+            for _ in (idle + *count)..*wanted {
+                *count += 1;
+                missing.push(Coming { sessions: Arc::clone(self), key: key.clone(), ticket });
+            }
+        }
+        drop(coming);
+        async move {
+            join_all(missing.into_iter().map(Coming::open)).await;
+        }
     }
 
     /// Forgets the sessions of a source that is about to be replaced.
     pub(super) fn forget(&self, source: &Source) {
+        self.coming().retain(|(from, _), _| from != source);
         self.resting.forget(source);
+        self.came.notify_waiters();
+    }
+
+    fn coming(&self) -> MutexGuard<'_, BTreeMap<(Source, How), usize>> {
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

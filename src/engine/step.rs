@@ -8,6 +8,7 @@ use std::{
 
 use futures::future::join_all;
 use tokio::{sync::RwLockReadGuard, time::Instant};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     CellResult, Event, Events, Expectation, StepResult, Verdict, action,
@@ -20,14 +21,16 @@ use super::{
     record::{Circumstances, Logs, keeps_log, record, unprobed},
     round::Nonces,
     sessions::{How, ProbeWith, Sessions},
-    settle::{Occasion, Setting, Settled, Table, settle},
+    settle::{Occasion, Setting, Settled, Table, anticipate, settle},
     track::{Hold, Track},
+    watch::Watches,
+    witness::{answered, candidates},
 };
 use crate::{
-    lab::{Capabilities, LabError, ServerId, Source, Stage, World},
+    lab::{Capabilities, LabError, ServerId, Source, Stage},
     probe::{Outcome, Request, Target},
     profile::Known,
-    scenario::{LoadedScenario, Need, Tier},
+    scenario::{LoadedScenario, Need, Step, Tier},
 };
 
 /// How the steps of a run are played.
@@ -66,8 +69,6 @@ pub(super) struct Staged<'a> {
     pub(super) nonces: &'a Arc<Nonces>,
     /// The order in which connects are timed.
     pub(super) quiet: &'a Quiet,
-    /// Held until the first table has settled.
-    pub(super) ready: Option<RwLockReadGuard<'a, ()>>,
     /// Where everything is told.
     pub(super) events: &'a Events,
     /// How steps are played.
@@ -76,8 +77,37 @@ pub(super) struct Staged<'a> {
     pub(super) denied: Vec<PathKey>,
     /// What the CNI is known to do otherwise.
     pub(super) known: Option<&'a Known>,
+}
+
+/// What goes from one step of a scenario to the next.
+pub(super) struct Course<'a> {
     /// What was learnt so far.
     pub(super) history: History,
+    /// Who is at work as a witness.
+    pub(super) watches: Watches,
+    /// Who opens the sessions that will be needed.
+    pub(super) opening: Vec<AbortOnDropHandle<()>>,
+    /// Held until the first table is told.
+    pub(super) ready: Option<RwLockReadGuard<'a, ()>>,
+}
+
+/// What sessions are opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// One a source, for its batches.
+    Batches,
+    /// Also one for whoever is a witness of a denial.
+    Witnesses,
+    /// Also one more for each source of tables with denials, whose volleys overlap.
+    Overlap,
+}
+
+impl Course<'_> {
+    /// Has nobody ask anything any more.
+    pub(super) async fn rest(&mut self) {
+        self.opening.clear();
+        self.watches.stop().await;
+    }
 }
 
 impl Staged<'_> {
@@ -91,7 +121,7 @@ impl Staged<'_> {
     }
 
     /// Plays one step. An error means that the actions could not be taken, or that nothing more may be sent.
-    pub(super) async fn play(&mut self, index: usize) -> Result<StepResult, LabError> {
+    pub(super) async fn play(&self, index: usize, course: &mut Course<'_>) -> Result<StepResult, LabError> {
         let Some(step) = self.loaded.scenario.steps.get(index) else { return Err(no_step(index)) };
         let actions = action::lines(step);
         self.events.send(Event::StepStarted {
@@ -102,20 +132,26 @@ impl Staged<'_> {
         let occasion = self.occasion(index);
         if index == 0 && occasion == Occasion::Change {
             // Without a baseline of its own, a scenario still gets its paths calibrated before anything changes.
-            self.calibrate().await?;
+            self.calibrate(course).await?;
         }
         let acting = async {
             let acting = action::act(&*self.stage, &self.sessions, self.loaded, step);
             if occasion == Occasion::Baseline {
                 return acting.await;
             }
-            // Nobody is needed as a witness before something is denied.
-            futures::future::join(acting, self.open_sessions(true)).await.0
+            if index == 0 || renews_pods(step) {
+                // Nobody asks from a pod that goes, nor is it known of whom a new one is a witness.
+                course.rest().await;
+                self.open_ahead(Purpose::Overlap, course);
+            } else {
+                self.anticipate(index, &step.name, course);
+            }
+            acting.await
         };
         let refused = self.events.timed(self.part(&step.name, "actions"), acting).await?;
         let since = Instant::now();
         let calibration = if occasion == Occasion::Baseline { self.denied_later() } else { Vec::new() };
-        let mut result = self.probe(index, occasion, &step.name, &calibration, since).await?;
+        let mut result = self.probe(index, occasion, &step.name, &calibration, since, course).await?;
         result.actions = actions;
         result.cells.splice(0..0, refused);
         result.verdict = worst(result.cells.iter().map(|cell| cell.verdict));
@@ -123,39 +159,50 @@ impl Staged<'_> {
     }
 
     /// Takes everything back and checks the baseline again.
-    pub(super) async fn restore(&mut self) -> Result<StepResult, LabError> {
+    pub(super) async fn restore(&self, course: &mut Course<'_>) -> Result<StepResult, LabError> {
         self.events.send(Event::StepStarted {
             scenario: self.loaded.scenario.id.clone(),
             name: RESTORED.to_owned(),
             actions: vec!["take every change back".to_owned()],
         });
         self.events.timed(self.part(RESTORED, "actions"), self.stage.reset()).await?;
-        let mut result = self.probe(0, Occasion::Restored, RESTORED, &[], Instant::now()).await?;
+        let mut result = self.probe(0, Occasion::Restored, RESTORED, &[], Instant::now(), course).await?;
         result.actions = vec!["take every change back".to_owned()];
         Ok(result)
     }
 
-    /// Opens the sessions that the scenario will need, at once: one a source, and for denials one more, for volleys that
-    /// overlap, and one for whoever is a witness.
-    pub(super) async fn open_sessions(&self, for_denials: bool) {
+    /// Opens the sessions that the scenario will need at first, at once.
+    pub(super) async fn open_sessions(&self) {
+        self.sessions.open(&self.sessions_for(Purpose::Batches)).await;
+    }
+
+    /// Begins to open more of them.
+    fn open_ahead(&self, purpose: Purpose, course: &mut Course<'_>) {
+        let opening = tokio::spawn(self.sessions.open(&self.sessions_for(purpose)));
+        course.opening.push(AbortOnDropHandle::new(opening));
+    }
+
+    /// How many sessions of each kind the scenario needs.
+    fn sessions_for(&self, purpose: Purpose) -> BTreeMap<(Source, How), usize> {
         let (world, from_nodes) = (self.stage.world(), self.probes_nodes());
         let mut wanted: BTreeMap<(Source, How), usize> = BTreeMap::new();
         for index in 0..self.loaded.scenario.steps.len() {
             let (cells, _) = self.split(plan::cells(self.loaded, index, &world).unwrap_or_default());
             let blocked = |cell: &&PlannedCell| cell.expectation == Expectation::Blocked;
-            let overlap = usize::from(for_denials && cells.iter().any(|cell| blocked(&cell)));
+            let overlap = usize::from(purpose == Purpose::Overlap && cells.iter().any(|cell| blocked(&cell)));
             let how = self.rules.probe.how(&cells);
             for cell in &cells {
                 let count = wanted.entry((cell.from.clone(), how)).or_default();
                 *count = (*count).max(1 + overlap);
             }
-            for cell in cells.iter().filter(blocked).filter(|_| for_denials) {
-                if let Some(witness) = super::witness::candidates(&cells, cell, &world, from_nodes).into_iter().next() {
+            let answered = answered(&cells);
+            for cell in cells.iter().filter(blocked).filter(|_| purpose != Purpose::Batches) {
+                if let Some(witness) = candidates(&answered, cell, &world, from_nodes).into_iter().next() {
                     wanted.insert((witness.source, how), 2 + overlap);
                 }
             }
         }
-        self.sessions.open(&wanted).await;
+        wanted
     }
 
     /// A part of a step, as the stream of events names it.
@@ -169,12 +216,13 @@ impl Staged<'_> {
 
     /// Probes a table, and judges it.
     async fn probe(
-        &mut self,
+        &self,
         index: usize,
         occasion: Occasion,
         name: &str,
         calibration: &[PlannedCell],
         since: Instant,
+        course: &mut Course<'_>,
     ) -> Result<StepResult, LabError> {
         let world = self.stage.world();
         let planned = plan::cells(self.loaded, index, &world)
@@ -182,28 +230,38 @@ impl Staged<'_> {
         let (cells, skipped) = self.split(planned.clone());
         let (probes, end) = (self.part(name, "probes"), self.part(name, "logs and answers"));
         let events = self.events;
-        let settled = events.timed(probes, self.settle(occasion, name, &cells, calibration, &world, since)).await?;
+        let deadline = since + self.rules.limit;
+        let table = Table { step: name, occasion, cells: &cells, calibration, world: &world, since, deadline };
+        let settled = events.timed(probes, self.settle(&table, course)).await?;
         if occasion == Occasion::Baseline {
             for (cell, track) in cells.iter().zip(&settled.tracks).filter(|(cell, _)| cell.expects_answer()) {
-                self.history.set_baseline(cell, track.good_rounds > 0);
+                course.history.set_baseline(cell, track.good_rounds > 0);
             }
         }
         let logs = self.read_logs(&cells, &settled.tracks);
         let answers = self.answer(occasion, &cells, &settled.tracks);
+        // In the order in which they will be needed, now that nothing that they would disturb is timed any more.
+        if occasion == Occasion::Baseline {
+            self.open_ahead(Purpose::Witnesses, course);
+        }
         let (logs, ()) = events.timed(end, futures::future::join(logs, answers)).await;
+        if occasion == Occasion::Baseline {
+            self.open_ahead(Purpose::Overlap, course);
+        }
+        course.ready = None;
         let mut records: BTreeMap<String, CellResult> = BTreeMap::new();
         for (cell, track) in cells.iter().zip(&settled.tracks) {
             let circumstances = Circumstances {
                 baseline: match occasion {
                     Occasion::Baseline => BaselineEvidence::This,
-                    _ if self.history.is_baseline_wrong(cell) => BaselineEvidence::Wrong,
+                    _ if course.history.is_baseline_wrong(cell) => BaselineEvidence::Wrong,
                     _ => BaselineEvidence::Sound,
                 },
                 enforcing: self.rules.enforcing,
                 judged: self.loaded.scenario.tier == Tier::Required,
                 hold: settled.hold,
                 acted: (occasion != Occasion::Baseline).then_some(since),
-                translated: self.history.translated(cell),
+                translated: course.history.translated(cell),
             };
             let decided_by = self.decided_by(index, cell);
             records.insert(cell.id.clone(), record(cell, track, &logs, &circumstances, decided_by));
@@ -230,16 +288,22 @@ impl Staged<'_> {
         })
     }
 
-    async fn settle(
-        &mut self,
-        occasion: Occasion,
-        name: &str,
-        cells: &[PlannedCell],
-        calibration: &[PlannedCell],
-        world: &World,
-        since: Instant,
-    ) -> Result<Settled, LabError> {
-        let setting = Setting {
+    async fn settle(&self, table: &Table<'_>, course: &mut Course<'_>) -> Result<Settled, LabError> {
+        settle(&self.setting(), table, &mut course.history, &mut course.watches).await
+    }
+
+    /// Has the witnesses of a step ask before its actions have their effect, where the step's cells are known already.
+    fn anticipate(&self, index: usize, name: &str, course: &mut Course<'_>) {
+        let world = self.stage.world();
+        let (cells, _) = self.split(plan::cells(self.loaded, index, &world).unwrap_or_default());
+        let (occasion, since) = (Occasion::Change, Instant::now());
+        let table =
+            Table { step: name, occasion, cells: &cells, calibration: &[], world: &world, since, deadline: since };
+        anticipate(&self.setting(), &table, &course.history, &mut course.watches);
+    }
+
+    fn setting(&self) -> Setting<'_> {
+        Setting {
             sessions: &self.sessions,
             nonces: self.nonces,
             quiet: self.quiet,
@@ -251,22 +315,20 @@ impl Staged<'_> {
             hold: self.rules.hold,
             denied: &self.denied,
             known: self.known,
-        };
-        let deadline = since + self.rules.limit;
-        let table = Table { step: name, occasion, cells, calibration, world, since, deadline };
-        let settled = settle(&setting, &table, &mut self.history).await;
-        self.ready = None;
-        settled
+        }
     }
 
     /// Calibrates the paths that later steps deny, without judging anything.
-    async fn calibrate(&mut self) -> Result<(), LabError> {
+    async fn calibrate(&self, course: &mut Course<'_>) -> Result<(), LabError> {
         let calibration = self.denied_later();
         if calibration.is_empty() {
             return Ok(());
         }
-        let world = self.stage.world();
-        self.settle(Occasion::Baseline, "calibration", &[], &calibration, &world, Instant::now()).await.map(drop)
+        let (world, since) = (self.stage.world(), Instant::now());
+        let (step, deadline) = ("calibration", since + self.rules.limit);
+        let occasion = Occasion::Baseline;
+        let table = Table { step, occasion, cells: &[], calibration: &calibration, world: &world, since, deadline };
+        self.settle(&table, course).await.map(drop)
     }
 
     /// Cells that are denied in some step and not expected by the baseline, as far as their pods are there already.
@@ -357,6 +419,11 @@ impl Staged<'_> {
             text,
         })
     }
+}
+
+/// Whether a step makes pods, or others in their place.
+fn renews_pods(step: &Step) -> bool {
+    !(step.create.is_empty() && step.recreate.is_empty() && step.restart.is_empty())
 }
 
 /// Why these needs are not fulfilled here; none where they are.

@@ -42,6 +42,20 @@ pub(super) struct Watching {
 }
 
 impl Watching {
+    /// Whether who asks this need not be told to ask that: the same servers, often enough and not much too often.
+    fn serves(&self, wanted: &Self) -> bool {
+        let is_same = |(key, question): (&ServerKey, &Question)| {
+            wanted.questions.get(key).is_some_and(|wanted| {
+                (&question.target, &question.identity) == (&wanted.target, &wanted.identity)
+                    && question.limit >= wanted.limit
+            })
+        };
+        self.questions.len() == wanted.questions.len()
+            && self.questions.iter().all(is_same)
+            && self.period <= wanted.period
+            && wanted.period <= self.period * 4
+    }
+
     /// The only server.
     fn only_question(&self) -> Option<(&ServerKey, &Question)> {
         self.questions.iter().next().filter(|_| self.questions.len() == 1)
@@ -77,9 +91,10 @@ type Post = (Source, Option<ServerKey>);
 /// Every witness' samples, in the order in which they came.
 pub(super) type Samples = BTreeMap<(Source, ServerKey), Vec<Sample>>;
 
-/// The witnesses of one table, and what they have seen.
+/// The witnesses of a scenario's tables, one after the other, and what they have seen.
 pub(super) struct Watches {
     sessions: Arc<Sessions>,
+    /// How those who are at work ask.
     how: How,
     nonces: Arc<Nonces>,
     board: Arc<Board>,
@@ -102,6 +117,13 @@ struct Running {
     task: JoinHandle<()>,
 }
 
+impl Running {
+    /// Whether it has this source ask this server.
+    fn asks(&self, (by, _): &Post, source: &Source, key: &ServerKey) -> bool {
+        by == source && self.watching.questions.contains_key(key)
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
@@ -111,8 +133,25 @@ impl Drop for Running {
 impl Watches {
     /// Nobody yet.
     #[must_use]
-    pub(super) fn new(sessions: Arc<Sessions>, how: How, nonces: Arc<Nonces>) -> Self {
-        Self { sessions, how, nonces, board: Arc::default(), running: BTreeMap::new() }
+    pub(super) fn new(sessions: Arc<Sessions>, nonces: Arc<Nonces>) -> Self {
+        Self { sessions, how: How::Curl, nonces, board: Arc::default(), running: BTreeMap::new() }
+    }
+
+    /// Begins a table. Who is at work may be wanted again; what the others have seen is of the past.
+    pub(super) fn begin(&mut self, how: How) {
+        if self.how != how {
+            self.running.clear();
+            self.how = how;
+        }
+        let running = &self.running;
+        self.samples().retain(|(source, key), _| running.iter().any(|(post, one)| one.asks(post, source, key)));
+    }
+
+    /// Whether this source is at work and was answered by this server when it last asked.
+    pub(super) fn is_answered(&self, source: &Source, key: &ServerKey) -> bool {
+        let last = |samples: &Vec<Sample>| samples.last().is_some_and(Sample::answered);
+        self.running.iter().any(|(post, one)| one.asks(post, source, key))
+            && self.samples().get(&(source.clone(), key.clone())).is_some_and(last)
     }
 
     /// What was seen so far.
@@ -120,13 +159,13 @@ impl Watches {
         lock(&self.board.samples)
     }
 
-    /// Begins a round: has exactly these sources watch, for about `duration`. Whoever asks the same as before just goes on.
+    /// Begins a round: has exactly these sources watch, for about `duration`. Whoever asks the same already just goes on.
     pub(super) fn set(&mut self, wanted: &BTreeMap<Source, Watching>, duration: Duration) {
         for samples in self.samples().values_mut() {
             samples.drain(..samples.len().saturating_sub(SAMPLES_KEPT));
         }
         let wanted = self.posts(wanted);
-        self.running.retain(|post, running| wanted.get(post) == Some(&running.watching));
+        self.running.retain(|post, running| wanted.get(post).is_some_and(|wanted| running.watching.serves(wanted)));
         for (post, watching) in wanted {
             let (source, _) = &post;
             let worker = Worker {

@@ -1,7 +1,11 @@
 //! Pure: who can prove that the server of a cell is up, and whether what they saw covers the time of the attempts.
 //! Asking them is `round`'s business.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -65,11 +69,25 @@ pub(super) struct Candidate {
     pub(super) target: Target,
 }
 
+/// The cells of a table that must be answered, by the server that they ask.
+#[must_use]
+pub(super) fn answered(cells: &[PlannedCell]) -> BTreeMap<ServerKey, Vec<&PlannedCell>> {
+    let mut servers: BTreeMap<ServerKey, Vec<&PlannedCell>> = BTreeMap::new();
+    for cell in cells.iter().filter(|cell| cell.expects_answer()) {
+        servers.entry(ServerKey::of(cell)).or_default().push(cell);
+    }
+    servers
+}
+
 /// Who may be the witness of a cell, the best first: other sources that should be allowed, the node that the server is
 /// on (any node for a server outside the cluster), the server to itself.
 #[must_use]
-pub(super) fn candidates(cells: &[PlannedCell], cell: &PlannedCell, world: &World, from_nodes: bool) -> Vec<Candidate> {
-    let key = ServerKey::of(cell);
+pub(super) fn candidates(
+    answered: &BTreeMap<ServerKey, Vec<&PlannedCell>>,
+    cell: &PlannedCell,
+    world: &World,
+    from_nodes: bool,
+) -> Vec<Candidate> {
     let Some(target) = at_server(cell, world) else { return Vec::new() };
     let mut found: Vec<Candidate> = Vec::new();
     let mut add = |kind, source: Source, from: String, target: Target| {
@@ -77,7 +95,7 @@ pub(super) fn candidates(cells: &[PlannedCell], cell: &PlannedCell, world: &Worl
             found.push(Candidate { kind, source, from, target });
         }
     };
-    for other in cells.iter().filter(|other| other.expects_answer() && ServerKey::of(other) == key) {
+    for other in answered.get(&ServerKey::of(cell)).into_iter().flatten() {
         if let Some(target) = by_address(other) {
             add(WitnessKind::Source, other.from.clone(), other.from_text.clone(), target);
         }

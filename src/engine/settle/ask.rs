@@ -171,7 +171,11 @@ impl Settling<'_> {
     fn watch(&mut self, index: usize, window: Duration, history: &History, watches: &mut BTreeMap<Source, Watching>) {
         let (key, candidates) = (&self.keys[index], &self.candidates[index]);
         let speaks = |candidate: &&Candidate| !self.silent.contains(&(candidate.source.clone(), key.clone()));
-        let steady = candidates.iter().find(|candidate| speaks(candidate) && self.is_steady(candidate, key));
+        let is_good = |candidate: &&Candidate| speaks(candidate) && self.is_steady(candidate, key);
+        // Of those who are as good as the best, one who is at work already.
+        let as_good = candidates.iter().take_while(|candidate| candidate.kind == candidates[0].kind);
+        let at_work = as_good.filter(is_good).find(|candidate| self.watches.is_answered(&candidate.source, key));
+        let steady = at_work.or_else(|| candidates.iter().find(is_good));
         let chosen = steady.or_else(|| candidates.iter().find(speaks)).or_else(|| candidates.first());
         let Some(candidate) = chosen else { return };
         if !candidates.iter().any(|candidate| speaks(&candidate)) {

@@ -6,5 +6,5 @@ mod patience;
 mod rounds;
 mod table;
 
-pub(super) use rounds::settle;
+pub(super) use rounds::{anticipate, settle};
 pub(super) use table::{Occasion, Setting, Settled, Table};

@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
@@ -22,7 +21,7 @@ use super::{
         sessions::How,
         track::{CellRound, Hold, Track, looks_good},
         watch::Watches,
-        witness::{Candidate, Cover, ServerKey, candidates, cover},
+        witness::{Candidate, Cover, ServerKey, answered, candidates, cover},
     },
     ask::Plan,
     gone::Answers,
@@ -49,8 +48,20 @@ pub(in crate::engine) async fn settle(
     setting: &Setting<'_>,
     table: &Table<'_>,
     history: &mut History,
+    watches: &mut Watches,
 ) -> Result<Settled, LabError> {
-    Settling::new(setting, table).run(history).await
+    Settling::new(setting, table, watches).run(history).await
+}
+
+/// Has the witnesses of a table that is about to be probed ask already, as far as they were answered before. To start one
+/// takes longer than many a policy takes to have its effect.
+pub(in crate::engine) fn anticipate(
+    setting: &Setting<'_>,
+    table: &Table<'_>,
+    history: &History,
+    watches: &mut Watches,
+) {
+    Settling::new(setting, table, watches).anticipate(history);
 }
 
 pub(super) struct Settling<'a> {
@@ -67,7 +78,7 @@ pub(super) struct Settling<'a> {
     /// Who reached which server with gaps in between, as over a lossy link: another witness is better.
     pub(super) gappy: BTreeSet<(Source, ServerKey)>,
     pub(super) answers: Answers,
-    pub(super) watches: Watches,
+    pub(super) watches: &'a mut Watches,
     pub(super) how: How,
     pub(super) hold: Hold,
     /// Set for the last round: nothing is given up before a retransmission could be answered.
@@ -75,23 +86,22 @@ pub(super) struct Settling<'a> {
 }
 
 impl<'a> Settling<'a> {
-    fn new(setting: &'a Setting<'a>, table: &'a Table<'a>) -> Self {
+    fn new(setting: &'a Setting<'a>, table: &'a Table<'a>, watches: &'a mut Watches) -> Self {
         let cells: Vec<&PlannedCell> = table.cells.iter().chain(table.calibration).collect();
         let how = setting.probe.how(cells.iter().copied());
         let denies = table.cells.iter().any(|cell| cell.expectation == Expectation::Blocked);
         let hold = if table.occasion == Occasion::Change || denies { setting.hold } else { Hold::ONCE };
+        watches.begin(how);
+        let answered = answered(table.cells);
         Self {
             keys: cells.iter().map(|cell| ServerKey::of(cell)).collect(),
-            candidates: cells
-                .iter()
-                .map(|cell| candidates(table.cells, cell, table.world, setting.from_nodes))
-                .collect(),
+            candidates: cells.iter().map(|cell| candidates(&answered, cell, table.world, setting.from_nodes)).collect(),
             tracks: vec![Track::default(); cells.len()],
             chosen: vec![None; cells.len()],
             silent: BTreeSet::new(),
             gappy: BTreeSet::new(),
             answers: Answers::default(),
-            watches: Watches::new(Arc::clone(setting.sessions), how, Arc::clone(setting.nonces)),
+            watches,
             how,
             last_chance: false,
             setting,
@@ -109,7 +119,7 @@ impl<'a> Settling<'a> {
             let began = Instant::now();
             let plan = self.plan(history);
             let most = self.volleys();
-            self.watches.set(&plan.watches, plan.window() * most + AROUND_VOLLEYS);
+            self.post(&plan, most);
             self.watches.before().await?;
             let volleys = self.fire(&plan, most).await?;
             self.watches.after().await;
@@ -138,7 +148,6 @@ impl<'a> Settling<'a> {
             }
             self.pace(began, good == judged).await;
         }
-        self.watches.stop().await;
         let gone: Vec<ServerKey> =
             (0..judged).filter(|i| self.is_gone(*i, history)).map(|i| self.keys[i].clone()).collect();
         history.set_gone(self.answers.answering(), &gone);
@@ -150,6 +159,34 @@ impl<'a> Settling<'a> {
         let start = self.tracks.iter().filter_map(|track| track.good_since).max();
         let start = start.map_or(Duration::ZERO, |start| start.saturating_duration_since(self.table.since));
         Ok(Settled { after: settled.then_some(start), tracks: self.tracks, rounds, hold: self.hold })
+    }
+
+    /// Has the witnesses of a plan at their posts, for so many volleys.
+    fn post(&mut self, plan: &Plan, volleys: u32) {
+        self.watches.set(&plan.watches, plan.window() * volleys + AROUND_VOLLEYS);
+    }
+
+    fn anticipate(&mut self, history: &History) {
+        let mut plan = self.plan(history);
+        let known: BTreeSet<(Source, ServerKey)> = self
+            .chosen
+            .iter()
+            .zip(&self.cells)
+            .zip(&self.keys)
+            .filter_map(|((chosen, cell), key)| Some((chosen.as_ref()?, *cell, key)))
+            .filter(|(chosen, cell, key)| {
+                // No policy stops a node.
+                matches!(chosen.source, Source::Node(_))
+                    || self.watches.is_answered(&chosen.source, key)
+                    || history.reached_from(&chosen.source, cell)
+            })
+            .map(|(chosen, _, key)| (chosen.source.clone(), key.clone()))
+            .collect();
+        for (source, watching) in &mut plan.watches {
+            watching.questions.retain(|key, _| known.contains(&(source.clone(), key.clone())));
+        }
+        plan.watches.retain(|_, watching| !watching.questions.is_empty());
+        self.post(&plan, self.hold.rounds);
     }
 
     /// How many cells are as expected.
