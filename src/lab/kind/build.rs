@@ -26,7 +26,7 @@ use super::{
     dns,
     emulator::{self, Emulator},
     ground::KindGround,
-    images,
+    hold, images,
     node::NodePlace,
     outside::OutsideHosts,
     remove, renew, routes,
@@ -266,7 +266,7 @@ impl Build {
         (name, containers): (&str, &[String]),
         access: &Access,
         kept: Option<RunState>,
-        held: Option<dns::Held>,
+        held: Option<hold::Held>,
         facts: Facts,
     ) -> ClusterLab {
         let metadata = self.metadata();
@@ -343,7 +343,7 @@ impl Build {
         };
         let host = emulator::names();
         let is_kept = kept.is_some();
-        let held = if is_kept { None } else { dns::hold(&access).await? };
+        let held = if is_kept { None } else { Some(hold::hold(&access).await?) };
         let mut lab = self.lab((&name, &containers), &access, kept, held, Facts::read(&access, Age::Young).await?);
 
         let secured = try_join_all(containers.iter().map(|node| self.secure(node, address)));

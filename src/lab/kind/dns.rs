@@ -1,19 +1,13 @@
-//! The cluster's DNS, in clusters of our own: the metadata server's name in it, and when it starts.
+//! The metadata server's name in the cluster's DNS, in clusters of our own. When it starts is `hold`'s business.
 
-use std::{fmt::Write, pin::pin, time::Duration};
+use std::fmt::Write;
 
-use futures::TryStreamExt;
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{ConfigMap, Pod},
-};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
-    runtime::{WatchStreamExt, watcher},
 };
 use serde_json::json;
-use tokio::time::timeout;
 
 use crate::{
     lab::{
@@ -23,12 +17,8 @@ use crate::{
     metadata::LINK_LOCAL,
 };
 
-const NAMESPACE: &str = "kube-system";
-const DEPLOYMENT: &str = "coredns";
-const SERVERS: &str = "k8s-app=kube-dns";
-
-/// How long the server's pod may take to be made.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const NAMESPACE: &str = "kube-system";
+pub(super) const SERVERS: &str = "k8s-app=kube-dns";
 
 /// Lets CoreDNS answer the name. Servers that may have read the old configuration are replaced.
 pub(crate) async fn name(access: &Access, name: &str) -> Result<(), LabError> {
@@ -47,54 +37,6 @@ async fn edit(access: &Access, name: &str) -> anyhow::Result<()> {
     let change = json!({ "data": { "Corefile": new } });
     maps.patch("coredns", &PatchParams::default(), &Patch::Merge(&change)).await?;
     replace(access).await
-}
-
-/// The server of a new cluster, which waits.
-pub(crate) struct Held {
-    deployments: Api<Deployment>,
-    pods: Api<Pod>,
-}
-
-/// Has no server start before the first pods run: they would be made before their nodes have a network, and once more
-/// with the name that they are to know, and keep the pods from starting meanwhile.
-pub(crate) async fn hold(access: &Access) -> Result<Option<Held>, LabError> {
-    let deployments = Api::<Deployment>::namespaced(access.client.clone(), NAMESPACE);
-    let found = deployments.get_opt(DEPLOYMENT).await;
-    let found = found.map_err(|error| broken("cannot look at CoreDNS", error))?;
-    if found.is_none() {
-        return Ok(None);
-    }
-    scale(&deployments, 0).await?;
-    Ok(Some(Held { deployments, pods: Api::namespaced(access.client.clone(), NAMESPACE) }))
-}
-
-impl Held {
-    /// Lets one server start, which is enough for a lab, and waits until it is about to: who looks for it then finds it.
-    pub(crate) async fn release(self) -> Result<(), LabError> {
-        scale(&self.deployments, 1).await?;
-        let mut changes = pin!(watcher(self.pods, watcher::Config::default().labels(SERVERS)).applied_objects());
-        let coming = async {
-            while let Some(pod) = changes.try_next().await? {
-                if pod.metadata.deletion_timestamp.is_none() {
-                    return Ok(());
-                }
-            }
-            anyhow::bail!("the watch of pods ended")
-        };
-        let late = || Err(anyhow::anyhow!("its pod is not made within {} s", PATIENCE.as_secs()));
-        let coming = timeout(PATIENCE, coming).await.unwrap_or_else(|_| late());
-        coming.map_err(|error| LabError::from(error.context("cannot start CoreDNS")))
-    }
-}
-
-async fn scale(deployments: &Api<Deployment>, replicas: i32) -> Result<(), LabError> {
-    let change = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
-    let scaled = deployments.patch_scale(DEPLOYMENT, &PatchParams::default(), &change).await;
-    scaled.map(drop).map_err(|error| broken("cannot scale CoreDNS", error))
-}
-
-fn broken(what: &'static str, error: kube::Error) -> LabError {
-    LabError::from(anyhow::Error::new(error).context(what))
 }
 
 /// Deletes the servers that run, or are about to, so that others take their place.

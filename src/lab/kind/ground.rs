@@ -10,8 +10,8 @@ use async_trait::async_trait;
 
 use super::{
     command::run,
-    dns::Held,
     emulator::{CONTROL_PORT, Emulator},
+    hold::Held,
     node::NodePlace,
     outside::OutsideHosts,
     remove,
@@ -43,7 +43,7 @@ pub(crate) struct KindGround {
     pub(crate) state: Arc<RunState>,
     /// The record of the run that kept the cluster, locked while this one uses it.
     pub(crate) kept: Option<RunState>,
-    /// The cluster's DNS, until the first pods run.
+    /// What waits in a new cluster.
     pub(crate) held: tokio::sync::Mutex<Option<Held>>,
     /// Whether this run's cluster stays.
     pub(crate) keep: bool,
@@ -118,8 +118,8 @@ impl Ground for KindGround {
     }
 
     async fn pods_run(&self) -> Result<(), LabError> {
-        match self.held.lock().await.take() {
-            Some(held) => held.release().await,
+        match &mut *self.held.lock().await {
+            Some(held) => held.release_dns().await,
             None => Ok(()),
         }
     }
@@ -142,7 +142,10 @@ impl Ground for KindGround {
         let nodes_stay = self.keep || self.kept.is_some();
         let hosts = self.hosts.remove(nodes_stay).await.err();
         let removed = if self.keep && self.kept.is_none() {
-            let released = self.pods_run().await;
+            let released = match self.held.lock().await.take() {
+                Some(held) => held.release().await,
+                None => Ok(()),
+            };
             [released, self.stay(emulator)].into_iter().filter_map(Result::err).collect()
         } else {
             self.events.phase("removing the lab");

@@ -12,6 +12,7 @@ mod dns;
 mod doctor;
 mod emulator;
 mod ground;
+mod hold;
 mod images;
 mod node;
 mod outside;
