@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     lab::LabError,
-    scenario::{Labels, PodSpec},
+    scenario::{LabSpec, Labels, PodSpec},
 };
 
 /// All such pods of the run that are there, whichever stage made them.
@@ -27,6 +27,12 @@ impl HostPods {
     async fn turn(&self) -> Turn {
         Arc::clone(&self.0).lock_owned().await
     }
+}
+
+/// The labels of a scenario's namespace: those that it names, and what admits its pods.
+pub(super) fn namespace_labels(spec: &LabSpec, logical: &str) -> Labels {
+    let labels = spec.namespaces.get(logical).map(|namespace| namespace.labels.clone()).unwrap_or_default();
+    admitting(&labels, spec.pods.iter().filter(|pod| pod.namespace == logical))
 }
 
 /// The labels of a namespace that has these pods: what admits them is added, unless the scenario sets the level itself.

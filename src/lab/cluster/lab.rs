@@ -1,6 +1,7 @@
 //! A cluster that is up, as a lab.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write,
     net::IpAddr,
     sync::{
@@ -29,7 +30,7 @@ use super::{
     apply::{MANAGER, apply, broken, is_gone},
     facts::Facts,
     ground::Ground,
-    host_pods::HostPods,
+    host_pods::{HostPods, namespace_labels},
     links::Links,
     names::Naming,
     objects::{self, Recipe, Server},
@@ -44,7 +45,7 @@ use crate::{
         Capabilities, Lab, LabError, Stage, WorldNamespace, WorldNode, agent,
         state::{NamespaceRecord, RunState},
     },
-    scenario::{LabSpec, Labels, Need, NodeName, PodSpec},
+    scenario::{LabSpec, Labels, Need, NodeName},
 };
 
 /// How long a policy may take to have its effect: three times the slowest resynchronisation that CNIs document.
@@ -179,29 +180,20 @@ impl ClusterLab {
     /// Those in their nodes' networks take ports that others may need first.
     pub(crate) async fn prepare(&self, first: &[LabSpec], node: NodeName) {
         let pods = first.iter().flat_map(|spec| spec.pods.iter().map(move |pod| (spec, pod)));
-        let mut pods: Vec<(&LabSpec, &PodSpec)> =
-            pods.filter(|(_, pod)| pod.node == node && !pod.host_network).collect();
-        if let Some(scout) = pods.iter().position(|(_, pod)| pod.owner.is_none()) {
-            let (spec, pod) = pods.remove(scout);
-            let scouting = async {
-                let literal = self.prepare_namespace(spec, pod).await?;
-                self.shared.maker.scout(&literal, pod).await
-            };
-            let _ = tokio::time::timeout(SCOUTING, scouting).await;
+        let pods = pods.filter(|(_, pod)| pod.node == node && !pod.host_network);
+        let (mut namespaces, mut waiting) = (BTreeMap::new(), Vec::new());
+        for (spec, pod) in pods {
+            let literal = self.shared.naming.literal(&pod.namespace, 0);
+            namespaces.entry(literal.clone()).or_insert_with(|| namespace_labels(spec, &pod.namespace));
+            waiting.push((literal, pod));
         }
-        join_all(pods.into_iter().map(|(spec, pod)| async {
-            let literal = self.prepare_namespace(spec, pod).await?;
-            self.shared.maker.create(&literal, pod).await
-        }))
-        .await;
-    }
-
-    /// Makes the namespace of a pod of a first stage; its name in the cluster.
-    async fn prepare_namespace(&self, spec: &LabSpec, pod: &PodSpec) -> Result<String, LabError> {
-        let literal = self.shared.naming.literal(&pod.namespace, 0);
-        let labels = spec.namespaces.get(&pod.namespace).map(|namespace| namespace.labels.clone());
-        self.shared.namespace(&literal, &labels.unwrap_or_default()).await?;
-        Ok(literal)
+        join_all(namespaces.iter().map(|(literal, labels)| self.shared.namespace(literal, labels))).await;
+        let maker = &self.shared.maker;
+        if let Some(scout) = waiting.iter().position(|(_, pod)| pod.owner.is_none()) {
+            let (literal, pod) = waiting.remove(scout);
+            let _ = tokio::time::timeout(SCOUTING, maker.scout(&literal, pod)).await;
+        }
+        join_all(waiting.iter().map(|(literal, pod)| maker.create(literal, pod))).await;
     }
 
     /// The nodes, as they were last read.

@@ -15,7 +15,7 @@ use super::{
     drift::drift,
     facts::dns_pods,
     ground::ways,
-    host_pods::{Turn, admitting},
+    host_pods::{Turn, admitting, namespace_labels},
     lab::Shared,
     objects::identity,
     pods::LivePod,
@@ -70,11 +70,6 @@ impl ClusterStage {
     /// A namespace's name in the cluster.
     pub(super) fn literal(&self, logical: &str) -> String {
         self.shared.naming.literal(logical, self.lane)
-    }
-
-    fn namespace_labels(&self, logical: &str) -> Labels {
-        let labels = self.spec.namespaces.get(logical).map(|namespace| namespace.labels.clone()).unwrap_or_default();
-        admitting(&labels, self.spec.pods.iter().filter(|pod| pod.namespace == logical))
     }
 
     /// The leases, with that of a namespace that the specification did not name, such as `default`.
@@ -338,7 +333,7 @@ impl Stage for ClusterStage {
         deleted.into_iter().collect::<Result<Vec<()>, _>>()?;
         for (logical, space) in leases.iter_mut() {
             space.applied.clear();
-            let labels = self.namespace_labels(logical);
+            let labels = namespace_labels(&self.spec, logical);
             self.prepare_namespace(logical, space, &labels).await?;
         }
         self.prepare_services(&mut leases).await?;

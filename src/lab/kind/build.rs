@@ -154,10 +154,11 @@ impl Build {
             self.start_emulator(image, &network).await?;
             Ok::<_, LabError>(None)
         };
+        let count = cluster::size(&self.options)?;
         let created = async {
             tokio::select! {
                 created = cluster::create(&self.state, name, &self.options) => created,
-                never = images::bring(name, self.image()) => match never {},
+                never = images::bring(name, count, self.image()) => match never {},
             }
         };
         let (waiting, ()) = tokio::try_join!(emulator, created)?;

@@ -56,10 +56,19 @@ fn with_cni(text: &str, cni: &Cni) -> Result<String, LabError> {
     Ok(value.to_string())
 }
 
+fn configuration(options: &KindBuilder) -> anyhow::Result<&str> {
+    options.config.as_deref().or_else(|| shipped_configuration("lab")).context("kind-config/lab.yaml")
+}
+
+/// How many nodes the cluster is to have.
+pub(crate) fn size(options: &KindBuilder) -> anyhow::Result<usize> {
+    let parsed: Value = serde_yaml::from_str(configuration(options)?).unwrap_or_default();
+    Ok(parsed["nodes"].as_array().map_or(1, Vec::len))
+}
+
 /// Runs `kind create cluster`, with a kubeconfig of the run's own.
 pub(crate) async fn create(state: &RunState, name: &str, options: &KindBuilder) -> Result<(), LabError> {
-    let chosen = options.config.as_deref().or_else(|| shipped_configuration("lab"));
-    let text = with_cni(chosen.context("kind-config/lab.yaml")?, &options.cni)?;
+    let text = with_cni(configuration(options)?, &options.cni)?;
     let mut file = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
     file.write_all(text.as_bytes()).context("cannot write a temporary file")?;
     let (config, kubeconfig) = (file.path().display().to_string(), state.kubeconfig().display().to_string());

@@ -4,7 +4,7 @@
 //! `pkg/build/nodeimage`), and an image that is not there is pulled: either is work that the first pod of each node would
 //! wait for, when everything else starts as well.
 
-use std::{collections::BTreeSet, convert::Infallible, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, future::pending, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{MissedTickBehavior, interval};
@@ -24,9 +24,9 @@ const UNPACK: &str = "ctr version >/dev/null 2>&1 || exit 1; exec >/dev/null 2>&
     for name in $(ctr -n k8s.io images ls -q | grep '/coredns:'); do \
     mount \"$name\" && ctr -n k8s.io images unmount --rm \"$at\"; done; rmdir \"$at\"; exit 0";
 
-/// Brings an image to every node of a cluster, as soon as the node is there. It never ends: whoever makes the cluster
-/// drops it when that is done, and what is not done by then is the kubelet's again.
-pub(super) async fn bring(cluster: &str, image: &str) -> Infallible {
+/// Brings an image to every one of the `count` nodes of a cluster, as soon as the node is there. It never ends: whoever
+/// makes the cluster drops it when that is done, and what is not done by then is the kubelet's again.
+pub(super) async fn bring(cluster: &str, count: usize, image: &str) -> Infallible {
     let mut polls = interval(POLL);
     polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut begun, mut working) = (BTreeSet::new(), FuturesUnordered::<BoxFuture<'_, (String, bool)>>::new());
@@ -37,13 +37,14 @@ pub(super) async fn bring(cluster: &str, image: &str) -> Infallible {
                     begun.remove(&node);
                 }
             }
-            _ = polls.tick() => {
+            _ = polls.tick(), if begun.len() < count => {
                 for node in nodes(cluster).await.unwrap_or_default() {
                     if begun.insert(node.clone()) {
                         working.push(unpack(node, image).boxed());
                     }
                 }
             }
+            else => return pending().await,
         }
     }
 }
