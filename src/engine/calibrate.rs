@@ -140,6 +140,14 @@ pub(super) fn attempts(cells: usize, bound: Option<f64>, window: Duration, round
     })
 }
 
+/// The connect limit of a cell before any policy, on its `tries`-th failed try in a row (from 0): at first one
+/// retransmission could be answered. A connect that begins before a young node translates addresses is never answered,
+/// however often it is sent again, and the next one may be.
+#[must_use]
+pub(super) fn baseline_limit(tries: u32) -> Duration {
+    (PAST_RETRANSMISSION * 2_u32.pow(tries.min(2))).min(ALLOW_LIMIT)
+}
+
 /// The connect limit of an allowed cell that is not open yet, on its `tries`-th failed try in a row (from 0). It grows
 /// by half each time: a cell that opens is seen soon after, and loss and delay still get their whole seconds.
 #[must_use]
@@ -229,6 +237,11 @@ mod tests {
         losses.connected(1);
         losses.gave_up(syns_in(ALLOW_LIMIT));
         assert_eq!(losses, Losses { trials: 6, lost: 4 });
+    }
+
+    #[test]
+    fn before_any_policy_each_try_outlasts_a_retransmission_and_the_third_two() {
+        assert_eq!([0, 1, 2, 9].map(baseline_limit), [ms(1300), ms(2600), ALLOW_LIMIT, ALLOW_LIMIT]);
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl Settling<'_> {
             Expectation::Reachable | Expectation::Status { .. } => {
                 track.needed = Some(1);
                 match self.table.occasion {
-                    Occasion::Baseline => (ALLOW_LIMIT, BASELINE_CONNECTS),
+                    Occasion::Baseline => (calibrate::baseline_limit(track.failed_tries), BASELINE_CONNECTS),
                     Occasion::Change | Occasion::Restored => {
                         let open =
                             if track.last.is_some() { track.failed_tries == 0 } else { history.was_reached(cell) };
