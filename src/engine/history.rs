@@ -10,6 +10,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
+    Expectation,
     calibrate::{self, Losses},
     plan::PlannedCell,
     track::{Attempt, SLOW_RESOLVE},
@@ -128,7 +129,8 @@ impl History {
                     _ => {}
                 }
             }
-        } else if is_open {
+        } else if is_open && cell.expectation != Expectation::Blocked {
+            // Where something is to be denied, a volley in which only some are answered is one in which a policy took effect.
             for attempt in attempts.iter().filter(|attempt| attempt.observation.outcome == Outcome::TimedOut) {
                 let sent = attempt.observation.resent.map_or_else(|| calibrate::syns_in(limit), |again| again + 1);
                 from.gave_up(sent);
@@ -220,5 +222,35 @@ impl History {
     #[must_use]
     pub(super) fn was_gone(&self, key: &ServerKey) -> bool {
         self.gone.contains(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{probe::Observation, scenario::NodeName};
+
+    fn attempts(outcomes: &[Outcome]) -> Vec<Attempt> {
+        let attempt = |outcome: &Outcome| Attempt {
+            nonce: String::new(),
+            observation: Observation { outcome: *outcome, ..Observation::lost(None) },
+            ended: Instant::now(),
+        };
+        outcomes.iter().map(attempt).collect()
+    }
+
+    /// The bound of a cell's loss after one attempt that was answered and one that was not.
+    fn bound(expectation: Expectation) -> Option<f64> {
+        let (mut history, mixed) = (History::default(), attempts(&[Outcome::Reached, Outcome::TimedOut]));
+        let cell = PlannedCell::to_metadata(Source::Node(NodeName::Worker), expectation);
+        history.learn(&cell, Instant::now(), calibrate::SHORTEST_WINDOW, &mixed, false);
+        history.loss(&cell)
+    }
+
+    #[test]
+    fn what_a_policy_stops_is_no_loss_of_the_path() {
+        let losses = |trials, lost| Losses { trials, lost }.bound();
+        assert_eq!(bound(Expectation::Reachable), losses(2, 1));
+        assert_eq!(bound(Expectation::Blocked), losses(1, 0));
     }
 }

@@ -58,6 +58,32 @@ pub struct PlannedCell {
     pub needs: BTreeSet<Need>,
 }
 
+#[cfg(test)]
+impl PlannedCell {
+    /// A cell of the metadata server, for tests that need one.
+    pub(in crate::engine) fn to_metadata(from: Source, expectation: Expectation) -> Self {
+        Self {
+            id: String::new(),
+            from,
+            from_text: String::new(),
+            to_text: String::new(),
+            server: ServerId::Metadata,
+            identity: String::new(),
+            target: None,
+            expectation,
+            address: "10.0.0.1".parse().ok(),
+            port: 80,
+            server_port: 80,
+            via: None,
+            protocol: Protocol::Tcp,
+            family: Family::Ipv4,
+            by_name: false,
+            service: None,
+            needs: BTreeSet::new(),
+        }
+    }
+}
+
 /// Plans a step, with the addresses of the world as it is once the step's actions are done. Cells are in the order of the
 /// file: by expectation, then `allow`, `deny`, `status`, `silent`, `refused`, `record`. A step that does not exist has no cells.
 pub fn cells(loaded: &LoadedScenario, step: usize, world: &World) -> Result<Vec<PlannedCell>, PlanError> {

@@ -74,38 +74,15 @@ fn is_ungoverned(candidate: &Candidate) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::{
         engine::{Expectation, plan::PlannedCell},
-        lab::ServerId,
         probe::Target,
-        scenario::{Family, NodeName, Protocol},
+        scenario::{Family, NodeName},
     };
 
-    const ADDRESS: &str = "10.0.0.1";
-
     fn key() -> ServerKey {
-        ServerKey::of(&PlannedCell {
-            id: String::new(),
-            from: Source::Node(NodeName::Worker),
-            from_text: String::new(),
-            to_text: String::new(),
-            server: ServerId::Metadata,
-            identity: String::new(),
-            target: None,
-            expectation: Expectation::Blocked,
-            address: ADDRESS.parse().ok(),
-            port: 80,
-            server_port: 80,
-            via: None,
-            protocol: Protocol::Tcp,
-            family: Family::Ipv4,
-            by_name: false,
-            service: None,
-            needs: BTreeSet::new(),
-        })
+        ServerKey::of(&PlannedCell::to_metadata(Source::Node(NodeName::Worker), Expectation::Blocked))
     }
 
     fn pod() -> Source {
