@@ -1,41 +1,51 @@
 //! The agent's side of an open stream: commands in, reports out, calls side by side.
 
-use std::{collections::HashMap, io, sync::Arc};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
-    sync::mpsc::unbounded_channel,
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::{AbortHandle, JoinSet},
+    time::{Instant, timeout_at},
 };
 
-use super::{Command, Prober, Report, Sockets, log};
+use super::{Command, Prober, Report, Sockets, Work, log};
+
+/// How long a finding may wait for others of its batch: each that is sent by itself wakes every program that passes the
+/// stream on, in a cluster four of them.
+const LINGER: Duration = Duration::from_millis(3);
+
+/// A report, and whether others are likely to follow at once.
+type Queued = (Report, bool);
 
 /// Takes commands until the input ends; what is still under way then is given up. An error is of the streams, or of a
 /// command that cannot be read: whoever sends such has to be told, and not to wait.
 pub async fn serve<S: Sockets>(
     input: impl AsyncRead + Unpin,
-    mut output: impl AsyncWrite + Unpin,
+    output: impl AsyncWrite + Unpin,
     prober: &Prober,
     sockets: S,
 ) -> io::Result<()> {
+    let (reports, queue) = unbounded_channel();
+    let _ = reports.send((Report::Ready { version: env!("CARGO_PKG_VERSION").to_owned() }, false));
+    tokio::select! {
+        ended = write(output, queue) => ended,
+        ended = read(input, prober, sockets, reports) => ended,
+    }
+}
+
+async fn read<S: Sockets>(
+    input: impl AsyncRead + Unpin,
+    prober: &Prober,
+    sockets: S,
+    reports: UnboundedSender<Queued>,
+) -> io::Result<()> {
     let sockets = Arc::new(sockets);
-    let (reports, mut queue) = unbounded_channel();
     let mut calls = JoinSet::new();
     let mut running: HashMap<u64, AbortHandle> = HashMap::new();
     let mut lines = BufReader::new(input).lines();
-    let _ = reports.send(Report::Ready { version: env!("CARGO_PKG_VERSION").to_owned() });
     loop {
         tokio::select! {
-            Some(report) = queue.recv() => {
-                let mut text = serde_json::to_string(&report)? + "\n";
-                // What is there already goes out with it.
-                while let Ok(report) = queue.try_recv() {
-                    text.push_str(&serde_json::to_string(&report)?);
-                    text.push('\n');
-                }
-                output.write_all(text.as_bytes()).await?;
-                output.flush().await?;
-            }
             line = lines.next_line() => {
                 let Some(line) = line? else { return Ok(()) };
                 running.retain(|_, call| !call.is_finished());
@@ -43,17 +53,17 @@ pub async fn serve<S: Sockets>(
                 match serde_json::from_str(&line)? {
                     Command::Cancel { id } => drop(running.remove(&id).inspect(AbortHandle::abort)),
                     Command::Call { id, work } => {
-                        let (prober, sockets) = (prober.clone(), Arc::clone(&sockets));
+                        let (prober, sockets, others) = (prober.clone(), Arc::clone(&sockets), is_batch(&work));
                         running.insert(id, calls.spawn(async move {
                             let found = reports.clone();
-                            let found = move |finding| drop(found.send(Report::Found { id, finding }));
+                            let found = move |finding| drop(found.send((Report::Found { id, finding }, others)));
                             let answered = prober.run(work, &*sockets, found).await;
-                            let _ = reports.send(Report::Done { id, answered });
+                            let _ = reports.send((Report::Done { id, answered }, false));
                         }));
                     }
                     Command::Seen { id, at, nonces } => {
                         running.insert(id, calls.spawn(async move {
-                            let _ = reports.send(Report::Seen { id, seen: log::seen(at, &nonces).await });
+                            let _ = reports.send((Report::Seen { id, seen: log::seen(at, &nonces).await }, false));
                         }));
                     }
                 }
@@ -61,4 +71,30 @@ pub async fn serve<S: Sockets>(
             Some(_) = calls.join_next() => {}
         }
     }
+}
+
+fn is_batch(work: &Work) -> bool {
+    work.every_us.is_none() && work.asks.len() > 1
+}
+
+/// Writes reports until nobody makes any more.
+async fn write(mut output: impl AsyncWrite + Unpin, mut queue: UnboundedReceiver<Queued>) -> io::Result<()> {
+    while let Some((report, mut others)) = queue.recv().await {
+        let mut text = line(&report)?;
+        let until = Instant::now() + LINGER;
+        while others && let Ok(Some((report, more))) = timeout_at(until, queue.recv()).await {
+            text.push_str(&line(&report)?);
+            others = more;
+        }
+        while let Ok((report, _)) = queue.try_recv() {
+            text.push_str(&line(&report)?);
+        }
+        output.write_all(text.as_bytes()).await?;
+        output.flush().await?;
+    }
+    Ok(())
+}
+
+fn line(report: &Report) -> io::Result<String> {
+    Ok(serde_json::to_string(report)? + "\n")
 }
