@@ -1,5 +1,5 @@
 //! Builds the static agent that the harness embeds: the same package with the feature `agent` and nothing else, by a
-//! cargo of its own in a target directory of its own.
+//! cargo of its own in a target directory of its own. Also says how the harness is linked.
 //!
 //! Where that is not possible, the harness is built without an agent and says at run time why there is none.
 
@@ -49,6 +49,7 @@ fn main() {
     if env::var_os("CARGO_FEATURE_HARNESS").is_none() {
         return;
     }
+    stay_in_place();
     let out = PathBuf::from(variable("OUT_DIR"));
     let (agent, why_not) = match build(&out) {
         Ok(agent) => (agent, String::new()),
@@ -61,6 +62,15 @@ fn main() {
         .and_then(|()| fs::write(out.join("policyprobe-agent.why-not"), why_not));
     if let Err(error) = written {
         println!("cargo::error=cannot write to {}: {error}", out.display());
+    }
+}
+
+/// Links development builds to a fixed address: otherwise the quarter of a million addresses in a program that nobody
+/// optimised are put right at each start, and take a fifth of its memory.
+fn stay_in_place() {
+    let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
+    if is("PROFILE", "debug") && is("CARGO_CFG_TARGET_OS", "linux") && is("CARGO_CFG_TARGET_ENV", "gnu") {
+        println!("cargo::rustc-link-arg-bins=-no-pie");
     }
 }
 
