@@ -61,7 +61,7 @@ pub(super) struct Args {
     /// Listen at this address for audit events that the API server posts
     #[arg(long, value_name = "ADDR")]
     audit_webhook: Option<SocketAddr>,
-    /// A file with the bearer token that it must send; needed unless the address is this machine's own
+    /// A file with the token that it must send, as the path or a bearer; needed unless the address is this machine's own
     #[arg(long, value_name = "FILE", requires = "audit_webhook")]
     audit_token: Option<PathBuf>,
     /// How long a change waits for its audit event
