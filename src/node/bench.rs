@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::{
     Api, Client, ResourceExt as _,
@@ -17,23 +16,13 @@ use kube::{
     runtime::watcher,
 };
 use serde_json::{Value, json};
-use tokio_util::task::AbortOnDropHandle;
 
-use super::{
-    NodeState, Selection,
-    follow::{Seen, follow},
-    source::Source,
-    track::{Moment, Tracker},
-};
+use super::source::refused;
 
 /// What marks the objects.
 const LABEL: &str = "policyprobe.io/bench";
 /// The annotation that is changed.
-const CHANGE: &str = "policyprobe.io/bench-change";
-/// The value before all others: once it is reported, the watch stands.
-const FIRST: &str = "first";
-/// The value after all others: what was not reported before it is lost.
-const LAST: &str = "last";
+pub const CHANGE: &str = "policyprobe.io/bench-change";
 /// How many requests are under way at once.
 const AT_ONCE: usize = 32;
 /// How many nodes are listed at once, to be removed.
@@ -44,8 +33,6 @@ const REMOVALS: u32 = 80;
 const QUIET: Duration = Duration::from_secs(3);
 /// How long that is waited for: controllers may have something to say of each node that was made.
 const CALM_PATIENCE: Duration = Duration::from_secs(60);
-/// How long the last changes may take to be seen.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Makes nodes `from..to`, as large as `template` is.
 pub async fn make(client: &Client, template: &Value, from: usize, to: usize) -> anyhow::Result<()> {
@@ -88,7 +75,7 @@ pub async fn remove(client: &Client) -> anyhow::Result<()> {
     let nodes = Api::<Node>::all(client.clone());
     let ours = ListParams::default().labels(LABEL).limit(REMOVED_AT_ONCE);
     for _ in 0..REMOVALS {
-        let left = nodes.list_metadata(&ours).await.context("cannot list the nodes that were made")?.items;
+        let left = nodes.list_metadata(&ours).await.map_err(|error| refused(&error, "list"))?.items;
         if left.is_empty() {
             return Ok(());
         }
@@ -119,14 +106,56 @@ pub async fn calm(client: &Client) -> anyhow::Result<bool> {
     Ok(false)
 }
 
+/// A change of a node.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The annotation's new value, which no other change has.
+    pub value: String,
+    /// When it was sent.
+    pub sent: Instant,
+    /// When the API server answered.
+    pub answered: Instant,
+}
+
+/// Changes an annotation of `nodes` nodes in turn, `changes` times in all, each as soon as its time has come.
+pub async fn change(
+    client: &Client,
+    nodes: usize,
+    changes: usize,
+    rate: u32,
+    value: &str,
+) -> anyhow::Result<Vec<Change>> {
+    let begun = tokio::time::Instant::now();
+    let each = Duration::from_secs(1) / rate.max(1);
+    let sent = stream::iter(0..changes).map(|number| async move {
+        tokio::time::sleep_until(begun + each * u32::try_from(number).unwrap_or(u32::MAX)).await;
+        let value = format!("{value}-{number}");
+        let sent = Instant::now();
+        annotate(client, number % nodes, &value).await?;
+        anyhow::Ok(Change { value, sent, answered: Instant::now() })
+    });
+    // More at once than are under way at any time, so that the rate is kept.
+    sent.buffer_unordered(256).try_collect().await
+}
+
+/// Changes the annotation of one node.
+pub async fn annotate(client: &Client, number: usize, value: &str) -> anyhow::Result<()> {
+    let patch = Patch::Merge(json!({"metadata": {"annotations": {CHANGE: value}}}));
+    let nodes: Api<Node> = Api::all(client.clone());
+    nodes.patch_metadata(&name(number), &PatchParams::default(), &patch).await.map(drop).context("a change")
+}
+
+/// When each value of the annotation was reported.
+pub type Reported = HashMap<String, Vec<Instant>>;
+
 /// What a watch made of changes.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// From the sending of each change to its report, in order of length: no less than the time since it was accepted.
-    pub since_sent: Vec<Duration>,
     /// From the API server's answer to each change to its report, in order of length; zero where the report came first.
     /// No more than the time since it was accepted.
     pub since_answered: Vec<Duration>,
+    /// From the sending of each change to its report, in order of length: no less than the time since it was accepted.
+    pub since_sent: Vec<Duration>,
     /// How many changes were never reported.
     pub lost: usize,
     /// How many were reported more than once.
@@ -135,120 +164,58 @@ pub struct Watched {
     pub rate: f64,
 }
 
-/// When each value of the annotation was reported.
-type Reported = HashMap<String, Vec<Instant>>;
-
-/// Changes annotations of `nodes` nodes at a rate, `changes` in all, and watches.
-pub async fn watch(client: &Client, nodes: usize, changes: usize, rate: u32) -> anyhow::Result<Watched> {
-    let (state, mut is) = tokio::sync::watch::channel(State::Listing);
-    // A task of its own, as a watch is: the sending of changes must not hold it up, nor it the sending.
-    let watching = AbortOnDropHandle::new(tokio::spawn(reported(client.clone(), state)));
-    let begin = async {
-        is.wait_for(|state| *state >= State::Listed).await.ok()?;
-        let annotated = annotate(&Api::all(client.clone()), 0, FIRST).await;
-        is.wait_for(|state| *state == State::Stands).await.ok()?;
-        Some(annotated)
-    };
-    let Some(annotated) = tokio::time::timeout(PATIENCE, begin).await.context("the watch does not begin")? else {
-        watching.await.context("the watch")??;
-        anyhow::bail!("the watch ended");
-    };
-    annotated?;
-    let (sent, took) = change(client, nodes, changes, rate).await?;
-    let seen = tokio::time::timeout(PATIENCE, watching).await.context("not every change was reported")?;
-    let seen = seen.context("the watch")??;
-    let first = |change: &Change| seen.get(&change.value).and_then(|seen| seen.first());
-    let since = |start: fn(&Change) -> Instant| {
-        let times = sent.iter().filter_map(|change| Some(first(change)?.saturating_duration_since(start(change))));
-        let mut times: Vec<_> = times.collect();
-        times.sort_unstable();
-        times
-    };
-    let (since_sent, since_answered) = (since(|change| change.sent), since(|change| change.answered));
-    let repeated = seen.values().filter(|times| times.len() > 1).count();
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    let rate = changes as f64 / took.as_secs_f64();
-    Ok(Watched { lost: changes - since_sent.len(), since_sent, since_answered, repeated, rate })
-}
-
-/// How far a watch has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
-    Listing,
-    Listed,
-    Stands,
-}
-
-/// Watches until the last value is reported.
-async fn reported(client: Client, is: tokio::sync::watch::Sender<State>) -> anyhow::Result<Reported> {
-    let started = Instant::now();
-    let mut tracker = Tracker::default();
-    let selection = Selection::default();
-    let mut seen = Reported::new();
-    let mut events = pin!(follow(Source::new(client)));
-    while !seen.contains_key(LAST) {
-        let event = events.try_next().await.context("watching")?.context("the watch ended")?;
-        let now = Moment { wall: Timestamp::now(), since_start: started.elapsed() };
-        let state = |node: &Value| NodeState::of(node, &selection);
-        let reports = match event {
-            Seen::ListBegins(reason) => {
-                tracker.list_begins(&reason);
-                Vec::new()
-            }
-            Seen::Listed(node) => state(&node).map_or_else(Vec::new, |node| tracker.listed(node, now)),
-            Seen::ListEnds => {
-                let reports = tracker.list_ends(now);
-                is.send_replace(State::Listed);
-                reports
-            }
-            Seen::Applied(node) => state(&node).map_or_else(Vec::new, |node| tracker.applied(node, now)),
-            Seen::Deleted(node) => state(&node).map_or_else(Vec::new, |node| tracker.deleted(&node, now)),
-            Seen::Alive | Seen::Lost(_) => Vec::new(),
+impl Watched {
+    /// By what was sent and what was reported.
+    #[must_use]
+    pub fn of(sent: &[Change], seen: &Reported) -> Self {
+        let times = |change: &Change| seen.get(&change.value).map_or(&[][..], Vec::as_slice);
+        let since = |start: fn(&Change) -> Instant| {
+            let first = sent.iter().filter_map(|change| Some((change, times(change).first()?)));
+            let mut since: Vec<_> = first.map(|(change, at)| at.saturating_duration_since(start(change))).collect();
+            since.sort_unstable();
+            since
         };
-        for report in reports.iter().filter(|report| report.change.field.contains(CHANGE)) {
-            // The line that a person would get is part of the time.
-            let line = serde_json::to_string(report).context("a report as JSON")?;
-            anyhow::ensure!(!line.is_empty(), "a report is never empty");
-            let value = report.change.new.clone().unwrap_or_default();
-            if value == FIRST {
-                is.send_replace(State::Stands);
-            }
-            seen.entry(value).or_default().push(Instant::now());
+        let (begun, ended) = (sent.iter().map(|it| it.sent).min(), sent.iter().map(|it| it.answered).max());
+        let took = begun.zip(ended).map_or(Duration::ZERO, |(begun, ended)| ended - begun);
+        #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+        let rate = sent.len() as f64 / took.as_secs_f64();
+        Self {
+            since_answered: since(|change| change.answered),
+            since_sent: since(|change| change.sent),
+            lost: sent.iter().filter(|change| times(change).is_empty()).count(),
+            repeated: sent.iter().filter(|change| times(change).len() > 1).count(),
+            rate,
         }
     }
-    Ok(seen)
 }
 
-/// A change of a node.
-struct Change {
-    value: String,
-    sent: Instant,
-    answered: Instant,
+/// The time that this share (in %) of the times, in order of length, do not exceed.
+#[must_use]
+pub fn quantile(times: &[Duration], share: usize) -> Duration {
+    let index = (times.len() * share / 100).min(times.len().saturating_sub(1));
+    times.get(index).copied().unwrap_or_default()
 }
 
-/// Sends changes at a rate, each as soon as its time has come; how long it all took.
-async fn change(client: &Client, nodes: usize, changes: usize, rate: u32) -> anyhow::Result<(Vec<Change>, Duration)> {
-    let api: Api<Node> = Api::all(client.clone());
-    let begun = tokio::time::Instant::now();
-    let each = Duration::from_secs(1) / rate.max(1);
-    let sent = stream::iter(0..changes).map(|number| {
-        let api = api.clone();
-        async move {
-            tokio::time::sleep_until(begun + each * u32::try_from(number).unwrap_or(u32::MAX)).await;
-            let value = format!("change-{number}");
-            let sent = Instant::now();
-            annotate(&api, number % nodes, &value).await?;
-            anyhow::Ok(Change { value, sent, answered: Instant::now() })
-        }
-    });
-    // More at once than are under way at any time, so that the rate is kept.
-    let sent = sent.buffer_unordered(256).try_collect().await?;
-    let took = begun.elapsed();
-    annotate(&api, 0, LAST).await?;
-    Ok((sent, took))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn annotate(api: &Api<Node>, number: usize, value: &str) -> anyhow::Result<()> {
-    let patch = Patch::Merge(json!({"metadata": {"annotations": {CHANGE: value}}}));
-    api.patch_metadata(&name(number), &PatchParams::default(), &patch).await.map(drop).context("a change")
+    #[test]
+    fn what_was_not_reported_is_lost_and_twice_is_too_often() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let change = |value: &str| Change { value: value.to_owned(), sent: at(0), answered: at(10) };
+        let sent = ["before", "after", "twice", "never"].map(change);
+        let seen =
+            [("before", vec![at(5)]), ("after", vec![at(40)]), ("twice", vec![at(20), at(90)]), ("other", vec![])];
+        let seen = seen.map(|(value, times)| (value.to_owned(), times)).into();
+        let watched = Watched::of(&sent, &seen);
+        assert_eq!((watched.lost, watched.repeated), (1, 1));
+        assert_eq!(watched.since_answered, [0, 10, 30].map(Duration::from_millis));
+        assert_eq!(watched.since_sent, [5, 20, 40].map(Duration::from_millis));
+        assert!((watched.rate - 400.0).abs() < 1e-6);
+        assert_eq!(quantile(&watched.since_sent, 50), Duration::from_millis(20));
+        assert_eq!(quantile(&watched.since_sent, 100), Duration::from_millis(40));
+        assert_eq!(quantile(&[], 99), Duration::ZERO);
+    }
 }

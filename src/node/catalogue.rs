@@ -4,12 +4,11 @@
 //! <https://kubernetes.io/docs/>.
 
 use super::Severity;
-use crate::pattern;
 
 /// What is known of a field, or of a family of them.
 #[derive(Debug)]
 pub struct Known {
-    /// Which fields, as [`pattern::matches`] reads it.
+    /// Which fields, as [`crate::pattern::matches`] reads it.
     pub pattern: &'static str,
     /// Its name for people.
     pub title: &'static str,
@@ -200,80 +199,10 @@ pub static CATALOGUE: &[Known] = &[
     field("*", "other", Warning, "unknown to this version of policyprobe"),
 ];
 
-/// What is known of a field.
-#[must_use]
-pub fn known(field: &str) -> &'static Known {
-    let fallback = &CATALOGUE[CATALOGUE.len() - 1];
-    CATALOGUE.iter().find(|known| pattern::matches(known.pattern, field)).unwrap_or(fallback)
-}
-
-/// Where fields of a node begin: what patterns in files are checked against.
-pub const ROOTS: [&str; 31] = [
-    "metadata.name",
-    "metadata.uid",
-    "metadata.creationTimestamp",
-    "metadata.deletionTimestamp",
-    "metadata.deletionGracePeriodSeconds",
-    "metadata.generation",
-    "metadata.resourceVersion",
-    "metadata.finalizers",
-    "metadata.ownerReferences",
-    "metadata.labels",
-    "metadata.annotations",
-    "spec.podCIDR",
-    "spec.podCIDRs",
-    "spec.providerID",
-    "spec.unschedulable",
-    "spec.taints",
-    "spec.externalID",
-    "spec.configSource",
-    "status.addresses",
-    "status.allocatable",
-    "status.capacity",
-    "status.conditions",
-    "status.config",
-    "status.daemonEndpoints",
-    "status.features",
-    "status.images",
-    "status.nodeInfo",
-    "status.phase",
-    "status.runtimeHandlers",
-    "status.volumesAttached",
-    "status.volumesInUse",
-];
-
-/// The beginning of a field or pattern that must be one of [`ROOTS`], where anything can be said of it.
-#[must_use]
-pub fn unknown_root(field: &str) -> Option<&str> {
-    let end = field.find(['*', '[']).unwrap_or(field.len());
-    let (head, open) = (&field[..end], end < field.len() && field[end..].starts_with('*'));
-    // With a star any beginning of a root will do.
-    let fits = |root: &str| {
-        head.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            || (open && root.starts_with(head))
-    };
-    let newer = ["status.", "spec."].iter().any(|part| head.starts_with(part) && head.len() > part.len());
-    // Servers newer than this program have more fields in spec and status; a near miss is a mistake all the same.
-    let near = crate::scenario::nearest(head, ROOTS).is_some();
-    (!ROOTS.iter().any(|root| fits(root)) && (near || !newer)).then_some(head)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_taint_is_not_a_heartbeat() {
-        assert_eq!(known("spec.taints[a:NoSchedule]").severity, Critical);
-        assert_eq!(known("metadata.labels[node-role.kubernetes.io/control-plane]").severity, Critical);
-        assert_eq!(known("spec.providerID").severity, Critical);
-        assert_eq!(known("spec.podCIDR").severity, Critical);
-        assert_eq!(known("metadata.labels[team]").severity, Warning);
-        let heartbeat = known("status.conditions[Ready].lastHeartbeatTime");
-        assert!(heartbeat.volatile && heartbeat.severity == Info);
-        assert!(!known("status.conditions[Ready].status").volatile);
-        assert_eq!(known("brandNew").title, "other");
-    }
+    use crate::pattern;
 
     #[test]
     fn no_entry_is_hidden_by_an_earlier_one() {
@@ -282,17 +211,5 @@ mod tests {
             let first = CATALOGUE.iter().position(|known| pattern::matches(known.pattern, &example));
             assert_eq!(first, Some(at), "{}", entry.pattern);
         }
-    }
-
-    #[test]
-    fn mistyped_fields_are_noticed() {
-        for good in
-            ["spec.podCIDR", "metadata.labels[a]", "metadata.labels*", "*", "spec.*", "status.brandNew", "meta*"]
-        {
-            assert_eq!(unknown_root(good), None, "{good}");
-        }
-        assert_eq!(unknown_root("metadata.lables[a]"), Some("metadata.lables"));
-        assert_eq!(unknown_root("spec.podCidr"), Some("spec.podCidr"));
-        assert_eq!(unknown_root("labels[a]"), Some("labels"));
     }
 }

@@ -29,35 +29,12 @@ pub(crate) async fn access(context: Option<&str>, kubeconfig: Option<&Path>) -> 
 /// The same error with a hint that fits commands that have no other backend to offer.
 fn explained(error: LabError) -> LabError {
     let LabError::Broken { message, hint } = error else { return error };
-    let plugin = is_plugin(&message);
-    let message = if plugin { without_output(&message) } else { message };
-    let hint = if plugin {
-        "the credential plugin of the kubeconfig's user (`users[].user.exec`) failed; run its command by hand, with the \
-         environment that it has there, and sign in again if it asks for it"
-            .to_owned()
-    } else if hint.as_deref().is_some_and(|hint| hint.contains("--backend")) {
+    let hint = if hint.as_deref().is_some_and(|hint| hint.contains("--backend")) {
         "give another file with `--kubeconfig` or KUBECONFIG; `kubectl config view` shows what is in it".to_owned()
     } else {
         hint.unwrap_or_else(|| "see that `kubectl get nodes` works".to_owned())
     };
     LabError::with_hint(message, hint)
-}
-
-/// The message without what the plugin wrote to its output, which may well be a token; what it complained of stays.
-fn without_output(message: &str) -> String {
-    if let Some((head, output)) = message.split_once(": Output {") {
-        let complaint = output.rsplit_once("stderr: \"").map(|(_, rest)| rest.trim_end_matches(['}', ' ', '"']));
-        let complaint = complaint.map(|text| text.replace("\\n", " ")).filter(|text| !text.trim().is_empty());
-        return complaint.map_or_else(|| head.to_owned(), |text| format!("{head}: {}", text.trim()));
-    }
-    match message.split_once("auth exec output") {
-        Some((head, _)) => format!("{head}auth exec output: it is no ExecCredential"),
-        None => message.to_owned(),
-    }
-}
-
-fn is_plugin(message: &str) -> bool {
-    message.contains("exec-plugin") || message.contains("auth exec")
 }
 
 #[cfg(test)]
@@ -68,12 +45,6 @@ mod tests {
     fn hints_offer_no_backend() {
         let broken = LabError::with_hint("the kubeconfig is broken", "or use `--backend kind`");
         assert!(explained(broken).hint().is_some_and(|hint| hint.contains("--kubeconfig")));
-        let plugin = LabError::with_hint("auth error: auth exec command 'x' failed", "or use `--backend kind`");
-        assert!(explained(plugin).hint().is_some_and(|hint| hint.contains("users[].user.exec")));
-        let output = "auth exec command 'x' failed with status 3: Output { status: 3, stdout: \"secret\", stderr: \"sign in\\n\" }";
-        assert_eq!(without_output(output), "auth exec command 'x' failed with status 3: sign in");
-        let parse = "failed to parse auth exec output: error: line 1\n1 | secret";
-        assert_eq!(without_output(parse), "failed to parse auth exec output: it is no ExecCredential");
         let context = LabError::with_hint("no context `a`", "contexts: b");
         assert_eq!(explained(context).hint(), Some("contexts: b"));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Severity, catalogue::known, flat::Fields};
+use super::{Severity, flat::Fields, roots::known};
 
 /// The field whose change says that a node came, went or was made again.
 pub const UID: &str = "metadata.uid";

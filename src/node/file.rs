@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
-    catalogue::{ROOTS, unknown_root},
     flat::LONGEST,
+    roots::{ROOTS, unknown_root},
 };
 use crate::scenario::{
     Diagnostic, Diagnostics, Severity,

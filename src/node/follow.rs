@@ -41,6 +41,7 @@ pub fn follow(source: Source) -> impl Stream<Item = Result<Seen, Error>> + Send 
     try_stream! {
         let mut reason = "begin".to_owned();
         let mut retry = Retry::default();
+        let mut stood = false;
         loop {
             yield Seen::ListBegins(std::mem::replace(&mut reason, "the list was cut off".to_owned()));
             let mut version = String::new();
@@ -69,8 +70,13 @@ pub fn follow(source: Source) -> impl Stream<Item = Result<Seen, Error>> + Send 
             // From here on until the version has expired.
             reason = loop {
                 let stream = match source.watch(&version).await {
-                    Ok(stream) => stream,
+                    Ok(stream) => {
+                        stood = true;
+                        stream
+                    }
                     Err(Error::Api(status)) if is_expired(&status) => break status.message.clone(),
+                    // Whoever may list and was never let watch has not the right to.
+                    Err(error) if !stood && is_refusal(&error) => break Err(error)?,
                     Err(error) => {
                         yield Seen::Lost(retry.after(error)?);
                         retry.pause().await;
@@ -134,6 +140,10 @@ fn is_expired(status: &kube::core::Status) -> bool {
     status.code == 410 || status.message.contains("Too large resource version")
 }
 
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if [401, 403, 404].contains(&status.code))
+}
+
 #[derive(Default)]
 struct Retry {
     /// Whether a list ever worked: before, a refusal is meant as it is.
@@ -145,7 +155,7 @@ impl Retry {
     /// Notes a failure, and says it in words; an error where trying again is of no use.
     fn after(&mut self, error: Error) -> Result<String, Error> {
         self.failures += 1;
-        let refused = matches!(&error, Error::Api(status) if [401, 403, 404].contains(&status.code));
+        let refused = is_refusal(&error);
         let unreachable = !self.worked && !matches!(&error, Error::Api(_));
         if unreachable || (refused && (!self.worked || self.failures > STARTING)) {
             return Err(error);

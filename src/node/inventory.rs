@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::{
     age,
-    catalogue::{CATALOGUE, Known, known},
+    catalogue::{CATALOGUE, Known},
     flat::Fields,
     owner::{Managed, Manager},
+    roots::known,
     state::{NodeState, Selection},
 };
 
@@ -48,7 +49,7 @@ pub struct FieldEntry {
 impl NodeEntry {
     /// A node as the API server sent it.
     #[must_use]
-    pub fn of(node: &Value, now: Timestamp) -> Option<Self> {
+    pub fn of(node: Value, now: Timestamp) -> Option<Self> {
         let state = NodeState::of(node, &Selection::everything())?;
         let reported = state.fields.iter();
         let mut fields: Vec<_> =
@@ -59,27 +60,6 @@ impl NodeEntry {
         }));
         fields.sort_by(|a, b| a.field.cmp(&b.field));
         Some(Self { name: state.name, fields })
-    }
-
-    /// A field's value.
-    #[must_use]
-    pub fn get(&self, field: &str) -> Option<&str> {
-        let at = self.fields.binary_search_by(|entry| entry.field.as_str().cmp(field)).ok()?;
-        self.fields[at].value.as_deref()
-    }
-
-    /// The parts in brackets of the fields below a path, with their values.
-    pub fn below<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.fields.iter().filter_map(move |entry| {
-            let key = entry.field.strip_prefix(path)?.strip_prefix('[')?.strip_suffix(']')?;
-            Some((key, entry.value.as_deref()?))
-        })
-    }
-
-    /// How many items a field lists.
-    #[must_use]
-    pub fn count(&self, field: &str) -> usize {
-        self.get(field).map_or(0, |list| list.split(", ").count())
     }
 }
 
@@ -193,18 +173,15 @@ pub(crate) mod tests {
 
     #[test]
     fn what_a_server_no_longer_fills_is_not_reported() {
-        let node = NodeEntry::of(&example(), now()).unwrap();
+        let node = NodeEntry::of(example(), now()).unwrap();
         let proxy = node.fields.iter().find(|entry| entry.field == "status.nodeInfo.kubeProxyVersion").unwrap();
         assert_eq!(proxy.value, None);
         assert!(node.fields.is_sorted_by_key(|entry| &entry.field));
-        assert_eq!(node.get("metadata.labels[region]"), Some("us-east-1"));
-        assert_eq!(node.count("status.images"), 2);
-        assert_eq!(node.count("status.volumesInUse"), 0);
     }
 
     #[test]
     fn each_field_says_where_it_came_from() {
-        let node = NodeEntry::of(&example(), now()).unwrap();
+        let node = NodeEntry::of(example(), now()).unwrap();
         let origin = |field: &str| node.fields.iter().find(|entry| entry.field == field).unwrap().origin();
         assert_eq!(origin("metadata.labels[region]"), "kubectl-label (admin)");
         assert_eq!(origin("metadata.labels[kubernetes.io/arch]"), "kubelet");
@@ -215,7 +192,7 @@ pub(crate) mod tests {
 
     #[test]
     fn every_field_of_the_document_is_there() {
-        let node = NodeEntry::of(&example(), now()).unwrap();
+        let node = NodeEntry::of(example(), now()).unwrap();
         let titles: std::collections::BTreeSet<_> = node.fields.iter().map(|entry| entry.title).collect();
         for title in [
             "name",

@@ -1,5 +1,7 @@
 //! The manifest that runs a watch in a cluster, with no right but to get, list and watch nodes.
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 /// The name of everything in it.
@@ -18,6 +20,7 @@ pub fn objects(namespace: &str, image: &str, rules: Option<&str>) -> Vec<Value> 
     let mut args = vec!["node".to_owned(), "watch".into(), "--output=json".into(), format!("--metrics=0.0.0.0:{PORT}")];
     let mut mounts = Vec::new();
     let mut volumes = Vec::new();
+    let mut annotations = json!({});
     let mut objects = vec![
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": restricted}}),
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta(NAME), "automountServiceAccountToken": false}),
@@ -36,6 +39,8 @@ pub fn objects(namespace: &str, image: &str, rules: Option<&str>) -> Vec<Value> 
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta(NAME), "data": {"rules.yaml": rules}}),
         );
         args.push("--rules=/etc/policyprobe/rules.yaml".into());
+        // They are read at the start: with other rules it has to be another pod.
+        annotations["policyprobe.io/rules"] = json!(hash(rules));
         mounts.push(json!({"name": "rules", "mountPath": "/etc/policyprobe", "readOnly": true}));
         volumes.push(json!({"name": "rules", "configMap": {"name": NAME}}));
     }
@@ -60,10 +65,14 @@ pub fn objects(namespace: &str, image: &str, rules: Option<&str>) -> Vec<Value> 
         "spec": {
             // Two would report everything twice.
             "replicas": 1, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
+            "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod},
         },
     }));
     objects
+}
+
+fn hash(text: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()))
 }
 
 #[cfg(test)]

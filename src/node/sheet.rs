@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_line_a_field() {
-        let node = NodeEntry::of(&example(), now()).unwrap();
+        let node = NodeEntry::of(example(), now()).unwrap();
         let text = sheet(&node, Theme { unicode: true, width: 150 });
         insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string());
     }

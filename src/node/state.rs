@@ -1,11 +1,13 @@
 //! A node at one moment: its fields, as far as they are wanted, and who set them.
 
+use std::ops::Bound;
+
 use serde_json::Value;
 
 use super::{
-    catalogue::known,
     flat::{Fields, flatten},
     owner::Managed,
+    roots::known,
 };
 use crate::pattern;
 
@@ -58,22 +60,52 @@ pub struct NodeState {
 impl NodeState {
     /// A node as the API server sent it; none where it is no object with a name.
     #[must_use]
-    pub fn of(node: &Value, selection: &Selection) -> Option<Self> {
+    pub fn of(mut node: Value, selection: &Selection) -> Option<Self> {
         let text = |key: &str| node["metadata"][key].as_str().unwrap_or_default().to_owned();
         let name = node["metadata"]["name"].as_str()?.to_owned();
-        Some(Self {
-            name,
-            uid: text("uid"),
-            version: text("resourceVersion"),
-            fields: flatten(node, &|field| selection.takes(field)),
-            managed: Managed::of(node),
+        let (uid, version) = (text("uid"), text("resourceVersion"));
+        let managed = Managed::take(&mut node);
+        let fields = flatten(&node, &|field| selection.takes(field));
+        Some(Self { name, uid, version, fields, managed })
+    }
+
+    /// A field's value.
+    #[must_use]
+    pub fn get(&self, field: &str) -> Option<&str> {
+        self.fields.get(field).map(String::as_str)
+    }
+
+    /// The parts in brackets of the fields below a path, with their values.
+    pub fn below<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let fields = self
+            .fields
+            .range::<str, _>((Bound::Included(path), Bound::Unbounded))
+            .take_while(move |(field, _)| field.starts_with(path));
+        fields.filter_map(move |(field, value)| {
+            let key = field.strip_prefix(path)?.strip_prefix('[')?.strip_suffix(']')?;
+            Some((key, value.as_str()))
         })
+    }
+
+    /// How many items a field lists.
+    #[must_use]
+    pub fn count(&self, field: &str) -> usize {
+        self.get(field).map_or(0, |list| list.split(", ").count())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_and_maps_are_looked_into() {
+        let fields = [("a", ""), ("a.b[c]", "d"), ("a[b[0]]", "1"), ("a[k]", "v"), ("ab[x]", ""), ("list", "1, 2, 3")];
+        let fields = fields.map(|(field, value)| (field.to_owned(), value.to_owned())).into();
+        let node = NodeState { fields, ..NodeState::default() };
+        assert_eq!(node.below("a").collect::<Vec<_>>(), [("b[0]", "1"), ("k", "v")]);
+        assert_eq!((node.count("list"), node.count("none"), node.get("a[k]")), (3, 0, Some("v")));
+    }
 
     #[test]
     fn volatile_fields_are_left_out_unless_they_are_wanted() {

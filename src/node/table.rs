@@ -3,21 +3,21 @@
 
 use jiff::Timestamp;
 
-use super::inventory::NodeEntry;
+use super::NodeState;
 use crate::report::theme::{self, Theme, pad, paint, width};
 
 /// A column: its heading, whether what it shows is sensitive, and its text for a node.
 struct Column {
     heading: &'static str,
     sensitive: bool,
-    text: fn(&NodeEntry, Timestamp) -> String,
+    text: fn(&NodeState, Timestamp) -> String,
 }
 
-const fn open(heading: &'static str, text: fn(&NodeEntry, Timestamp) -> String) -> Column {
+const fn open(heading: &'static str, text: fn(&NodeState, Timestamp) -> String) -> Column {
     Column { heading, sensitive: false, text }
 }
 
-const fn secret(heading: &'static str, text: fn(&NodeEntry, Timestamp) -> String) -> Column {
+const fn secret(heading: &'static str, text: fn(&NodeState, Timestamp) -> String) -> Column {
     Column { heading, sensitive: true, text }
 }
 
@@ -73,7 +73,7 @@ impl NodeTable {
     }
 
     /// The lines of a page; before the first the headings.
-    pub fn page(&mut self, nodes: &[NodeEntry], now: Timestamp) -> String {
+    pub fn page(&mut self, nodes: &[NodeState], now: Timestamp) -> String {
         let rows: Vec<Vec<String>> = nodes
             .iter()
             .map(|node| self.columns.iter().map(|column| theme::visible(&(column.text)(node, now))).collect())
@@ -116,16 +116,16 @@ impl NodeTable {
     }
 }
 
-fn get(node: &NodeEntry, field: &str) -> String {
+fn get(node: &NodeState, field: &str) -> String {
     node.get(field).unwrap_or(NOT_REPORTED).to_owned()
 }
 
-fn info(node: &NodeEntry, field: &str) -> String {
+fn info(node: &NodeState, field: &str) -> String {
     get(node, &format!("status.nodeInfo.{field}"))
 }
 
 /// As `kubectl get nodes` says it.
-fn status(node: &NodeEntry) -> String {
+fn status(node: &NodeState) -> String {
     let ready = match node.get("status.conditions[Ready].status") {
         Some("True") => "Ready",
         Some("False") => "NotReady",
@@ -135,13 +135,13 @@ fn status(node: &NodeEntry) -> String {
     format!("{ready}{}", if cordoned { ",SchedulingDisabled" } else { "" })
 }
 
-fn roles(node: &NodeEntry) -> String {
+fn roles(node: &NodeState) -> String {
     let labels = node.below("metadata.labels");
     let roles: Vec<_> = labels.filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/")).collect();
     if roles.is_empty() { "-".to_owned() } else { roles.join(",") }
 }
 
-fn age(node: &NodeEntry, now: Timestamp) -> String {
+fn age(node: &NodeState, now: Timestamp) -> String {
     let created = node.get("metadata.creationTimestamp").and_then(|time| time.parse::<Timestamp>().ok());
     // A clock that was set back makes nothing younger than 0 s.
     created.map_or_else(|| NOT_REPORTED.to_owned(), |created| short((now.as_second() - created.as_second()).max(0)))
@@ -157,7 +157,7 @@ fn short(seconds: i64) -> String {
     }
 }
 
-fn taints(node: &NodeEntry) -> String {
+fn taints(node: &NodeState) -> String {
     let taints: Vec<_> = node.below("spec.taints").map(|(key, value)| taint(key, value)).collect();
     if taints.is_empty() { "-".to_owned() } else { taints.join(",") }
 }
@@ -171,17 +171,17 @@ fn taint(key: &str, value: &str) -> String {
 }
 
 /// The conditions that hold, beside Ready.
-fn conditions(node: &NodeEntry) -> String {
+fn conditions(node: &NodeState) -> String {
     let path = "status.conditions[";
-    let held = node.fields.iter().filter_map(|entry| {
-        let kind = entry.field.strip_prefix(path)?.strip_suffix("].status")?;
-        (kind != "Ready" && entry.value.as_deref() != Some("False")).then_some(kind)
+    let held = node.fields.iter().filter_map(|(field, value)| {
+        let kind = field.strip_prefix(path)?.strip_suffix("].status")?;
+        (kind != "Ready" && value != "False").then_some(kind)
     });
     let held: Vec<_> = held.collect();
     if held.is_empty() { "-".to_owned() } else { held.join(",") }
 }
 
-fn resources(node: &NodeEntry, path: &str) -> String {
+fn resources(node: &NodeState, path: &str) -> String {
     let of = |name: &str| node.get(&format!("{path}[{name}]"));
     let parts = [
         of("cpu").map(|cpu| format!("{cpu} cpu")),
@@ -192,7 +192,7 @@ fn resources(node: &NodeEntry, path: &str) -> String {
     if parts.is_empty() { NOT_REPORTED.to_owned() } else { parts.join(" ") }
 }
 
-fn pairs(node: &NodeEntry, path: &str) -> String {
+fn pairs(node: &NodeState, path: &str) -> String {
     let pairs =
         node.below(path).map(|(key, value)| if value.is_empty() { key.to_owned() } else { format!("{key}={value}") });
     let pairs: Vec<_> = pairs.collect();
@@ -205,13 +205,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::node::inventory::tests::{example, now};
+    use crate::node::{
+        Selection,
+        inventory::tests::{example, now},
+    };
 
     fn shown(wide: bool) -> String {
         let theme = Theme { unicode: true, width: 120 };
         let mut table = NodeTable::new(wide, theme);
-        let bare = NodeEntry::of(&json!({"metadata": {"name": "bare"}}), now()).unwrap();
-        let first = table.page(&[NodeEntry::of(&example(), now()).unwrap()], now());
+        let state = |node| NodeState::of(node, &Selection::everything()).unwrap();
+        let bare = state(json!({"metadata": {"name": "bare"}}));
+        let first = table.page(&[state(example())], now());
         let text = first + &table.page(&[bare], now()) + &table.legend();
         anstream::adapter::strip_str(&text).to_string()
     }

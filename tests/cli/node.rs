@@ -73,6 +73,7 @@ fn answer(mut stream: TcpStream, script: &Mutex<Script>) {
     } else if path.contains("watch=true") {
         let events = script.lock().expect("no thread panicked").watches.pop_front();
         match events {
+            Some(events) if events[0]["kind"] == "Status" => (403, events[0].to_string()),
             Some(events) => (200, events.iter().map(Value::to_string).collect::<Vec<_>>().join("\n") + "\n"),
             // Nothing more happens.
             None => loop {
@@ -134,14 +135,38 @@ fn without_permission_the_verb_is_named() {
 }
 
 #[test]
-fn a_credential_plugin_that_fails_is_named() {
+fn whoever_may_list_and_not_watch_is_told_at_once() {
+    let refusal = status(403, "nodes is forbidden: User \"anna\" cannot watch resource \"nodes\"");
+    let server = Server::start(vec![list(5, "", &[])], vec![vec![refusal]]);
+    let text = run(&server.config(), &["node", "watch", "--for", "20s"]);
+    assert!(text.starts_with("exit: 5") && text.contains("the verb `watch` on `nodes`"), "{text}");
+}
+
+#[test]
+fn a_credential_plugin_that_is_of_no_use_is_named() {
     let folder = tempfile::tempdir().expect("there is room");
     let config = folder.path().join("config");
-    let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "policyprobe-no-such-plugin",
-                      "interactiveMode": "Never"});
-    std::fs::write(&config, kubeconfig("http://127.0.0.1:1", &json!({"exec": exec}))).expect("there is room");
+    let with_plugin = |command: &str, args: &[&str]| {
+        let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": command, "args": args,
+                          "interactiveMode": "Never"});
+        std::fs::write(&config, kubeconfig("http://127.0.0.1:1", &json!({"exec": exec}))).expect("there is room");
+    };
+    let commands = [&["node", "inventory"][..], &["run", "metadata-lab", "--backend", "cluster"]];
+    for (script, said) in [
+        ("echo secret; echo expired >&2; exit 3", "failed (exit status: 3): expired"),
+        ("echo secret", "printed no ExecCredential"),
+    ] {
+        with_plugin("sh", &["-c", script]);
+        for command in commands {
+            let text = run(&config, command);
+            assert!(text.starts_with("exit: 5") && text.contains(said), "{text}");
+            assert!(text.contains("`sh -c ") && text.contains("hint: `users[].user.exec`"), "{text}");
+            assert!(!text.replace(script, "").contains("secret"), "{text}");
+        }
+    }
+    with_plugin("policyprobe-no-such-plugin", &[]);
     let text = run(&config, &["node", "inventory"]);
-    assert!(text.starts_with("exit: 5") && text.contains("users[].user.exec"), "{text}");
+    assert!(text.starts_with("exit: 5") && text.contains("`policyprobe-no-such-plugin` cannot be started"), "{text}");
     std::fs::write(&config, "clusters: [").expect("there is room");
     let text = run(&config, &["node", "inventory"]);
     assert!(text.starts_with("exit: 5") && text.contains("kubeconfig") && text.contains("hint"), "{text}");

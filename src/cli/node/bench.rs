@@ -1,29 +1,50 @@
 //! `policyprobe node bench`: the figures of inventory and watch, on nodes that exist as objects alone.
 
 use std::{
-    process::{Command, Stdio},
+    pin::pin,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use nix::sys::resource::{UsageWho, getrusage};
+use futures::TryStreamExt as _;
+use kube::Client;
+use serde_json::Value;
 
-use super::ClusterArgs;
+use super::{
+    ClusterArgs,
+    measured::{Busy, Watching, cpu, inventory},
+};
 use crate::{
     cli::{Problem, signals},
     engine,
-    node::{bench, connect, source::Source},
+    lab::cluster::Access,
+    node::{
+        bench::{self, Reported, Watched, quantile},
+        connect,
+        source::{Source, refused},
+    },
 };
+
+/// The value after all others: what was not reported before it is lost.
+const LAST: &str = "last";
+/// How long a watch may take to begin, and its last changes to be seen.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a value may take that shows whether the watch stands.
+const BEGINNING: Duration = Duration::from_millis(500);
 
 /// What to measure.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "\
 It makes Node objects without machines, so it wants a cluster for nothing else: one of kind, or --make-nodes. They are
-removed at the end. When the API server accepted a change nobody tells; it is between the sending and the answer, so that
-the time from the one to the report is an upper bound of what a watch takes, and from the other a lower one.
+removed at the end. A CNI has something to do for each node that is made or changed, which is not what is measured: take a
+cluster without one, whose only node need not be Ready (kind-config/bench.yaml).
+
+Inventory and watch are processes of their own, as people run them. When the API server accepted a change nobody tells; it
+is between the sending and the answer, so that the time from the answer to the report is a lower bound of what a watch takes,
+and from the sending an upper one. Next to them stands what is the watch's own part: its CPU time.
 
 Examples:
-  policyprobe node bench --context kind-lab
+  kind create cluster --name bench --config kind-config/bench.yaml && policyprobe node bench
   policyprobe node bench --nodes 500 --watched 200 --changes 200")]
 pub(super) struct Args {
     /// Nodes for the inventory
@@ -56,53 +77,42 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<u8> {
     let cancel = signals::token()?;
     let measured = cancel.run_until_cancelled(measure(args, &access)).await;
     // However it ends, the nodes go.
-    bench::remove(&access.client).await?;
-    match measured {
-        Some(measured) => measured,
-        None => Ok(engine::INTERRUPTED),
-    }
+    let removed = bench::remove(&access.client).await;
+    let code = measured.unwrap_or(Ok(engine::INTERRUPTED))?;
+    removed.map(|()| code)
 }
 
-async fn measure(args: &Args, access: &crate::lab::cluster::Access) -> anyhow::Result<u8> {
+async fn measure(args: &Args, access: &Access) -> anyhow::Result<u8> {
     let client = &access.client;
-    let nodes = Source::new(client.clone());
     let template = {
-        use futures::TryStreamExt as _;
-        let page = std::pin::pin!(nodes.pages()).try_next().await.context("listing nodes")?.unwrap_or_default();
-        page.items.into_iter().next().context("the cluster has no node to be like")?
+        let page =
+            pin!(Source::new(client.clone()).pages()).try_next().await.map_err(|error| refused(&error, "list"))?;
+        page.unwrap_or_default().items.into_iter().next().context("the cluster has no node to be like")?
     };
     let (watched, all) = (args.watched as usize, args.nodes as usize);
     make(client, &template, 0, watched).await?;
-    let seen = bench::watch(client, watched, args.changes as usize, args.rate).await?;
-    anstream::println!(
-        "watch      {} changes at {:.0}/s on {watched} nodes; {} lost, {} repeated",
-        args.changes,
-        seen.rate,
-        seen.lost,
-        seen.repeated
-    );
-    for (title, times) in [("sent", &seen.since_sent), ("answered", &seen.since_answered)] {
-        let [p50, p99, longest] = [50, 99, 100].map(|share| milliseconds(quantile(times, share)));
-        anstream::println!("           since {title:<9} p50 {p50} ms, p99 {p99} ms, longest {longest} ms");
-    }
+    // Not waited for until the end: what it used must not be seen in what the inventories use.
+    let (seen, _watching) = watch(args, access).await?;
     // The sizes rise: what one child used is then seen in the greatest of all.
-    let fifth = (all / 5).max(1);
-    make(client, &template, watched, fifth.max(watched)).await?;
-    let mut sizes = vec![fifth.max(watched)];
-    sizes.extend((all > sizes[0]).then_some(all));
-    let mut made = sizes[0];
-    for size in sizes {
+    let first = (all / 5).max(watched).max(1);
+    let mut made = watched;
+    for size in [Some(first), (all > first).then_some(all)].into_iter().flatten() {
         make(client, &template, made, size).await?;
         made = size;
-        let (took, memory) = inventory(access)?;
-        anstream::println!("inventory  {size} nodes: {} ms, at most {memory} MiB", milliseconds(took));
+        let used = inventory(access)?;
+        anstream::println!(
+            "inventory  {size} nodes: {} ms, of which its own CPU {} ms; at most {} MiB",
+            used.took.as_millis(),
+            used.cpu.as_millis(),
+            used.memory
+        );
     }
     let failed = seen.lost + seen.repeated > 0;
     Ok(if failed { engine::FAILED } else { engine::OK })
 }
 
 /// Makes nodes, and waits until nobody is busy with them any more: what is measured is a watch, not a cluster's growing.
-async fn make(client: &kube::Client, template: &serde_json::Value, from: usize, to: usize) -> anyhow::Result<()> {
+async fn make(client: &Client, template: &Value, from: usize, to: usize) -> anyhow::Result<()> {
     bench::make(client, template, from, to).await?;
     if to > from && !bench::calm(client).await? {
         anstream::eprintln!("note: the controllers are still busy with the nodes that were made");
@@ -110,27 +120,57 @@ async fn make(client: &kube::Client, template: &serde_json::Value, from: usize, 
     Ok(())
 }
 
-/// The time that this share (in %) of the times, in order of length, do not exceed.
-fn quantile(times: &[Duration], share: usize) -> Duration {
-    let index = (times.len() * share / 100).min(times.len().saturating_sub(1));
-    times.get(index).copied().unwrap_or_default()
-}
-
-fn milliseconds(time: Duration) -> u128 {
-    time.as_millis()
-}
-
-/// The time of a whole inventory, as a process of its own, and the most memory (MiB) that any so far has used.
-fn inventory(access: &crate::lab::cluster::Access) -> anyhow::Result<(Duration, i64)> {
-    let mut command = Command::new(std::env::current_exe().context("the path of this program")?);
-    command.args(["node", "inventory", "--output", "json", "--context", &access.context]).stdout(Stdio::null());
-    if let Some(file) = &access.kubeconfig {
-        command.arg("--kubeconfig").arg(file);
-    }
+/// Watches changes, and shows what became of them.
+async fn watch(args: &Args, access: &Access) -> anyhow::Result<(Watched, Watching)> {
+    let (client, nodes, changes) = (&access.client, args.watched as usize, args.changes as usize);
+    let mut watching = Watching::start(access)?;
+    let mut seen = Reported::new();
+    tokio::time::timeout(PATIENCE, begin(client, &mut watching, &mut seen))
+        .await
+        .context("the watch does not begin")??;
+    // Controllers answer the first change of each node with one of their own, such as the TTL that goes with the cluster's size.
+    bench::change(client, nodes, nodes, args.rate, "before").await?;
+    let before = (watching.cpu(), cpu(std::process::id()), Busy::now());
     let begun = Instant::now();
-    let status = command.status().context("cannot run an inventory")?;
-    let took = begun.elapsed();
-    anyhow::ensure!(status.success(), "the inventory failed");
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("getrusage")?;
-    Ok((took, usage.max_rss() / 1024))
+    let sent = bench::change(client, nodes, changes, args.rate, "change").await?;
+    let (took, after) = (begun.elapsed(), (watching.cpu(), cpu(std::process::id()), Busy::now()));
+    bench::annotate(client, 0, LAST).await?;
+    let last = tokio::time::timeout(PATIENCE, watching.until(LAST, &mut seen)).await;
+    last.context("not every change was reported")??;
+    watching.stop();
+    let watched = Watched::of(&sent, &seen);
+    anstream::println!(
+        "watch      {changes} changes at {:.0}/s on {nodes} nodes; {} lost, {} repeated",
+        watched.rate,
+        watched.lost,
+        watched.repeated
+    );
+    for (title, times) in [("answered", &watched.since_answered), ("sent", &watched.since_sent)] {
+        let [p50, p99, longest] = [50, 99, 100].map(|share| quantile(times, share).as_millis());
+        anstream::println!("           since {title:<9} p50 {p50} ms, p99 {p99} ms, longest {longest} ms");
+    }
+    let share = |before: Option<Duration>, after: Option<Duration>| {
+        before.zip(after).map(|(before, after)| after.saturating_sub(before).as_secs_f64() / took.as_secs_f64() * 100.0)
+    };
+    if let (Some(own), Some(writer)) = (share(before.0, after.0), share(before.1, after.1)) {
+        let each = own / 100.0 * took.as_secs_f64() * 1000.0 / f64::from(args.changes);
+        anstream::print!(
+            "           CPU: the watch {own:.1} % of a core, {each:.2} ms a change; the writer {writer:.1} %"
+        );
+        let busy = before.2.zip(after.2).and_then(|(before, after)| after.since(&before));
+        anstream::println!("{}", busy.map_or_else(String::new, |busy| format!("; this machine was {busy:.0} % busy")));
+    }
+    Ok((watched, watching))
+}
+
+/// Changes a node again and again until the watch has reported one of the changes: then it stands.
+async fn begin(client: &Client, watching: &mut Watching, seen: &mut Reported) -> anyhow::Result<()> {
+    for number in 0_u32.. {
+        let value = format!("first-{number}");
+        bench::annotate(client, 0, &value).await?;
+        if let Ok(reported) = tokio::time::timeout(BEGINNING, watching.until(&value, seen)).await {
+            return reported;
+        }
+    }
+    Ok(())
 }

@@ -8,12 +8,14 @@ use std::{
 use anyhow::Context as _;
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::ClusterArgs;
 use crate::{
     cli::{Problem, conduct::width_of},
     engine,
     node::{
+        NodeState, Selection,
         inventory::NodeEntry,
         sheet::sheet,
         source::{Source, refused},
@@ -71,7 +73,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<u8> {
         while let Some(page) = pages.try_next().await.map_err(|error| refused(&error, "list"))? {
             shown += page.items.len();
             // Aside, so that the next page is read meanwhile.
-            let printing = tokio::task::spawn_blocking(move || printer.page(page.items.iter()).map(|()| printer));
+            let printing = tokio::task::spawn_blocking(move || printer.page(page.items).map(|()| printer));
             printer = printing.await.context("printing")??;
         }
     }
@@ -84,11 +86,14 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<u8> {
             error => refused(error, "get").into(),
         })?;
         shown += 1;
-        printer.page([&node])?;
+        printer.page(vec![node])?;
     }
     printer.end(shown)?;
     Ok(engine::OK)
 }
+
+/// How much text is written at once, in bytes.
+const TEXT: usize = 64 << 10;
 
 struct Printer {
     form: Form,
@@ -117,35 +122,43 @@ impl Printer {
         Self { form, now: Timestamp::now(), theme, first: true }
     }
 
-    fn page<'a>(&mut self, nodes: impl IntoIterator<Item = &'a serde_json::Value>) -> anyhow::Result<()> {
-        let entries: Vec<_> = nodes.into_iter().filter_map(|node| NodeEntry::of(node, self.now)).collect();
-        let mut text = String::new();
-        match &mut self.form {
-            Form::Lines(table) if !entries.is_empty() => text = table.page(&entries, self.now),
-            Form::Sheets => {
-                for entry in &entries {
-                    text.push_str(if std::mem::take(&mut self.first) { "" } else { "\n" });
-                    text.push_str(&sheet(entry, self.theme));
+    /// A node at a time becomes text, and is gone: what a page takes as it comes is a tenth of what all that is said of its
+    /// nodes takes.
+    fn page(&mut self, nodes: Vec<Value>) -> anyhow::Result<()> {
+        if let Form::Lines(table) = &mut self.form {
+            let all = Selection::everything();
+            let states: Vec<_> = nodes.into_iter().filter_map(|node| NodeState::of(node, &all)).collect();
+            let text = if states.is_empty() { String::new() } else { table.page(&states, self.now) };
+            return self.write(text.as_bytes());
+        }
+        let mut text = Vec::with_capacity(2 * TEXT);
+        for entry in nodes.into_iter().filter_map(|node| NodeEntry::of(node, self.now)) {
+            let first = std::mem::take(&mut self.first);
+            match self.form {
+                Form::Json => {
+                    text.extend_from_slice(if first { b"[\n" } else { b",\n" });
+                    serde_json::to_writer_pretty(&mut text, &entry).context("a node as JSON")?;
+                }
+                // Lists written one behind the other are one list.
+                Form::Yaml => serde_yaml::to_writer(&mut text, &[entry]).context("a node as YAML")?,
+                Form::Lines(_) | Form::Sheets => {
+                    text.extend_from_slice(if first { b"" } else { b"\n" });
+                    text.extend_from_slice(sheet(&entry, self.theme).as_bytes());
                 }
             }
-            Form::Json => {
-                for entry in &entries {
-                    text.push_str(if std::mem::take(&mut self.first) { "[\n" } else { ",\n" });
-                    text.push_str(&serde_json::to_string_pretty(entry).context("a node as JSON")?);
-                }
+            if text.len() > TEXT {
+                self.write(&text)?;
+                text.clear();
             }
-            // Lists written one behind the other are one list.
-            Form::Yaml if !entries.is_empty() => text = serde_yaml::to_string(&entries).context("nodes as YAML")?,
-            Form::Lines(_) | Form::Yaml => {}
         }
         self.write(&text)
     }
 
     /// Of thousands of nodes it is 100 MB of JSON: nothing looks through that for colours, which it does not have.
-    fn write(&self, text: &str) -> anyhow::Result<()> {
+    fn write(&self, text: &[u8]) -> anyhow::Result<()> {
         let written = match self.form {
-            Form::Json | Form::Yaml => std::io::stdout().write_all(text.as_bytes()),
-            Form::Lines(_) | Form::Sheets => anstream::stdout().write_all(text.as_bytes()),
+            Form::Json | Form::Yaml => std::io::stdout().write_all(text),
+            Form::Lines(_) | Form::Sheets => anstream::stdout().write_all(text),
         };
         written.context("writing")
     }
@@ -158,6 +171,6 @@ impl Printer {
             Form::Yaml if shown == 0 => "[]\n".to_owned(),
             Form::Sheets | Form::Yaml => String::new(),
         };
-        self.write(&text)
+        self.write(text.as_bytes())
     }
 }

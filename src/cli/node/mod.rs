@@ -6,6 +6,7 @@ mod diff;
 mod inventory;
 mod lines;
 mod manifest;
+mod measured;
 mod select;
 mod snapshot;
 mod watch;

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::Problem,
-    node::{Selection, catalogue::unknown_root},
+    node::{Selection, roots::unknown_root},
 };
 
 /// Which fields count.

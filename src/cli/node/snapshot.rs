@@ -63,7 +63,7 @@ pub(super) async fn live(source: &Source, selection: &Selection) -> anyhow::Resu
     let mut nodes = Nodes::new();
     let mut pages = pin!(source.pages());
     while let Some(page) = pages.try_next().await.map_err(|error| refused(&error, "list"))? {
-        let states = page.items.iter().filter_map(|node| NodeState::of(node, selection));
+        let states = page.items.into_iter().filter_map(|node| NodeState::of(node, selection));
         nodes.extend(states.map(|state| (state.name, state.fields)));
     }
     Ok(nodes)

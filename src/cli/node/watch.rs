@@ -61,7 +61,7 @@ pub(super) struct Args {
     /// Listen at this address for audit events that the API server posts
     #[arg(long, value_name = "ADDR")]
     audit_webhook: Option<SocketAddr>,
-    /// A file with the bearer token that it must send; needed unless the address is this machine's own
+    /// A file with the token that it must send, as the path or a bearer; needed unless the address is this machine's own
     #[arg(long, value_name = "FILE", requires = "audit_webhook")]
     audit_token: Option<PathBuf>,
     /// How long a change waits for its audit event
@@ -214,7 +214,7 @@ impl Watch {
 
     fn event(&mut self, event: Seen) {
         let now = self.now();
-        let state = |node: &serde_json::Value| NodeState::of(node, &self.selection);
+        let state = |node: serde_json::Value| NodeState::of(node, &self.selection);
         let (stands, reports) = match event {
             Seen::ListBegins(reason) => {
                 if self.tracker.is_known() {
@@ -224,14 +224,14 @@ impl Watch {
                 self.tracker.list_begins(&reason);
                 (false, Vec::new())
             }
-            Seen::Listed(node) => (false, state(&node).map_or_else(Vec::new, |node| self.tracker.listed(node, now))),
+            Seen::Listed(node) => (false, state(node).map_or_else(Vec::new, |node| self.tracker.listed(node, now))),
             Seen::ListEnds => {
                 let reports = self.tracker.list_ends(now);
                 self.say(&format!("watching {} nodes", self.tracker.len()));
                 (true, reports)
             }
-            Seen::Applied(node) => (true, state(&node).map_or_else(Vec::new, |node| self.tracker.applied(node, now))),
-            Seen::Deleted(node) => (true, state(&node).map_or_else(Vec::new, |node| self.tracker.deleted(&node, now))),
+            Seen::Applied(node) => (true, state(node).map_or_else(Vec::new, |node| self.tracker.applied(node, now))),
+            Seen::Deleted(node) => (true, state(node).map_or_else(Vec::new, |node| self.tracker.deleted(&node, now))),
             Seen::Alive => {
                 self.tracker.alive(now);
                 (true, Vec::new())

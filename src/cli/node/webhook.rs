@@ -21,8 +21,8 @@ const WAITING: usize = 16;
 /// The longest batch, in bytes: by default API servers put 400 events into one, with a node of some 20 KiB in each.
 const BATCH: usize = 64 << 20;
 
-/// Takes batches from the API server, until the tasks are dropped. `token` is a file with what it must send as a bearer
-/// token: an event says who somebody is, so that nobody else may post one.
+/// Takes batches from the API server, until the tasks are dropped. `token` is a file with what it must send, as a bearer
+/// token or as the path: an event says who somebody is, so that nobody else may post one.
 ///
 /// # Errors
 /// Where it would be open to others without a token, and where it cannot listen.
@@ -40,9 +40,7 @@ pub(super) async fn listen(
         None if address.ip().is_loopback() => None,
         None => {
             return Err(Problem::usage(format!("whoever reaches {address} could post audit events of anybody"))
-                .hint(
-                    "give `--audit-token FILE`, and the same token in the webhook's kubeconfig (`users[].user.token`)",
-                )
+                .hint("give `--audit-token FILE`, and in the webhook's kubeconfig `server: http://ADDRESS/TOKEN`")
                 .into());
         }
     };
@@ -62,13 +60,14 @@ struct Webhook {
 }
 
 impl Webhook {
+    /// API servers send a user's token over TLS alone, without a word; over plain HTTP it can only be in the path.
     fn knows(&self, request: &Request) -> bool {
         let Some(token) = &self.token else { return true };
-        let given = request.header("Authorization").and_then(|value| value.strip_prefix("Bearer "));
+        let header = request.header("Authorization").and_then(|value| value.strip_prefix("Bearer "));
+        let mut given = header.into_iter().chain(request.path.strip_prefix('/'));
         // How long the comparison of hashes takes tells nothing of the token.
-        given.is_some_and(|given| {
-            digest(&SHA256, given.as_bytes()).as_ref() == digest(&SHA256, token.as_bytes()).as_ref()
-        })
+        let hash = |text: &str| digest(&SHA256, text.as_bytes());
+        given.any(|given| hash(given).as_ref() == hash(token).as_ref())
     }
 }
 
@@ -127,7 +126,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_who_has_the_token_may_post() {
-        let (sender, mut receiver) = channel(1);
+        let (sender, mut receiver) = channel(2);
         let webhook = Webhook { token: Some("secret".to_owned()), sender };
         for headers in [&[][..], &[("Authorization", "Bearer wrong")], &[("Authorization", "secret")]] {
             assert_eq!(status(&webhook, &request("POST", headers)).await, 401);
@@ -137,6 +136,9 @@ mod tests {
         assert!(receiver.try_recv().is_err());
         assert_eq!(status(&webhook, &request("POST", &right)).await, 200);
         assert_eq!(receiver.recv().await.unwrap(), "{}");
+        let post = |path: &str| Request { path: path.to_owned(), ..request("POST", &[]) };
+        assert_eq!(status(&webhook, &post("/secrets")).await, 401);
+        assert_eq!(status(&webhook, &post("/secret")).await, 200);
         drop(receiver);
         assert_eq!(status(&webhook, &request("POST", &right)).await, 503);
     }

@@ -11,9 +11,12 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-use tower::{buffer::BufferLayer, retry::RetryLayer};
+use tower::{buffer::BufferLayer, filter::AsyncFilterLayer, retry::RetryLayer, util::option_layer};
 
-use super::patience::{Outages, Patience};
+use super::{
+    patience::{Outages, Patience},
+    plugin::{PluginError, sign_in},
+};
 use crate::lab::LabError;
 
 /// Requests that may wait for their turn to be sent.
@@ -96,9 +99,13 @@ impl Access {
         config.reset_reader_on_write = true;
         let server = config.cluster_url.to_string();
         let outages = Outages::default();
-        let client = client(config, way.patient.then(|| Patience::new(outages.clone())));
-        let client = client
-            .map_err(|error| LabError::with_hint(format!("cannot use the kubeconfig: {}", chain(&error)), hint))?;
+        let client = client(config, way.patient.then(|| Patience::new(outages.clone()))).await;
+        let client = client.map_err(|error| match error {
+            ClientError::Plugin(error) => LabError::with_hint(error.to_string(), PluginError::HINT),
+            ClientError::Kube(error) => {
+                LabError::with_hint(format!("cannot use the kubeconfig: {}", chain(&error)), hint)
+            }
+        })?;
         let hint = "see that the cluster runs and that the context is the right one (`--context`)";
         match tokio::time::timeout(PATIENCE, client.apiserver_version()).await {
             Ok(Ok(_)) => Ok(Self { client, context, kubeconfig: kubeconfig.map(Path::to_owned), outages }),
@@ -116,15 +123,28 @@ impl Access {
     }
 }
 
-/// A client. A request that is sent again needs a service that can be shared.
-pub(super) fn client(config: Config, patience: Option<Patience>) -> kube::Result<Client> {
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// The credential plugin gave no credential.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    /// The configuration is of no use.
+    #[error(transparent)]
+    Kube(#[from] kube::Error),
+}
+
+/// A client, signed in by the user's credential plugin where there is one.
+pub(crate) async fn client(mut config: Config, patience: Option<Patience>) -> Result<Client, ClientError> {
+    let token = sign_in(&mut config).await?;
     let builder = ClientBuilder::try_from(config)?;
-    Ok(match patience {
-        Some(patience) => {
-            builder.with_layer(&BufferLayer::new(REQUESTS)).with_layer(&RetryLayer::new(patience)).build()
-        }
-        None => builder.build(),
-    })
+    if token.is_none() && patience.is_none() {
+        return Ok(builder.build());
+    }
+    // Requests that wait for a token, or are sent again, need a service that can be shared.
+    let builder = builder.with_layer(&BufferLayer::new(REQUESTS));
+    let builder = builder.with_layer(&option_layer(token.map(AsyncFilterLayer::new)));
+    Ok(builder.with_layer(&option_layer(patience.map(RetryLayer::new))).build())
 }
 
 /// An error with all its causes, each said once.

@@ -77,7 +77,7 @@ impl<S: Stream<Item = Result<Seen, kube::Error>> + Unpin> Watch<'_, S> {
 
     fn take(&mut self, seen: &Seen) {
         let now = Moment { wall: Timestamp::now(), since_start: self.started.elapsed() };
-        let state = |node: &Value| NodeState::of(node, &Selection::default()).unwrap_or_default();
+        let state = |node: &Value| NodeState::of(node.clone(), &Selection::default()).unwrap_or_default();
         let reports = match seen {
             Seen::ListBegins(reason) => {
                 self.tracker.list_begins(reason);

@@ -3,6 +3,7 @@
 mod access;
 mod apply;
 mod builder;
+mod child;
 mod deployments;
 mod dns;
 mod doctor;
@@ -18,6 +19,7 @@ mod names;
 mod node_pods;
 mod objects;
 mod patience;
+mod plugin;
 mod pods;
 mod prepare;
 mod progress;
@@ -31,7 +33,7 @@ mod stage;
 pub use builder::ClusterBuilder;
 pub use doctor::doctor;
 
-pub(crate) use access::{Access, chain};
+pub(crate) use access::{Access, chain, client};
 pub(crate) use apply::is_gone;
 pub(crate) use deployments::remove as remove_deployment;
 pub(crate) use exec::exec;

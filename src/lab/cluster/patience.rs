@@ -134,10 +134,10 @@ mod tests {
         (at, serving)
     }
 
-    fn patient(at: SocketAddr) -> (Client, Outages) {
+    async fn patient(at: SocketAddr) -> (Client, Outages) {
         let outages = Outages::default();
         let config = Config::new(format!("http://{at}").parse().unwrap());
-        (client(config, Some(Patience::new(outages.clone()))).unwrap(), outages)
+        (client(config, Some(Patience::new(outages.clone()))).await.unwrap(), outages)
     }
 
     fn request(method: &str) -> http::Request<Vec<u8>> {
@@ -152,7 +152,7 @@ mod tests {
     async fn a_server_that_never_answered_is_not_waited_for() {
         let (at, ended) = serve(anywhere(), Vec::new());
         ended.await.unwrap();
-        let (client, outages) = patient(at);
+        let (client, outages) = patient(at).await;
         assert!(client.request_text(request("GET")).await.is_err());
         assert!(!outages.since(Instant::now()));
     }
@@ -160,7 +160,7 @@ mod tests {
     #[tokio::test]
     async fn a_restart_is_outlasted_and_remembered() {
         let (at, ended) = serve(anywhere(), vec![Some(200)]);
-        let (client, outages) = patient(at);
+        let (client, outages) = patient(at).await;
         assert_eq!(client.request_text(request("GET")).await.unwrap(), "{}");
         assert!(!outages.since(Instant::now()));
         ended.await.unwrap();
@@ -180,7 +180,7 @@ mod tests {
     #[tokio::test]
     async fn what_may_have_arrived_is_sent_again_only_where_that_changes_nothing() {
         let (at, ended) = serve(anywhere(), vec![Some(200), None, Some(200), None]);
-        let (client, _) = patient(at);
+        let (client, _) = patient(at).await;
         client.request_text(request("GET")).await.unwrap();
         assert_eq!(client.request_text(request("DELETE")).await.unwrap(), "{}");
         assert!(client.request_text(request("POST")).await.is_err());

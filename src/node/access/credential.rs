@@ -23,7 +23,7 @@ use crate::{
     engine::Verdict,
     lab::{
         LabError,
-        cluster::chain,
+        cluster::{chain, client},
         kind::command,
         state::{RequestRecord, RunState},
     },
@@ -89,7 +89,7 @@ impl Way<'_> {
         let options = KubeConfigOptions { context: Some(self.context.to_owned()), ..KubeConfigOptions::default() };
         let mut config = Config::from_custom_kubeconfig(file, &options).await?;
         change(&mut config.auth_info);
-        Ok(Client::try_from(config)?)
+        Ok(client(config, None).await?)
     }
 
     /// A node of a kind cluster by its own certificate, which is read inside the node.
@@ -118,13 +118,14 @@ impl Way<'_> {
 /// A node by the kubeconfig of its kubelet.
 pub async fn of_kubelet(file: &Path, node: &str) -> Result<Identity, LabError> {
     let hint = "it is the kubelet's own kubeconfig, such as /etc/kubernetes/kubelet.conf, with what it names";
-    let client = async {
+    let opening = async {
         let config =
             Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &KubeConfigOptions::default()).await?;
-        anyhow::Ok(Client::try_from(config)?)
+        anyhow::Ok(client(config, None).await?)
     };
-    let client =
-        client.await.map_err(|error| LabError::with_hint(format!("cannot use {}: {error:#}", file.display()), hint))?;
+    let client = opening
+        .await
+        .map_err(|error| LabError::with_hint(format!("cannot use {}: {error:#}", file.display()), hint))?;
     Ok(Identity { client, node: node.to_owned(), how: How::NodeCredential })
 }
 

@@ -3,7 +3,7 @@
 use super::{Context, place};
 use crate::{
     lab::Source,
-    node::catalogue::{known, unknown_root},
+    node::roots::{known, unknown_root},
     scenario::{
         ApiserverTarget, Credential, Diagnostic, DriftSpec, Expect, KubeletTarget, Protocol,
         document::{Segment, at_path},
