@@ -188,7 +188,8 @@ fn tell(shared: &(Mutex<Progress>, Condvar), change: impl FnOnce(&mut Progress))
 
 /// Why most of the conformance suite is not run.
 pub(crate) const LEFT_OUT: &str = "POLICYPROBE_SUITE=all runs the whole conformance suite";
-/// Of the conformance suite every so manieth case is run in network namespaces, and none on kind.
+/// Of the conformance suite, and of what does the same as cyclonus, every so manieth case is run in network namespaces,
+/// and none on kind.
 const EVERY: usize = 20;
 
 /// Whether a case is one of those of the conformance suite that are only run on demand: the whole of it takes minutes.
@@ -204,7 +205,7 @@ fn is_whole_suite() -> bool {
 }
 
 fn is_of_suite(scenario: &LoadedScenario) -> bool {
-    policyprobe::scenario::packs(scenario).first() == Some(&"conformance")
+    matches!(policyprobe::scenario::packs(scenario).first(), Some(&("conformance" | "cyclonus")))
 }
 
 /// The name of a scenario's test.

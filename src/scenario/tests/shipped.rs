@@ -1,10 +1,13 @@
 //! The shipped scenarios, their schema and their catalogue.
 
-use std::{fmt::Write as _, path::Path};
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::{Diagnostic, Diagnostics, Need, SHIPPED, json_schema, load_path, packs, select, shipped};
+use super::super::{
+    Diagnostic, Diagnostics, LoadedScenario, Need, SHIPPED, json_schema, load_path, packs, select, shipped,
+};
 
 fn checked_in(name: &str) -> &'static str {
     SHIPPED.get_file(name).unwrap().contents_utf8().unwrap()
@@ -44,7 +47,7 @@ fn begin_with_a_baseline_that_allows_all() {
 #[test]
 fn are_the_same_from_the_disk() {
     let loaded = load_path(&Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")).unwrap();
-    let ids = |all: &[super::LoadedScenario]| {
+    let ids = |all: &[LoadedScenario]| {
         let mut ids: Vec<_> = all.iter().map(|loaded| loaded.scenario.id.clone()).collect();
         ids.sort();
         ids
@@ -104,8 +107,9 @@ fn the_schema_refuses_what_the_loader_refuses() {
 fn the_catalogue_is_not_stale() {
     let mut catalogue = String::new();
     let mut last = None;
-    // The conformance pack has a line a case in `policyprobe list conformance`.
-    for loaded in shipped().iter().filter(|loaded| packs(loaded)[0] != "conformance") {
+    // These packs have a line a case in `policyprobe list`.
+    let listed = |loaded: &&LoadedScenario| !["conformance", "cyclonus"].contains(&packs(loaded)[0]);
+    for loaded in shipped().iter().filter(listed) {
         let pack = packs(loaded).join("/");
         if Some(&pack) != last.as_ref() {
             let _ = write!(catalogue, "\n## {pack}\n\n| id | tier | what is proved |\n|---|---|---|\n");
@@ -131,4 +135,47 @@ fn words_select() {
     assert_eq!(ids(&["ingress"]), ["ingress-two-namespaces", "udp-beside-tcp"]);
     assert_eq!(ids(&["basics"]), ["egress-two-namespaces", "ingress-two-namespaces", "udp-beside-tcp"]);
     assert_eq!(ids(&["ingress", "basics"]).len(), 3);
+}
+
+/// A case of another suite, and the scenario that does the same.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Equivalent {
+    number: usize,
+    theirs: String,
+    ours: String,
+}
+
+/// What `tests/equivalents` says of another suite, by the tag of its equivalents.
+fn equivalents(tag: &str) -> Vec<Equivalent> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/equivalents/{tag}.yaml"));
+    serde_yaml::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+}
+
+#[test]
+fn every_case_of_another_suite_has_its_equivalent() {
+    for (tag, cases) in [("cyclonus", 112), ("upstream-e2e", 42)] {
+        let table = equivalents(tag);
+        assert!(table.iter().map(|case| case.number).eq(1..=cases), "{tag}: each case once, and in order");
+        let theirs: BTreeSet<_> = table.iter().map(|case| case.theirs.as_str()).collect();
+        assert_eq!(theirs.len(), cases, "{tag}: two cases have one name");
+        let ours: BTreeSet<_> = table.into_iter().map(|case| case.ours).collect();
+        let selected = select(&[tag.to_owned()]).unwrap().into_iter().map(|loaded| loaded.scenario.id);
+        assert_eq!(selected.collect::<BTreeSet<_>>(), ours, "{tag}: who says the word means the equivalents");
+        let tagged = shipped().iter().filter(|loaded| loaded.scenario.tags.iter().any(|it| it == tag));
+        assert_eq!(tagged.map(|loaded| loaded.scenario.id.clone()).collect::<BTreeSet<_>>(), ours, "{tag}");
+    }
+}
+
+#[test]
+fn equivalents_ask_everybody_as_the_other_suites_do() {
+    // Nine pods ask the eight others: cyclonus at two ports of two protocols, Kubernetes' suite at one port at least.
+    for (tag, least) in [("cyclonus", 9 * 8 * 4), ("upstream-e2e", 9 * 8)] {
+        for loaded in select(&[tag.to_owned()]).unwrap() {
+            for step in &loaded.scenario.steps {
+                let asked: usize = step.expect.iter().map(|expect| expect.allow.len() + expect.deny.len()).sum();
+                assert!(asked >= least, "{}: `{}` asks {asked}", loaded.scenario.id, step.name);
+            }
+        }
+    }
 }
