@@ -341,7 +341,8 @@ impl Staged<'_> {
         if last.outcome == Outcome::Reached {
             let mut lease = self.sessions.lease(&cell.from, How::Curl).await.ok()?;
             let (nonce, server) = (self.nonces.next(), cell.identity.clone());
-            let request = Request { target, nonce, server, connect_limit: ALLOW_LIMIT, resolve_limit: ALLOW_LIMIT };
+            let (connect_limit, resolve_limit, source_port) = (ALLOW_LIMIT, ALLOW_LIMIT, cell.source_port);
+            let request = Request { target, nonce, server, connect_limit, resolve_limit, source_port };
             let (observation, body) = lease.session()?.fetch(&request).await;
             address = observation.address.or(address);
             text = match observation.outcome {

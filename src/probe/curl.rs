@@ -96,6 +96,9 @@ pub fn command(request: &Request) -> String {
             if *family == Family::Ipv6 {
                 text.push_str(" -6");
             }
+            if let Some(port) = request.source_port {
+                let _ = write!(text, " --local-port {port}");
+            }
             for (name, value) in headers {
                 let _ = write!(text, " -H {}", quoted(&format!("{name}: {value}")));
             }
@@ -113,7 +116,7 @@ pub fn command(request: &Request) -> String {
         Target::Resolve { name, .. } => {
             format!("curl -q --noproxy '*' --connect-timeout {limit} --interface '{NO_INTERFACE}' {}", quoted(name))
         }
-        Target::Udp { host, port, family } => by_hand(host, *port, *family, request.connect_limit),
+        Target::Udp { host, port, family } => by_hand(host, *port, *family, request),
     }
 }
 
@@ -138,6 +141,9 @@ fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
     option(text, "noproxy", "*");
     option(text, "connect-timeout", &seconds(connect_timeout(request)));
     option(text, "max-time", &seconds(connect_timeout(request) + ANSWER_LIMIT));
+    if let Some(port) = request.source_port {
+        let _ = writeln!(text, "local-port = {port}");
+    }
     let (family, nonce_header) = match &request.target {
         Target::Http { method, tls, headers, family, proof, credential, patch, .. } => {
             if !method.is_get() {
@@ -264,6 +270,7 @@ pub(super) mod tests {
             server: "pod/default/app1".to_owned(),
             connect_limit: Duration::from_millis(100),
             resolve_limit: Duration::from_millis(50),
+            source_port: None,
         }
     }
 
@@ -340,6 +347,16 @@ pub(super) mod tests {
             command(&request("metadata.google.internal")),
             "curl -q --noproxy '*' --connect-timeout 0.100 -H 'Metadata-Flavor: Google' http://metadata.google.internal/x"
         );
+    }
+
+    #[test]
+    fn a_port_of_the_sources_own_is_asked_from() {
+        let asked = Request { source_port: Some(53), ..request("10.0.0.1") };
+        assert!(config(std::slice::from_ref(&asked), 0).contains("\nlocal-port = 53\n"));
+        assert!(command(&asked).starts_with("curl -q --noproxy '*' --connect-timeout 0.100 --local-port 53 -H"));
+        let udp = Target::Udp { host: "10.0.0.1".to_owned(), port: 80, family: Family::Ipv4 };
+        let asked = command(&Request { target: udp, ..asked });
+        assert!(asked.ends_with("| nc -u -p 53 -w 1 10.0.0.1 80\""), "{asked}");
     }
 
     #[test]

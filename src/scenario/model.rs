@@ -488,6 +488,10 @@ pub struct Destination {
     /// The protocol.
     #[serde(default)]
     pub protocol: Protocol,
+    /// The port that the source asks from, which it must not serve on; one of the system's choice where nothing is said.
+    #[serde(default, rename = "sourcePort", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub source_port: Option<u16>,
     /// The address family.
     #[serde(default)]
     pub family: Family,

@@ -20,7 +20,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct PlannedCell {
     /// Unique in the step, and the same in every step and every lab: `app1 -> metadata:80/tcp`, then `by name`,
-    /// `over ipv6`, a path and headers where they are not the target's usual ones.
+    /// `over ipv6`, `from port`, a path and headers where they are not the target's usual ones.
     pub id: String,
     /// The source.
     pub from: Source,
@@ -50,6 +50,8 @@ pub struct PlannedCell {
     pub protocol: Protocol,
     /// The address family.
     pub family: Family,
+    /// The port of its own that the source asks from, where the scenario names one. No policy knows it.
+    pub source_port: Option<u16>,
     /// Whether the source has to resolve a name first.
     pub by_name: bool,
     /// The Service in between.
@@ -139,6 +141,7 @@ fn cell(
         via,
         protocol: to.protocol,
         family: to.family,
+        source_port: to.source_port,
         by_name: to.by_name,
         service: to.service,
         needs,

@@ -102,6 +102,7 @@ mod tests {
             via: None,
             protocol: Protocol::Tcp,
             family: Family::Ipv4,
+            source_port: None,
             by_name: false,
             service: None,
             needs: BTreeSet::new(),

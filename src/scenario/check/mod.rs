@@ -6,6 +6,7 @@ mod destination;
 mod lab;
 pub(crate) mod names;
 pub(crate) mod network_policy;
+mod source_port;
 mod steps;
 
 use std::{collections::BTreeMap, sync::Arc};

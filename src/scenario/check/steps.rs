@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, control_plane, destination, lab, names, place};
+use super::{Context, control_plane, destination, lab, names, place, source_port};
 use crate::{
     lab::Source,
     scenario::{
@@ -155,6 +155,7 @@ impl StepCheck<'_> {
         let to = at_path![at; "to"];
         destination::check(self.context, expect, &to, faults);
         control_plane::check(self.context, expect, at, faults);
+        source_port::check(self.context, self.index, expect, at, faults);
         if let Some(pod) = &expect.to.pod
             && let Ok(pod) = self.context.scenario.pod(pod)
         {

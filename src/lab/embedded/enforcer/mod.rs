@@ -9,6 +9,8 @@ mod agent;
 mod cluster;
 mod compile;
 #[cfg(target_os = "linux")]
+mod beside;
+#[cfg(target_os = "linux")]
 mod load;
 mod mutant;
 mod ports;
@@ -20,6 +22,8 @@ pub use agent::Agent;
 pub use cluster::{Cluster, Pod};
 pub use compile::{CompileError, check, compile};
 #[cfg(target_os = "linux")]
-pub(super) use load::{Devices, impair, listing, load, redirect};
+pub(super) use beside::{impair, redirect};
+#[cfg(target_os = "linux")]
+pub(super) use load::{Devices, listing, load};
 pub use mutant::{Mutant, UnknownMutant};
-pub use ruleset::{Accept, Direction, Peers, PodRules, PortRange, Ruleset};
+pub use ruleset::{Accept, Direction, Peers, PodRules, PortRange, Quirk, Ruleset};

@@ -174,6 +174,10 @@ mutants! {
     DnsBlocked = "dns-blocked",
     /// UDP is not judged.
     UdpOpen = "udp-open",
+    /// A rule's ports are compared with a packet's source port too: there is no state that would tell a reply.
+    SourcePortCounts = "source-port-counts",
+    /// UDP from port 53 passes: it is taken for an answer of DNS.
+    FromPort53Open = "from-port-53-open",
 
     // Changes over time.
     /// A deleted policy stays in force.
