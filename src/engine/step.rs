@@ -104,20 +104,23 @@ impl Staged<'_> {
             // Without a baseline of its own, a scenario still gets its paths calibrated before anything changes.
             self.calibrate().await?;
         }
+        let first = self.first_packets(index)?;
+        let vigil = first.watch(&self.sessions, self.rules.probe.how([]), self.nonces).await?;
         let acting = async {
-            let acting = action::act(&*self.stage, &self.sessions, self.loaded, step);
+            let acting = action::act(&*self.stage, &self.sessions, self.loaded, step, &first);
             if occasion == Occasion::Baseline {
                 return acting.await;
             }
             // Nobody is needed as a witness before something is denied.
             futures::future::join(acting, self.open_sessions(true)).await.0
         };
-        let refused = self.events.timed(self.part(&step.name, "actions"), acting).await?;
+        let acted = self.events.timed(self.part(&step.name, "actions"), acting).await?;
         let since = Instant::now();
+        let asked = self.conclude_first(index, &first, &acted.said, &vigil.end().await).await;
         let calibration = if occasion == Occasion::Baseline { self.denied_later() } else { Vec::new() };
-        let mut result = self.probe(index, occasion, &step.name, &calibration, since).await?;
+        let mut result = self.probe(index, occasion, &step.name, &calibration, asked, since).await?;
         result.actions = actions;
-        result.cells.splice(0..0, refused);
+        result.cells.splice(0..0, acted.cells);
         result.verdict = worst(result.cells.iter().map(|cell| cell.verdict));
         Ok(result)
     }
@@ -130,7 +133,7 @@ impl Staged<'_> {
             actions: vec!["take every change back".to_owned()],
         });
         self.events.timed(self.part(RESTORED, "actions"), self.stage.reset()).await?;
-        let mut result = self.probe(0, Occasion::Restored, RESTORED, &[], Instant::now()).await?;
+        let mut result = self.probe(0, Occasion::Restored, RESTORED, &[], Vec::new(), Instant::now()).await?;
         result.actions = vec!["take every change back".to_owned()];
         Ok(result)
     }
@@ -163,17 +166,18 @@ impl Staged<'_> {
         format!("{} › {step} › {part}", self.loaded.scenario.id)
     }
 
-    fn probes_nodes(&self) -> bool {
+    pub(super) fn probes_nodes(&self) -> bool {
         self.capabilities.has.contains(&Need::NodeSource)
     }
 
-    /// Probes a table, and judges it.
+    /// Probes a table, and judges it. What was asked before, by new pods, has its place in it.
     async fn probe(
         &mut self,
         index: usize,
         occasion: Occasion,
         name: &str,
         calibration: &[PlannedCell],
+        asked: Vec<CellResult>,
         since: Instant,
     ) -> Result<StepResult, LabError> {
         let world = self.stage.world();
@@ -191,7 +195,7 @@ impl Staged<'_> {
         let logs = self.read_logs(&cells, &settled.tracks);
         let answers = self.answer(occasion, &cells, &settled.tracks);
         let (logs, ()) = events.timed(end, futures::future::join(logs, answers)).await;
-        let mut records: BTreeMap<String, CellResult> = BTreeMap::new();
+        let mut records: BTreeMap<String, CellResult> = asked.into_iter().map(|cell| (cell.id.clone(), cell)).collect();
         for (cell, track) in cells.iter().zip(&settled.tracks) {
             let circumstances = Circumstances {
                 baseline: match occasion {
@@ -285,7 +289,7 @@ impl Staged<'_> {
             .collect()
     }
 
-    /// The cells that can be probed here, and those that cannot, with the reason.
+    /// The cells that can be probed here, and those that cannot, with the reason. First packets are not sent again.
     fn split(&self, cells: Vec<PlannedCell>) -> (Vec<PlannedCell>, Vec<(PlannedCell, String)>) {
         let mut probed = Vec::new();
         let mut skipped = Vec::new();
@@ -294,14 +298,14 @@ impl Staged<'_> {
                 skipped.push((cell, reason));
             } else if cell.target.is_none() {
                 skipped.push((cell, "the lab has no such address, or no probe for it".to_owned()));
-            } else {
+            } else if !cell.first {
                 probed.push(cell);
             }
         }
         (probed, skipped)
     }
 
-    fn decided_by(&self, index: usize, cell: &PlannedCell) -> Option<String> {
+    pub(super) fn decided_by(&self, index: usize, cell: &PlannedCell) -> Option<String> {
         self.oracles.get(index)?.cells.iter().find(|oracle| oracle.cell.id == cell.id)?.decided_by()
     }
 
@@ -316,8 +320,14 @@ impl Staged<'_> {
         for (cell, track) in denied {
             servers.entry(&cell.server).or_default().extend(track.nonces.iter().cloned());
         }
+        self.seen(servers.into_iter().map(|(server, nonces)| (server.clone(), nonces))).await
+    }
+
+    /// What servers have seen of some nonces.
+    pub(super) async fn seen(&self, servers: impl IntoIterator<Item = (ServerId, BTreeSet<String>)>) -> Logs {
         let reads = servers.into_iter().map(|(server, nonces)| async move {
-            (server.clone(), self.stage.seen(server, &nonces).await.map_err(|error| error.to_string()))
+            let seen = self.stage.seen(&server, &nonces).await.map_err(|error| error.to_string());
+            (server, seen)
         });
         join_all(reads).await.into_iter().collect()
     }

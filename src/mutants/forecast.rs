@@ -54,6 +54,8 @@ struct Question {
     protocol: Protocol,
     port: u16,
     from_port: u16,
+    /// Whether it is tried before the enforcer has heard more of the source than that it is there.
+    first: bool,
     must_pass: bool,
 }
 
@@ -92,10 +94,15 @@ impl Forecast {
         let mut hope = Hope { hopeless: true, only_stopped: true, cells: 0 };
         for (cluster, questions) in &self.steps {
             hope.cells += questions.len();
-            let Ok(rulesets) = agent.rulesets(cluster) else { continue };
-            for question in questions.iter().filter(|question| passes(&rulesets, question) != question.must_pass) {
-                hope.hopeless = false;
-                hope.only_stopped &= question.must_pass;
+            // The agents of a stage look once when a pod is made, and once more when it serves.
+            let minds = mutant == Some(Mutant::LaterPodsLag) || questions.iter().any(|question| question.first);
+            for first in if minds { &[true, false][..] } else { &[false] } {
+                let Ok(rulesets) = agent.rulesets(cluster) else { continue };
+                let asked = questions.iter().filter(|question| question.first == *first);
+                for question in asked.filter(|question| passes(&rulesets, question) != question.must_pass) {
+                    hope.hopeless = false;
+                    hope.only_stopped &= question.must_pass;
+                }
             }
         }
         hope
@@ -153,6 +160,7 @@ fn question(cell: &PlannedCell, world: &World) -> Option<Question> {
         protocol: cell.protocol,
         port: cell.server_port,
         from_port: cell.source_port.unwrap_or(EPHEMERAL),
+        first: cell.first,
         must_pass,
     })
 }

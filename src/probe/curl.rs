@@ -181,6 +181,11 @@ fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
     // An IPv6 address may stand for an IPv4 one.
     let is_v6 = family == Family::Ipv6 || request.target.host().parse::<Ipv6Addr>().is_ok();
     text.push_str(if is_v6 { "ipv6\n" } else { "ipv4\n" });
+    option(text, "write-out", &format!("{to}\n{}\n", line(index, nonce_header)));
+}
+
+/// What curl writes when a transfer is over.
+fn line(index: usize, nonce_header: &str) -> String {
     let fields = [
         "%{exitcode}",
         "%{http_code}",
@@ -194,7 +199,27 @@ fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
         &format!("%header{{{}}}", http::CLIENT),
         "%{errormsg}",
     ];
-    option(text, "write-out", &format!("{to}\n{MARK}{index}|{}\n", fields.join("|")));
+    format!("{MARK}{index}|{}", fields.join("|"))
+}
+
+/// A request as the words of a command that writes its one line, for a script; the header that carries the nonce is to be
+/// added. None where it needs more than that.
+pub(super) fn words(request: &Request) -> Option<(Vec<String>, &str)> {
+    let Target::Http { headers, family, proof: Proof::Header(nonce_header), .. } = &request.target else { return None };
+    let limit = connect_timeout(request);
+    let mut words: Vec<String> =
+        ["curl", "-q", "-s", "-g", "--noproxy", "*", "-o", "/dev/null"].map(str::to_owned).into();
+    words.extend([
+        "--connect-timeout".to_owned(),
+        seconds(limit),
+        "--max-time".to_owned(),
+        seconds(limit + ANSWER_LIMIT),
+    ]);
+    words.push(if *family == Family::Ipv6 { "-6" } else { "-4" }.to_owned());
+    words.extend(["-w".to_owned(), line(0, nonce_header)]);
+    words.extend(headers.iter().flat_map(|(name, value)| ["-H".to_owned(), format!("{name}: {value}")]));
+    words.push(url(&request.target, Some(&request.nonce)));
+    Some((words, nonce_header))
 }
 
 /// A name's resolution happens within curl's connect limit. What is left for the connection is checked when the line is

@@ -103,6 +103,7 @@ mod tests {
             protocol: Protocol::Tcp,
             family: Family::Ipv4,
             source_port: None,
+            first: false,
             by_name: false,
             service: None,
             needs: BTreeSet::new(),

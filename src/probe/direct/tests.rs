@@ -63,7 +63,18 @@ async fn world() -> World {
 
 fn ask(index: usize, to: SocketAddr, how: How) -> Ask {
     let (nonce, server, host) = (format!("n{index}"), "pod/a/b".to_owned(), to.ip().to_string());
-    Ask { index, nonce, server, limit_us: 2_000_000, resolve_us: 2_000_000, host, port: to.port(), v6: false, source_port: None, how }
+    Ask {
+        index,
+        nonce,
+        server,
+        limit_us: 2_000_000,
+        resolve_us: 2_000_000,
+        host,
+        port: to.port(),
+        v6: false,
+        source_port: None,
+        how,
+    }
 }
 
 fn get() -> How {

@@ -3,6 +3,7 @@
 mod contrast;
 mod control_plane;
 mod destination;
+mod first_packets;
 mod lab;
 pub(crate) mod names;
 pub(crate) mod network_policy;

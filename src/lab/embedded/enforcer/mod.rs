@@ -6,10 +6,10 @@
 
 mod addresses;
 mod agent;
-mod cluster;
-mod compile;
 #[cfg(target_os = "linux")]
 mod beside;
+mod cluster;
+mod compile;
 #[cfg(target_os = "linux")]
 mod load;
 mod mutant;
@@ -19,10 +19,10 @@ mod selector;
 
 pub use addresses::Addresses;
 pub use agent::Agent;
-pub use cluster::{Cluster, Pod};
-pub use compile::{CompileError, check, compile};
 #[cfg(target_os = "linux")]
 pub(super) use beside::{impair, redirect};
+pub use cluster::{Cluster, Pod};
+pub use compile::{CompileError, check, compile};
 #[cfg(target_os = "linux")]
 pub(super) use load::{Devices, listing, load};
 pub use mutant::{Mutant, UnknownMutant};

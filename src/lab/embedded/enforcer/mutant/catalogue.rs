@@ -198,6 +198,8 @@ mutants! {
     LaterPodsUnknown = "later-pods-unknown",
     /// A pod that is made later is a peer, but not isolated (for a while: AWS in standard mode, kube-router).
     LaterPodsOpen = "later-pods-open",
+    /// A pod that is made later is open until it serves: its rules come after its first process (AWS in standard mode).
+    LaterPodsLag = "later-pods-lag",
     /// A pod that is made again is a peer at its old address.
     KeepsOldAddress = "keeps-old-address",
 }

@@ -54,11 +54,14 @@ pub(in super::super) fn misjudge(
             let isolated = ruleset.pods.iter_mut().filter(|pod| is_isolated(pod));
             isolated.skip(1).for_each(release);
         }
-        Mutant::LaterPodsOpen => {
-            let is_later = |pod: &PodRules| {
-                pod.pod.split_once('/').is_some_and(|(namespace, name)| memory.is_later(namespace, name))
+        Mutant::LaterPodsOpen | Mutant::LaterPodsLag => {
+            let is_meant = |namespace: &str, name: &str| match mutant {
+                Mutant::LaterPodsLag => memory.is_new(namespace, name),
+                _ => memory.is_later(namespace, name),
             };
-            ruleset.pods.iter_mut().filter(|pod| is_later(pod)).for_each(release);
+            let is_open =
+                |pod: &PodRules| pod.pod.split_once('/').is_some_and(|(namespace, name)| is_meant(namespace, name));
+            ruleset.pods.iter_mut().filter(|pod| is_open(pod)).for_each(release);
         }
         _ => {}
     }
