@@ -1,7 +1,10 @@
 //! The actions of a step, in the order of the file format's fields, and their lines in reports.
 
+use std::collections::BTreeMap;
+
 use super::{
     CellResult, Expectation,
+    first::{First, PodName},
     judge::{Judgement, judge_drift, judge_rejection},
     plan::addressed,
     record::expected,
@@ -51,13 +54,23 @@ fn pod_text(pod: &PodSpec) -> String {
     if pod.namespace == DEFAULT_NAMESPACE { pod.name.clone() } else { format!("{}/{}", pod.namespace, pod.name) }
 }
 
-/// Takes a step's actions, one after the other. Returns the cells of the manifests that had to be refused.
+/// What comes of a step's actions.
+#[derive(Debug, Default)]
+pub(super) struct Acted {
+    /// The cells of what the harness itself asked the API server for.
+    pub(super) cells: Vec<CellResult>,
+    /// What the first processes of new pods have said.
+    pub(super) said: BTreeMap<PodName, Vec<String>>,
+}
+
+/// Takes a step's actions, one after the other.
 pub(super) async fn act(
     stage: &dyn Stage,
     sessions: &Sessions,
     loaded: &LoadedScenario,
     step: &Step,
-) -> Result<Vec<CellResult>, LabError> {
+    first: &First,
+) -> Result<Acted, LabError> {
     for file in &step.apply {
         for manifest in loaded.manifests.get(file).into_iter().flatten() {
             let manifest = addressed(&loaded.scenario, manifest, &stage.world())
@@ -73,8 +86,13 @@ pub(super) async fn act(
     for action in &step.label {
         stage.label(action).await?;
     }
+    let mut said = BTreeMap::new();
     for pod in &step.create {
-        stage.create(pod).await?;
+        let name = (pod.namespace.clone(), pod.name.clone());
+        match first.script(&name) {
+            Some(script) => _ = said.insert(name, stage.create_asking(pod, &script).await?),
+            None => stage.create(pod).await?,
+        }
     }
     for text in &step.recreate {
         let (namespace, pod) = find(stage, text)?;
@@ -94,7 +112,7 @@ pub(super) async fn act(
         let expectation = Expectation::Noticed { shows: spec.shows.clone() };
         cells.push(of_harness(id, expectation, judge_drift(&spec.shows, &changes)));
     }
-    Ok(cells)
+    Ok(Acted { cells, said })
 }
 
 /// Applies the manifests that the API server must refuse.
@@ -129,7 +147,7 @@ fn of_harness(id: String, expectation: Expectation, (verdict, reason): Judgement
         expected: expected(&expectation),
         expectation,
         outcome: None,
-        outcomes: std::collections::BTreeMap::new(),
+        outcomes: BTreeMap::new(),
         status: None,
         server: None,
         translated: None,
@@ -143,6 +161,7 @@ fn of_harness(id: String, expectation: Expectation, (verdict, reason): Judgement
         decided_by: None,
         command: None,
         probe: None,
+        first_packets: None,
     }
 }
 

@@ -31,10 +31,26 @@ pub struct Latencies {
     /// From denied to allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened: Option<Latency>,
+    /// Of new pods whose first packets must be denied: until when some were answered, for as many as that happened to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaked: Option<Leaks>,
+    /// Of new pods whose first packets must be allowed: from their first instruction to the first attempt that was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connected: Option<Latency>,
+}
+
+/// New pods that could send what a policy denies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Leaks {
+    /// How many cells there were.
+    pub cells: usize,
+    /// From the pod's first instruction to the last attempt that was answered, over the cells that leaked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Latency>,
 }
 
 impl Latencies {
-    /// Those of the cells that passed.
+    /// Those of the cells that passed, and of first packets.
     #[must_use]
     pub fn of(scenarios: &[ScenarioResult]) -> Self {
         let (mut enforced, mut opened) = (Vec::new(), Vec::new());
@@ -48,8 +64,24 @@ impl Latencies {
                 }
             }
         }
-        Self { enforced: latency(enforced), opened: latency(opened) }
+        let (leaked, connected) = of_first_packets(scenarios);
+        Self { enforced: latency(enforced), opened: latency(opened), leaked, connected }
     }
+}
+
+fn of_first_packets(scenarios: &[ScenarioResult]) -> (Option<Leaks>, Option<Latency>) {
+    let cells = scenarios.iter().flat_map(|scenario| &scenario.steps).flat_map(|step| &step.cells);
+    let conclusive = cells.filter(|cell| !matches!(cell.verdict, Verdict::Inconclusive | Verdict::NotEnforcing));
+    let (mut denied, mut until, mut connected) = (0, Vec::new(), Vec::new());
+    for (cell, first) in conclusive.filter_map(|cell| Some((cell, cell.first_packets?))) {
+        if cell.expectation == Expectation::Blocked {
+            denied += 1;
+            until.extend(first.last_ms);
+        } else {
+            connected.extend(first.first_ms);
+        }
+    }
+    ((denied > 0).then(|| Leaks { cells: denied, until: latency(until) }), latency(connected))
 }
 
 fn is_denied(cell: &CellResult) -> Option<bool> {
@@ -69,7 +101,7 @@ fn latency(mut times: Vec<u64>) -> Option<Latency> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::testing;
+    use crate::{engine::FirstPackets, report::testing};
 
     #[test]
     fn only_cells_that_a_step_turned_round_count() {
@@ -79,9 +111,22 @@ mod tests {
             step.cells.iter_mut().for_each(|cell| cell.settled_ms = settled);
         }
         let all = |cells, time| Some(Latency { cells, p50_ms: time, p95_ms: time, max_ms: time });
-        let expected = Latencies { enforced: all(2, 120), opened: all(1, 250) };
+        let expected = Latencies { enforced: all(2, 120), opened: all(1, 250), ..Latencies::default() };
         assert_eq!(Latencies::of(&[scenario]), expected, "and not what was allowed all the time");
         assert_eq!(Latencies::of(&[]), Latencies::default());
+    }
+
+    #[test]
+    fn leaks_are_counted_and_timed_apart() {
+        let mut scenario = testing::passing().scenarios.remove(0);
+        let figures = [(Some(10), Some(300)), (None, None)];
+        let cells = scenario.steps[1].cells.iter_mut().filter(|cell| cell.expectation == Expectation::Blocked);
+        for (cell, (first_ms, last_ms)) in cells.zip(figures) {
+            cell.first_packets = Some(FirstPackets { attempts: 9, reached: 3, first_ms, last_ms });
+        }
+        let found = Latencies::of(&[scenario]);
+        let until = Some(Latency { cells: 1, p50_ms: 300, p95_ms: 300, max_ms: 300 });
+        assert_eq!((found.leaked, found.connected), (Some(Leaks { cells: 2, until }), None));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Pure: `plan` (cells and the second oracle), `calibrate` (windows and attempts), `witness`, `track` (a cell over the
 //! rounds), `history`, `judge`, `record`, `conclude`, `latency`. With I/O, each on top of the one before: `sessions`, `round`,
-//! `watch`, `settle`, `step`, `scenario`, `lanes`, `canary`, `run`.
+//! `watch`, `settle`, `first`, `step`, `scenario`, `lanes`, `canary`, `run`.
 
 mod action;
 mod calibrate;
@@ -10,6 +10,7 @@ mod canary;
 mod conclude;
 mod event;
 mod exit;
+mod first;
 mod history;
 mod judge;
 mod lanes;

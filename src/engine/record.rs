@@ -135,6 +135,7 @@ pub(super) fn unprobed(cell: &PlannedCell, (verdict, reason): Judgement, decided
         decided_by,
         command: None,
         probe: None,
+        first_packets: None,
     }
 }
 

@@ -138,6 +138,34 @@ pub struct CellResult {
     pub command: Option<String>,
     /// What made the requests; none where none was made.
     pub probe: Option<Means>,
+    /// What came of a new pod's first packets, where the cell is about them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_packets: Option<FirstPackets>,
+}
+
+/// What came of a new pod's first packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FirstPackets {
+    /// How often the pod asked.
+    pub attempts: u32,
+    /// How often it was answered.
+    pub reached: u32,
+    /// When the first attempt was begun that was answered, in milliseconds since the pod's first instruction.
+    pub first_ms: Option<u64>,
+    /// When the last one was.
+    pub last_ms: Option<u64>,
+}
+
+impl FirstPackets {
+    /// How often and from when to when it was answered; none where it never was.
+    #[must_use]
+    pub fn words(&self) -> Option<String> {
+        let Self { attempts, reached, first_ms, last_ms } = self;
+        let (first, last) = (first_ms.as_ref()?, last_ms.as_ref()?);
+        Some(format!(
+            "in {reached} of {attempts} attempts, from {first} ms to {last} ms after the pod's first instruction"
+        ))
+    }
 }
 
 /// One step's record.

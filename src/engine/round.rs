@@ -131,8 +131,10 @@ async fn batch(
 
 /// Makes a batch's requests at once, and reads their answers until the stream ends, or is as good as dead.
 pub(super) async fn listen(session: &mut dyn Session, requests: &[Request], take: impl FnMut(usize, Attempt)) {
-    let longest =
-        requests.iter().map(|request| request.connect_limit + request.resolve_limit).max().unwrap_or_default();
+    let limit = |request: &Request| request.connect_limit + request.resolve_limit;
+    let (own, free): (Vec<_>, Vec<_>) = requests.iter().partition(|request| request.source_port.is_some());
+    let one_by_one: Duration = own.into_iter().map(limit).sum();
+    let longest = free.into_iter().map(limit).max().unwrap_or_default().max(one_by_one);
     read(session.probe(requests), requests, longest, take).await;
 }
 

@@ -101,7 +101,7 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
     result.two_oracles = oracles.iter().all(|step| step.two_oracles);
     let needs_dns = oracles.iter().flat_map(|step| &step.cells).any(|oracle| oracle.cell.needs.contains(&Need::Dns));
     let cells = oracles.iter().flat_map(|step| &step.cells).map(|oracle| &oracle.cell);
-    let denied = cells.filter(|cell| cell.expectation == Expectation::Blocked).map(PathKey::of);
+    let denied = cells.filter(|cell| cell.expectation == Expectation::Blocked && !cell.first).map(PathKey::of);
     let staged = Staged {
         loaded,
         sessions: Arc::new(Sessions::new(Arc::clone(&stage))),

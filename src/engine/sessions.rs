@@ -34,7 +34,8 @@ pub enum ProbeWith {
     Curl,
     /// Open probers; what they cannot do goes by `curl`.
     Agent,
-    /// Open probers for large runs, for large tables and for those that are not about TCP alone, `curl` for the others.
+    /// Open probers for large runs, for large tables and for those with what is left to them anyway (UDP, ports of the
+    /// source's own), `curl` for the others.
     #[default]
     Auto,
 }
@@ -58,15 +59,15 @@ impl ProbeWith {
     /// The kind of session for a table.
     #[must_use]
     pub(super) fn how<'a>(self, cells: impl IntoIterator<Item = &'a PlannedCell>) -> How {
-        let (mut count, mut udp) = (0, false);
+        let (mut count, mut no_curl) = (0, false);
         for cell in cells {
             count += 1;
-            udp |= matches!(cell.target, Some(Target::Udp { .. }));
+            no_curl |= cell.source_port.is_some() || matches!(cell.target, Some(Target::Udp { .. }));
         }
         match self {
             Self::Agent => How::Mixed(Means::Agent),
-            Self::Auto if count > FEW || udp => How::Mixed(Means::Agent),
-            Self::Curl if udp => How::Mixed(Means::Curl),
+            Self::Auto if count > FEW || no_curl => How::Mixed(Means::Agent),
+            Self::Curl if no_curl => How::Mixed(Means::Curl),
             Self::Auto | Self::Curl => How::Curl,
         }
     }

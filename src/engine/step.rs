@@ -134,8 +134,10 @@ impl Staged<'_> {
             // Without a baseline of its own, a scenario still gets its paths calibrated before anything changes.
             self.calibrate(course).await?;
         }
+        let first = self.first_packets(index)?;
+        let vigil = first.watch(&self.sessions, self.rules.probe.how([]), self.nonces).await?;
         let acting = async {
-            let acting = action::act(&*self.stage, &self.sessions, self.loaded, step);
+            let acting = action::act(&*self.stage, &self.sessions, self.loaded, step, &first);
             if occasion == Occasion::Baseline {
                 return acting.await;
             }
@@ -148,12 +150,13 @@ impl Staged<'_> {
             }
             acting.await
         };
-        let refused = self.events.timed(self.part(&step.name, "actions"), acting).await?;
+        let acted = self.events.timed(self.part(&step.name, "actions"), acting).await?;
         let since = Instant::now();
+        let asked = self.conclude_first(index, &first, &acted.said, &vigil.end().await).await;
         let calibration = if occasion == Occasion::Baseline { self.denied_later() } else { Vec::new() };
-        let mut result = self.probe(index, occasion, &step.name, &calibration, since, course).await?;
+        let mut result = self.probe(index, occasion, &step.name, &calibration, asked, since, course).await?;
         result.actions = actions;
-        result.cells.splice(0..0, refused);
+        result.cells.splice(0..0, acted.cells);
         result.verdict = worst(result.cells.iter().map(|cell| cell.verdict));
         Ok(result)
     }
@@ -166,7 +169,7 @@ impl Staged<'_> {
             actions: vec!["take every change back".to_owned()],
         });
         self.events.timed(self.part(RESTORED, "actions"), self.stage.reset()).await?;
-        let mut result = self.probe(0, Occasion::Restored, RESTORED, &[], Instant::now(), course).await?;
+        let mut result = self.probe(0, Occasion::Restored, RESTORED, &[], Vec::new(), Instant::now(), course).await?;
         result.actions = vec!["take every change back".to_owned()];
         Ok(result)
     }
@@ -210,17 +213,18 @@ impl Staged<'_> {
         format!("{} › {step} › {part}", self.loaded.scenario.id)
     }
 
-    fn probes_nodes(&self) -> bool {
+    pub(super) fn probes_nodes(&self) -> bool {
         self.capabilities.has.contains(&Need::NodeSource)
     }
 
-    /// Probes a table, and judges it.
+    /// Probes a table, and judges it. What was asked before, by new pods, has its place in it.
     async fn probe(
         &self,
         index: usize,
         occasion: Occasion,
         name: &str,
         calibration: &[PlannedCell],
+        asked: Vec<CellResult>,
         since: Instant,
         course: &mut Course<'_>,
     ) -> Result<StepResult, LabError> {
@@ -249,7 +253,7 @@ impl Staged<'_> {
             self.open_ahead(Purpose::Overlap, course);
         }
         course.ready = None;
-        let mut records: BTreeMap<String, CellResult> = BTreeMap::new();
+        let mut records: BTreeMap<String, CellResult> = asked.into_iter().map(|cell| (cell.id.clone(), cell)).collect();
         for (cell, track) in cells.iter().zip(&settled.tracks) {
             let circumstances = Circumstances {
                 baseline: match occasion {
@@ -347,7 +351,7 @@ impl Staged<'_> {
             .collect()
     }
 
-    /// The cells that can be probed here, and those that cannot, with the reason.
+    /// The cells that can be probed here, and those that cannot, with the reason. First packets are not sent again.
     fn split(&self, cells: Vec<PlannedCell>) -> (Vec<PlannedCell>, Vec<(PlannedCell, String)>) {
         let mut probed = Vec::new();
         let mut skipped = Vec::new();
@@ -356,14 +360,14 @@ impl Staged<'_> {
                 skipped.push((cell, reason));
             } else if cell.target.is_none() {
                 skipped.push((cell, "the lab has no such address, or no probe for it".to_owned()));
-            } else {
+            } else if !cell.first {
                 probed.push(cell);
             }
         }
         (probed, skipped)
     }
 
-    fn decided_by(&self, index: usize, cell: &PlannedCell) -> Option<String> {
+    pub(super) fn decided_by(&self, index: usize, cell: &PlannedCell) -> Option<String> {
         self.oracles.get(index)?.cells.iter().find(|oracle| oracle.cell.id == cell.id)?.decided_by()
     }
 
@@ -378,8 +382,14 @@ impl Staged<'_> {
         for (cell, track) in denied {
             servers.entry(&cell.server).or_default().extend(track.nonces.iter().cloned());
         }
+        self.seen(servers.into_iter().map(|(server, nonces)| (server.clone(), nonces))).await
+    }
+
+    /// What servers have seen of some nonces.
+    pub(super) async fn seen(&self, servers: impl IntoIterator<Item = (ServerId, BTreeSet<String>)>) -> Logs {
         let reads = servers.into_iter().map(|(server, nonces)| async move {
-            (server.clone(), self.stage.seen(server, &nonces).await.map_err(|error| error.to_string()))
+            let seen = self.stage.seen(&server, &nonces).await.map_err(|error| error.to_string());
+            (server, seen)
         });
         join_all(reads).await.into_iter().collect()
     }
@@ -403,7 +413,8 @@ impl Staged<'_> {
         if last.outcome == Outcome::Reached {
             let mut lease = self.sessions.lease(&cell.from, How::Curl).await.ok()?;
             let (nonce, server) = (self.nonces.next(), cell.identity.clone());
-            let request = Request { target, nonce, server, connect_limit: ALLOW_LIMIT, resolve_limit: ALLOW_LIMIT };
+            let (connect_limit, resolve_limit, source_port) = (ALLOW_LIMIT, ALLOW_LIMIT, cell.source_port);
+            let request = Request { target, nonce, server, connect_limit, resolve_limit, source_port };
             let (observation, body) = lease.session()?.fetch(&request).await;
             address = observation.address.or(address);
             text = match observation.outcome {

@@ -98,7 +98,10 @@ pub(super) struct Track {
 impl Track {
     /// Takes a round in.
     pub(super) fn record(&mut self, cell: &PlannedCell, round: CellRound) {
-        let Some(telling) = most_telling(&cell.expectation, &round.attempts) else { return };
+        let Some(telling) = most_telling(&cell.expectation, round.attempts.iter().map(|attempt| &attempt.observation))
+        else {
+            return;
+        };
         let good = as_expected(cell, &round);
         let was_good = self.good_rounds > 0;
         if !good || !was_good {
@@ -217,7 +220,10 @@ fn contradicts(expectation: &Expectation, outcome: Outcome) -> bool {
 
 /// The observation that stands for all attempts of a round. For a deny it is the worst, so that one answer outweighs any
 /// number of time-outs, and a lost probe is never covered up by a stopped one; otherwise one answer is enough.
-fn most_telling(expectation: &Expectation, attempts: &[Attempt]) -> Option<Observation> {
+pub(super) fn most_telling<'o>(
+    expectation: &Expectation,
+    observations: impl Iterator<Item = &'o Observation>,
+) -> Option<Observation> {
     let denied = *expectation == Expectation::Blocked;
     let rank = |outcome: Outcome| match outcome {
         Outcome::WrongServer => 7,
@@ -232,5 +238,5 @@ fn most_telling(expectation: &Expectation, attempts: &[Attempt]) -> Option<Obser
         Outcome::TimedOut => 0,
         Outcome::ProbeLost => -2,
     };
-    attempts.iter().map(|attempt| &attempt.observation).max_by_key(|observation| rank(observation.outcome)).cloned()
+    observations.max_by_key(|observation| rank(observation.outcome)).cloned()
 }

@@ -81,6 +81,7 @@ impl Question {
             server: self.identity.clone(),
             connect_limit: self.limit,
             resolve_limit: self.limit,
+            source_port: None,
         }
     }
 }

@@ -58,6 +58,13 @@ pub trait Stage: Send + Sync {
     /// Creates a pod and waits until it serves.
     async fn create(&self, pod: &PodSpec) -> Result<(), LabError>;
 
+    /// Creates a pod that runs a script before anything else of it, with a shell and `curl`; what the script wrote, once the
+    /// pod serves.
+    async fn create_asking(&self, pod: &PodSpec, script: &str) -> Result<Vec<String>, LabError> {
+        let _ = script;
+        Err(anyhow::anyhow!("the lab cannot have the pod `{}` run a script first", pod.name).into())
+    }
+
     /// Deletes a pod and creates it again.
     async fn recreate(&self, namespace: &str, pod: &str) -> Result<(), LabError>;
 

@@ -11,7 +11,7 @@ use crate::{
     },
     lab::{
         Source, World,
-        embedded::enforcer::{self, Agent, Direction, Mutant, PodRules, Ruleset},
+        embedded::enforcer::{self, Agent, Direction, Mutant, PodRules, PortRange, Quirk, Ruleset},
     },
     policy,
     scenario::{LoadedScenario, NodeName, Protocol, Tier},
@@ -19,6 +19,8 @@ use crate::{
 
 /// The port that a connection starts from, for whoever judges replies.
 const EPHEMERAL: u16 = 40_000;
+/// The port of DNS.
+const DNS: u16 = 53;
 
 /// A case, reduced to what the enforcer gets to know and to the connections that are tried.
 pub struct Forecast {
@@ -51,6 +53,9 @@ struct Question {
     to_node: Option<NodeName>,
     protocol: Protocol,
     port: u16,
+    from_port: u16,
+    /// Whether it is tried before the enforcer has heard more of the source than that it is there.
+    first: bool,
     must_pass: bool,
 }
 
@@ -89,10 +94,15 @@ impl Forecast {
         let mut hope = Hope { hopeless: true, only_stopped: true, cells: 0 };
         for (cluster, questions) in &self.steps {
             hope.cells += questions.len();
-            let Ok(rulesets) = agent.rulesets(cluster) else { continue };
-            for question in questions.iter().filter(|question| passes(&rulesets, question) != question.must_pass) {
-                hope.hopeless = false;
-                hope.only_stopped &= question.must_pass;
+            // The agents of a stage look once when a pod is made, and once more when it serves.
+            let minds = mutant == Some(Mutant::LaterPodsLag) || questions.iter().any(|question| question.first);
+            for first in if minds { &[true, false][..] } else { &[false] } {
+                let Ok(rulesets) = agent.rulesets(cluster) else { continue };
+                let asked = questions.iter().filter(|question| question.first == *first);
+                for question in asked.filter(|question| passes(&rulesets, question) != question.must_pass) {
+                    hope.hopeless = false;
+                    hope.only_stopped &= question.must_pass;
+                }
             }
         }
         hope
@@ -149,20 +159,22 @@ fn question(cell: &PlannedCell, world: &World) -> Option<Question> {
         to_node: node_at(to),
         protocol: cell.protocol,
         port: cell.server_port,
+        from_port: cell.source_port.unwrap_or(EPHEMERAL),
+        first: cell.first,
         must_pass,
     })
 }
 
 /// What a kernel makes of the rules of both nodes.
 fn passes(rulesets: &[Ruleset; 2], question: &Question) -> bool {
-    let Question { from, to, protocol, port, .. } = *question;
+    let Question { from, to, protocol, port, from_port, .. } = *question;
     if from == to {
         return true;
     }
-    let there = judged(rulesets, (from, question.from_node), (to, question.to_node), protocol, port);
+    let there = judged(rulesets, (from, question.from_node), (to, question.to_node), protocol, (from_port, port));
     // Only the packets of the connection's start are judged, unless that is the fault.
-    let back = || judged(rulesets, (to, question.to_node), (from, question.from_node), protocol, EPHEMERAL);
-    there && (rulesets.iter().all(|rules| !rules.judges_replies) || back())
+    let back = || judged(rulesets, (to, question.to_node), (from, question.from_node), protocol, (port, from_port));
+    there && (!has(rulesets, Quirk::JudgesReplies) || back())
 }
 
 /// Whether a packet passes the egress rules of its source and the ingress rules of its destination.
@@ -171,21 +183,32 @@ fn judged(
     (from, from_node): (IpAddr, Option<NodeName>),
     (to, to_node): (IpAddr, Option<NodeName>),
     protocol: Protocol,
-    port: u16,
+    (from_port, port): (u16, u16),
 ) -> bool {
+    if protocol == Protocol::Udp && from_port == DNS && has(rulesets, Quirk::TrustsDnsPort) {
+        return true;
+    }
+    let both_ports = has(rulesets, Quirk::ReadsBothPorts);
     let (source, destination) = (place(rulesets, from), place(rulesets, to));
     let open = |direction: &Direction, peer| match direction {
         Direction::Open => true,
         Direction::Isolated(accepts) => accepts.iter().any(|accept| {
-            let on_port = accept.ports.as_ref().is_none_or(|all| all.iter().any(|it| it.contains(protocol, port)));
+            let is_meant = |range: &PortRange| {
+                range.contains(protocol, port) || (both_ports && range.contains(protocol, from_port))
+            };
+            let on_port = accept.ports.as_ref().is_none_or(|all| all.iter().any(is_meant));
             accept.peers.contains(peer) && on_port
         }),
     };
     let egress = source.is_none_or(|(node, _, rules)| to_node == Some(node) || open(&rules.egress, to));
     let ingress = destination.is_none_or(|(node, ruleset, rules)| {
-        (from_node == Some(node) && !ruleset.judges_own_node) || open(&rules.ingress, from)
+        (from_node == Some(node) && ruleset.quirk != Some(Quirk::JudgesOwnNode)) || open(&rules.ingress, from)
     });
     egress && ingress
+}
+
+fn has(rulesets: &[Ruleset; 2], quirk: Quirk) -> bool {
+    rulesets.iter().any(|rules| rules.quirk == Some(quirk))
 }
 
 /// The pod that an address belongs to.

@@ -78,11 +78,12 @@ impl<H: AgentHost> AgentSession<H> {
 }
 
 /// The question that a person would type, with `nc`, which takes whole seconds.
-pub(super) fn by_hand(host: &str, port: u16, family: Family, limit: Duration) -> String {
+pub(super) fn by_hand(host: &str, port: u16, family: Family, request: &Request) -> String {
     let question = Question { nonce: "by-hand".to_owned(), number: 0 };
     let v6 = if family == Family::Ipv6 { " -6" } else { "" };
-    let limit = limit.as_secs().max(1);
-    format!("sh -c \"echo '{}' | nc -u{v6} -w {limit} {host} {port}\"", question.text().trim_end())
+    let own = request.source_port.map(|own| format!(" -p {own}")).unwrap_or_default();
+    let limit = request.connect_limit.as_secs().max(1);
+    format!("sh -c \"echo '{}' | nc -u{v6}{own} -w {limit} {host} {port}\"", question.text().trim_end())
 }
 
 /// Whether a prober can make a request.
@@ -112,6 +113,7 @@ fn ask(index: usize, request: &Request) -> Option<Ask> {
         host: host.clone(),
         port,
         v6: family == Family::Ipv6,
+        source_port: request.source_port,
         how,
     })
 }

@@ -98,6 +98,7 @@ mod tests {
             server: "s".to_owned(),
             connect_limit: Duration::from_secs(1),
             resolve_limit: Duration::ZERO,
+            source_port: None,
         };
         let batch = [
             request(Target::Resolve { name: "a.b".to_owned(), family: Family::Ipv4 }),

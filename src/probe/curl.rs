@@ -96,6 +96,9 @@ pub fn command(request: &Request) -> String {
             if *family == Family::Ipv6 {
                 text.push_str(" -6");
             }
+            if let Some(port) = request.source_port {
+                let _ = write!(text, " --local-port {port}");
+            }
             for (name, value) in headers {
                 let _ = write!(text, " -H {}", quoted(&format!("{name}: {value}")));
             }
@@ -113,7 +116,7 @@ pub fn command(request: &Request) -> String {
         Target::Resolve { name, .. } => {
             format!("curl -q --noproxy '*' --connect-timeout {limit} --interface '{NO_INTERFACE}' {}", quoted(name))
         }
-        Target::Udp { host, port, family } => by_hand(host, *port, *family, request.connect_limit),
+        Target::Udp { host, port, family } => by_hand(host, *port, *family, request),
     }
 }
 
@@ -138,6 +141,9 @@ fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
     option(text, "noproxy", "*");
     option(text, "connect-timeout", &seconds(connect_timeout(request)));
     option(text, "max-time", &seconds(connect_timeout(request) + ANSWER_LIMIT));
+    if let Some(port) = request.source_port {
+        let _ = writeln!(text, "local-port = {port}");
+    }
     let (family, nonce_header) = match &request.target {
         Target::Http { method, tls, headers, family, proof, credential, patch, .. } => {
             if !method.is_get() {
@@ -175,6 +181,11 @@ fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
     // An IPv6 address may stand for an IPv4 one.
     let is_v6 = family == Family::Ipv6 || request.target.host().parse::<Ipv6Addr>().is_ok();
     text.push_str(if is_v6 { "ipv6\n" } else { "ipv4\n" });
+    option(text, "write-out", &format!("{to}\n{}\n", line(index, nonce_header)));
+}
+
+/// What curl writes when a transfer is over.
+fn line(index: usize, nonce_header: &str) -> String {
     let fields = [
         "%{exitcode}",
         "%{http_code}",
@@ -188,7 +199,27 @@ fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
         &format!("%header{{{}}}", http::CLIENT),
         "%{errormsg}",
     ];
-    option(text, "write-out", &format!("{to}\n{MARK}{index}|{}\n", fields.join("|")));
+    format!("{MARK}{index}|{}", fields.join("|"))
+}
+
+/// A request as the words of a command that writes its one line, for a script; the header that carries the nonce is to be
+/// added. None where it needs more than that.
+pub(super) fn words(request: &Request) -> Option<(Vec<String>, &str)> {
+    let Target::Http { headers, family, proof: Proof::Header(nonce_header), .. } = &request.target else { return None };
+    let limit = connect_timeout(request);
+    let mut words: Vec<String> =
+        ["curl", "-q", "-s", "-g", "--noproxy", "*", "-o", "/dev/null"].map(str::to_owned).into();
+    words.extend([
+        "--connect-timeout".to_owned(),
+        seconds(limit),
+        "--max-time".to_owned(),
+        seconds(limit + ANSWER_LIMIT),
+    ]);
+    words.push(if *family == Family::Ipv6 { "-6" } else { "-4" }.to_owned());
+    words.extend(["-w".to_owned(), line(0, nonce_header)]);
+    words.extend(headers.iter().flat_map(|(name, value)| ["-H".to_owned(), format!("{name}: {value}")]));
+    words.push(url(&request.target, Some(&request.nonce)));
+    Some((words, nonce_header))
 }
 
 /// A name's resolution happens within curl's connect limit. What is left for the connection is checked when the line is
@@ -264,6 +295,7 @@ pub(super) mod tests {
             server: "pod/default/app1".to_owned(),
             connect_limit: Duration::from_millis(100),
             resolve_limit: Duration::from_millis(50),
+            source_port: None,
         }
     }
 
@@ -340,6 +372,16 @@ pub(super) mod tests {
             command(&request("metadata.google.internal")),
             "curl -q --noproxy '*' --connect-timeout 0.100 -H 'Metadata-Flavor: Google' http://metadata.google.internal/x"
         );
+    }
+
+    #[test]
+    fn a_port_of_the_sources_own_is_asked_from() {
+        let asked = Request { source_port: Some(53), ..request("10.0.0.1") };
+        assert!(config(std::slice::from_ref(&asked), 0).contains("\nlocal-port = 53\n"));
+        assert!(command(&asked).starts_with("curl -q --noproxy '*' --connect-timeout 0.100 --local-port 53 -H"));
+        let udp = Target::Udp { host: "10.0.0.1".to_owned(), port: 80, family: Family::Ipv4 };
+        let asked = command(&Request { target: udp, ..asked });
+        assert!(asked.ends_with("| nc -u -p 53 -w 1 10.0.0.1 80\""), "{asked}");
     }
 
     #[test]

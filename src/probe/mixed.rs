@@ -22,9 +22,11 @@ impl<A: AgentHost, C: CurlHost> Mixed<A, C> {
         Self { agent: AgentSession::new(agent), curl: CurlSession::new(curl), prefer }
     }
 
-    fn choose(&self, target: &Target) -> Means {
-        match target {
+    fn choose(&self, request: &Request) -> Means {
+        match &request.target {
             Target::Udp { .. } => Means::Agent,
+            // A process for each request leaves a connection behind that keeps the port for a minute.
+            target if is_direct(target) && request.source_port.is_some() => Means::Agent,
             target if is_direct(target) => self.prefer,
             _ => Means::Curl,
         }
@@ -43,7 +45,7 @@ impl<A: AgentHost, C: CurlHost> Session for Mixed<A, C> {
     fn probe<'a>(&'a mut self, batch: &'a [Request]) -> BoxStream<'a, Answer> {
         let (mut by_agent, mut by_curl) = (Part::default(), Part::default());
         for (index, request) in batch.iter().enumerate() {
-            let part = if self.choose(&request.target) == Means::Agent { &mut by_agent } else { &mut by_curl };
+            let part = if self.choose(request) == Means::Agent { &mut by_agent } else { &mut by_curl };
             part.indices.push(index);
             part.requests.push(request.clone());
         }
@@ -69,7 +71,7 @@ impl<A: AgentHost, C: CurlHost> Session for Mixed<A, C> {
 
     fn watch<'a>(&'a mut self, batch: &'a [Request], every: Duration) -> BoxStream<'a, Answer> {
         // A witness asks the same each time.
-        match batch.first().map_or(Means::Curl, |request| self.choose(&request.target)) {
+        match batch.first().map_or(Means::Curl, |request| self.choose(request)) {
             Means::Agent => self.agent.answers(batch, Some(every)),
             Means::Curl => self.curl.watch(batch, every),
         }
@@ -87,6 +89,6 @@ impl<A: AgentHost, C: CurlHost> Session for Mixed<A, C> {
     }
 
     fn means(&self, request: &Request) -> Means {
-        self.choose(&request.target)
+        self.choose(request)
     }
 }

@@ -12,6 +12,8 @@ mod alone;
 #[cfg(feature = "harness")]
 mod curl;
 #[cfg(feature = "harness")]
+mod first;
+#[cfg(feature = "harness")]
 mod link;
 #[cfg(feature = "harness")]
 mod mixed;
@@ -27,4 +29,4 @@ mod session;
 mod tests;
 
 #[cfg(feature = "harness")]
-pub use {agent::*, alone::*, curl::*, link::*, mixed::*, output::*, request::*, session::*};
+pub use {agent::*, alone::*, curl::*, first::*, link::*, mixed::*, output::*, request::*, session::*};

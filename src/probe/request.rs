@@ -26,6 +26,9 @@ pub struct Request {
     pub connect_limit: Duration,
     /// How long the resolution of a name may take besides; nothing for an address.
     pub resolve_limit: Duration,
+    /// The port of its own that the source asks from; one of the system's choice where none is said. Requests that share
+    /// one are made one after the other.
+    pub source_port: Option<u16>,
 }
 
 /// What a request asks for.

@@ -227,6 +227,7 @@ mod tests {
             server: "pod/default/one".to_owned(),
             connect_limit: Duration::from_secs(2),
             resolve_limit: Duration::ZERO,
+            source_port: None,
         }
     }
 

@@ -63,6 +63,7 @@ impl Report {
             ("opened after, median", of(self.latency.opened, |it| it.p50_ms)),
             ("opened after, 95 %", of(self.latency.opened, |it| it.p95_ms)),
             ("opened after, most", of(self.latency.opened, |it| it.max_ms)),
+            ("leaked until, most", self.latency.leaked.and_then(|it| it.until).map(|it| it.max_ms)),
             ("a step settled after, median", settled.get(settled.len() / 2).copied()),
             ("scenarios of both, in all", Some(common.iter().map(|scenario| scenario.took_ms).sum())),
             ("canary", Some(self.canary.took_ms)),

@@ -91,6 +91,10 @@ fn case(step: &StepResult, cell: &CellResult, class: &str) -> TestCase {
     }
     let mut case = TestCase::new(format!("{}: {}", step.name, cell.id), status);
     case.set_classname(class);
+    if let Some(first) = &cell.first_packets {
+        let found = first.words().unwrap_or_else(|| format!("in none of {} attempts", first.attempts));
+        case.set_system_out(format!("first packets: answered {found}"));
+    }
     if let Some(settled) = step.settled_ms {
         case.set_time(Duration::from_millis(settled));
     }

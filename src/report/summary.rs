@@ -6,7 +6,7 @@ use super::{
     theme::{self, Theme, pad, paint, width},
     words,
 };
-use crate::engine::{self, Latency, RunResult, Summary, Verdict};
+use crate::engine::{self, Latency, Leaks, RunResult, Summary, Verdict};
 
 /// One line: the counts, the time, and the exit code where it is not 0.
 pub(crate) fn line(result: &RunResult, theme: Theme) -> String {
@@ -44,6 +44,8 @@ pub(crate) fn block(result: &RunResult, written: &[String], theme: Theme) -> Str
     for (name, latency) in [("denied", result.latency.enforced), ("opened", result.latency.opened)] {
         facts.extend(latency.map(|latency| (name, after(latency))));
     }
+    facts.extend(result.latency.leaked.map(|leaks| ("leaked", leaked(leaks))));
+    facts.extend(result.latency.connected.map(|latency| ("connected", after(latency))));
     // A run that ended before it has no canary to speak of.
     if result.canary.verdict != Verdict::Skipped || result.canary.took_ms > 0 {
         let canary = format!("{}: {}", words::verdict(result.canary.verdict), result.canary.detail);
@@ -112,6 +114,15 @@ fn after(latency: Latency) -> String {
     let Latency { cells, p50_ms, p95_ms, max_ms } = latency;
     let [median, most, all] = [p50_ms, p95_ms, max_ms].map(words::duration);
     format!("after {median} (median), {most} (95 %), {all} at most, over {}", words::count(cells, "cell"))
+}
+
+/// For how long new pods could send what is denied.
+fn leaked(Leaks { cells, until }: Leaks) -> String {
+    let of = format!("of {} of new pods", words::count(cells, "denial"));
+    match until {
+        None => format!("none {of}, from their first instruction on"),
+        Some(until) => format!("{} {of}, {}", until.cells, after(until).replacen("after", "until", 1)),
+    }
 }
 
 /// The step that took longest to settle.

@@ -50,6 +50,7 @@ pub(crate) fn cell(from: &str, to: &str) -> CellBuilder {
         decided_by: None,
         command: Some(format!("kubectl exec {from} -- {LITERAL}")),
         probe: Some(Means::Curl),
+        first_packets: None,
     })
 }
 

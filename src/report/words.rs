@@ -1,7 +1,7 @@
 //! The words of reports: outcomes, expectations, counts, durations. One place, so that all reports say the same.
 
 use crate::{
-    engine::{CellResult, Expectation, Verdict, WitnessKind},
+    engine::{CellResult, Expectation, FirstPackets, Verdict, WitnessKind},
     probe::Outcome,
 };
 
@@ -52,6 +52,9 @@ pub(crate) fn expectation(expectation: &Expectation) -> String {
 
 /// What was observed of a cell, in a few words.
 pub(crate) fn observed(cell: &CellResult) -> String {
+    if let Some(text) = cell.first_packets.as_ref().and_then(|first| first_packets(first, &cell.expectation)) {
+        return text;
+    }
     match (cell.outcome, cell.status, &cell.expectation) {
         (None, _, _) if cell.verdict == Verdict::Skipped => "skipped".to_owned(),
         (None, _, Expectation::Rejected { .. }) if cell.verdict == Verdict::Pass => "rejected".to_owned(),
@@ -62,6 +65,14 @@ pub(crate) fn observed(cell: &CellResult) -> String {
         (Some(Outcome::Reached), Some(status), Expectation::Status { .. }) => format!("reached, {status}"),
         (Some(seen), _, _) => outcome(seen).to_owned(),
     }
+}
+
+/// When first packets were answered that must not have been, or after how long those were that must.
+fn first_packets(first: &FirstPackets, expectation: &Expectation) -> Option<String> {
+    Some(match expectation {
+        Expectation::Blocked => format!("leaked until {}", duration(first.last_ms?)),
+        _ => format!("reached after {}", duration(first.first_ms?)),
+    })
 }
 
 /// Who the witness of a denial is.

@@ -128,6 +128,7 @@ impl Expansion<'_> {
                     silent: Vec::new(),
                     refused: Vec::new(),
                     record: Vec::new(),
+                    first_packets: false,
                 };
                 for from in among.iter().filter(|from| *from != to) {
                     let list = if applies(&record, from) {

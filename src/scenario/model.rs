@@ -105,6 +105,8 @@ pub enum Need {
     Kubelet,
     /// The credentials by which the nodes' kubelets ask the API server.
     NodeCredential,
+    /// Pods whose first process is one of the harness'.
+    FirstPackets,
 }
 
 /// What the lab has while the scenario runs.
@@ -439,6 +441,11 @@ pub struct Expect {
     /// Sources whose outcome is recorded and never failed.
     #[serde(default)]
     pub record: Vec<String>,
+    /// Whether it is about the first packets of the sources, which are pods that this step creates: before anything else
+    /// runs in them they ask over and over. What is denied must never be reached then, not for a moment; what is allowed
+    /// must be reached in the end.
+    #[serde(default, rename = "firstPackets", skip_serializing_if = "std::ops::Not::not")]
+    pub first_packets: bool,
 }
 
 /// Sources that must get one HTTP status.
@@ -488,6 +495,10 @@ pub struct Destination {
     /// The protocol.
     #[serde(default)]
     pub protocol: Protocol,
+    /// The port that the source asks from, which it must not serve on; one of the system's choice where nothing is said.
+    #[serde(default, rename = "sourcePort", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub source_port: Option<u16>,
     /// The address family.
     #[serde(default)]
     pub family: Family,

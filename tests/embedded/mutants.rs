@@ -49,6 +49,24 @@ async fn a_case_about_something_else_kills_nothing() {
     assert_eq!(found.trials[0].played, 1);
 }
 
+#[tokio::test]
+async fn source_ports_and_first_packets_are_what_some_mutants_fall_over() {
+    let Some(lab) = lab(DenyBy::Drop).await else { return };
+    drop(lab);
+    for (mutant, case) in [
+        (Mutant::SourcePortCounts, "source-ports-allowed-one-opens-no-ingress"),
+        (Mutant::SourcePortCounts, "source-ports-allowed-one-opens-no-egress"),
+        (Mutant::SourcePortCounts, "source-ports-allowed-one-opens-no-udp"),
+        (Mutant::FromPort53Open, "source-ports-53-is-no-answer"),
+        (Mutant::LaterPodsLag, "first-packets-egress-deny-all"),
+    ] {
+        let found = Campaign { mutants: vec![mutant], ..campaign(false) };
+        let found = found.run(&select(&[case]), &CancellationToken::new(), |_| {}).await.unwrap();
+        assert_eq!(found.trials[0].killed_by, [case], "{mutant}: {found:#?}");
+        assert!(found.unsound.is_empty(), "{mutant}: {found:#?}");
+    }
+}
+
 #[test]
 fn on_paper_no_shipped_scenario_accuses_the_correct_enforcer() {
     for case in scenario::shipped() {
@@ -63,4 +81,8 @@ fn a_forecast_tells_which_cases_notice_a_fault() {
     assert!(notices("metadata-policy-deleted", Mutant::ForgetsDeletion));
     assert!(notices("mutants-replies-of-a-server-isolated-for-egress", Mutant::JudgesReplies));
     assert!(!notices("isolation-deny-all-egress", Mutant::IgnoresExcept));
+    assert!(notices("source-ports-allowed-one-opens-no-ingress", Mutant::SourcePortCounts));
+    assert!(notices("source-ports-53-is-no-answer", Mutant::FromPort53Open));
+    assert!(notices("first-packets-egress-deny-all", Mutant::LaterPodsLag));
+    assert!(!notices("changes-new-target", Mutant::LaterPodsLag), "its pod is asked only once it serves");
 }

@@ -293,6 +293,7 @@ fn request(to: &Party, port: u16) -> Request {
         server: to.identity.clone(),
         connect_limit: WINDOW,
         resolve_limit: Duration::ZERO,
+        source_port: None,
     }
 }
 

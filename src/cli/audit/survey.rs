@@ -272,6 +272,7 @@ impl Canary {
             server: self.server.clone(),
             connect_limit: limit,
             resolve_limit: Duration::ZERO,
+            source_port: None,
         };
         let mut answers = self.session.probe(std::slice::from_ref(&request));
         let answer = answers.next().await;
@@ -305,6 +306,7 @@ impl Round<'_> {
                 server: identity(self.world, &position.source),
                 connect_limit: limit,
                 resolve_limit: Duration::ZERO,
+                source_port: None,
             });
             let batch: Vec<_> = batch.collect();
             async move {

@@ -20,7 +20,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct PlannedCell {
     /// Unique in the step, and the same in every step and every lab: `app1 -> metadata:80/tcp`, then `by name`,
-    /// `over ipv6`, a path and headers where they are not the target's usual ones.
+    /// `over ipv6`, `from port`, `at first`, a path and headers where they are not the target's usual ones.
     pub id: String,
     /// The source.
     pub from: Source,
@@ -50,6 +50,10 @@ pub struct PlannedCell {
     pub protocol: Protocol,
     /// The address family.
     pub family: Family,
+    /// The port of its own that the source asks from, where the scenario names one. No policy knows it.
+    pub source_port: Option<u16>,
+    /// Whether it is about the source's first packets: they are asked for where the source is made, and not again.
+    pub first: bool,
     /// Whether the source has to resolve a name first.
     pub by_name: bool,
     /// The Service in between.
@@ -77,6 +81,8 @@ impl PlannedCell {
             via: None,
             protocol: Protocol::Tcp,
             family: Family::Ipv4,
+            source_port: None,
+            first: false,
             by_name: false,
             service: None,
             needs: BTreeSet::new(),
@@ -115,6 +121,7 @@ fn expected_cells(scenario: &Scenario, world: &World, expect: &Expect) -> Result
         ])
         .flat_map(|(sources, expectation)| sources.iter().map(move |from| (from, expectation.clone())))
         .map(|(from, expectation)| cell(scenario, world, &to, from, expectation))
+        .map(|cell| cell.map(|cell| if expect.first_packets { at_first(cell) } else { cell }))
         .collect()
 }
 
@@ -165,10 +172,21 @@ fn cell(
         via,
         protocol: to.protocol,
         family: to.family,
+        source_port: to.source_port,
+        first: false,
         by_name: to.by_name,
         service: to.service,
         needs,
     })
+}
+
+/// The same, of the source's first packets.
+fn at_first(mut cell: PlannedCell) -> PlannedCell {
+    for text in [&mut cell.id, &mut cell.to_text] {
+        text.push_str(" at first");
+    }
+    cell.needs.insert(Need::FirstPackets);
+    PlannedCell { first: true, ..cell }
 }
 
 /// The node that a source is on, and whether it has a network of its own there.

@@ -1,6 +1,6 @@
 //! A destination of an expectation, resolved in a world: who answers, where, and how it is asked.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, fmt::Write as _, net::IpAddr};
 
 use super::{
     control_plane,
@@ -30,6 +30,7 @@ pub(super) struct Resolved {
     pub(super) via: Option<Source>,
     pub(super) protocol: Protocol,
     pub(super) family: Family,
+    pub(super) source_port: Option<u16>,
     pub(super) by_name: bool,
     pub(super) service: Option<ServiceAddress>,
     pub(super) target: Option<Target>,
@@ -116,6 +117,9 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
     if to.family == Family::Ipv6 {
         text.push_str(" over ipv6");
     }
+    if let Some(port) = to.source_port {
+        let _ = write!(text, " from port {port}");
+    }
     if !place.about.is_empty() {
         text.extend([" ", &place.about]);
     }
@@ -172,6 +176,7 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
         via: place.via,
         protocol: to.protocol,
         family: to.family,
+        source_port: to.source_port,
         by_name,
         service: place.service,
         target,
@@ -203,6 +208,7 @@ fn resolve_name(name: &str, family: Family) -> Resolved {
         via: None,
         protocol: Protocol::Udp,
         family,
+        source_port: None,
         by_name: false,
         service: Some(ServiceAddress { address: service_address(Family::Ipv4), port: 53 }),
         target: Some(Target::Resolve { name: name.to_owned(), family }),

@@ -103,6 +103,18 @@ fn cells_are_in_the_order_of_the_file() {
 }
 
 #[test]
+fn first_packets_are_cells_of_their_own() {
+    let cells = plan(json!([
+        {"to": {"pod": "db"}, "allow": ["app1"]},
+        {"to": {"pod": "db"}, "firstPackets": true, "allow": ["app1"]},
+    ]))
+    .unwrap();
+    let ids: Vec<_> = cells.iter().map(|cell| (cell.id.as_str(), cell.first)).collect();
+    assert_eq!(ids, [("app1 -> shop/db:80/tcp", false), ("app1 -> shop/db:80/tcp at first", true)]);
+    assert_eq!(cells[1].needs, [Need::FirstPackets].into());
+}
+
+#[test]
 fn ids_say_what_is_unusual() {
     for (to, id, needs) in [
         (json!({"metadata": {}}), "app1 -> metadata:80/tcp", vec![Need::Metadata]),
@@ -120,6 +132,7 @@ fn ids_say_what_is_unusual() {
         (json!({"pod": "app2"}), "app1 -> app2:8080/tcp", vec![]),
         (json!({"pod": "app2", "protocol": "UDP"}), "app1 -> app2:53/udp", vec![Need::Udp]),
         (json!({"pod": "app2", "protocol": "SCTP", "port": 7}), "app1 -> app2:7/sctp", vec![Need::Sctp]),
+        (json!({"pod": "app2", "sourcePort": 5353}), "app1 -> app2:8080/tcp from port 5353", vec![]),
         (json!({"pod": "shop/db", "path": "x"}), "app1 -> shop/db:80/tcp /x", vec![]),
         (json!({"service": "db"}), "app1 -> service/shop/db:8000/tcp", vec![Need::Services, Need::Dns]),
         (json!({"outside": "bank"}), "app1 -> outside/bank:80/tcp", vec![Need::Outside]),

@@ -89,7 +89,8 @@ impl Settling<'_> {
         let resolve_limit = self.resolve_limit(index, history);
         self.tracks[index].window = connect_limit;
         let (nonce, server) = (String::new(), cell.identity.clone());
-        let request = Request { target, nonce, server, connect_limit, resolve_limit };
+        let source_port = cell.source_port;
+        let request = Request { target, nonce, server, connect_limit, resolve_limit, source_port };
         let asks = plan.batches.entry(cell.from.clone()).or_default();
         asks.extend((0..attempts).map(|_| Ask { cell: index, request: request.clone() }));
         Some(connect_limit)

@@ -130,7 +130,8 @@ impl ClusterLab {
         let Parts { access, naming, ground, facts, image, state, events, mut capabilities } = parts;
         let (server, name) = match agent_for(&facts.architectures) {
             Ok(agent) => {
-                capabilities.has.insert(Need::Udp);
+                // First packets prove themselves by headers, which `netexec` does not bring back.
+                capabilities.has.extend([Need::Udp, Need::FirstPackets]);
                 (Server::Agent(agent), "policyprobe-agent")
             }
             Err(why) => {
@@ -146,7 +147,7 @@ impl ClusterLab {
             Server::Agent(agent) => Some(agent),
             Server::Netexec => None,
         });
-        let recipe = Recipe { run: state.run().to_owned(), image, server };
+        let recipe = Recipe { run: state.run().to_owned(), image, server, first: None };
         let maker = PodMaker { client: access.client.clone(), recipe, hostnames: facts.hostnames };
         capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Kubelet, Need::Restart, Need::Services]);
         capabilities.why_not.insert(Need::Relays, "pods in clusters pass no connections on yet".to_owned());

@@ -14,6 +14,8 @@ use crate::{
 pub(crate) const PROBE_IMAGE: &str = "registry.k8s.io/e2e-test-images/agnhost:2.56";
 /// The container in each pod.
 pub(crate) const CONTAINER: &str = "probe";
+/// The one that runs before it, in pods that have such.
+pub(crate) const FIRST_CONTAINER: &str = "first";
 /// The label that holds the scenario's name for a pod whose own name is generated.
 pub(crate) const POD_LABEL: &str = "policyprobe.io/pod";
 /// Where an agent in a pod says which nonces it has seen, on the pod's loopback device only.
@@ -118,6 +120,8 @@ pub(crate) struct Recipe {
     pub(crate) image: String,
     /// What serves.
     pub(crate) server: Server,
+    /// A script that runs in a container of its own before anything serves.
+    pub(crate) first: Option<String>,
 }
 
 /// A Service in front of a stage's pods, with an address of each family that the cluster has.
@@ -202,6 +206,13 @@ pub(crate) fn pod(spec: &PodSpec, namespace: &str, hostname: &str, recipe: &Reci
             }],
         },
     });
+    if let Some(script) = &recipe.first {
+        value["spec"]["initContainers"] = json!([{
+            "name": FIRST_CONTAINER, "image": recipe.image, "imagePullPolicy": "IfNotPresent",
+            "command": ["sh", "-c", script],
+            "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+        }]);
+    }
     if spec.host_network {
         enter_node(spec, &mut value["spec"]);
     }
@@ -291,7 +302,7 @@ mod tests {
     }
 
     fn recipe(server: Server) -> Recipe {
-        Recipe { run: "r".to_owned(), image: "image".to_owned(), server }
+        Recipe { run: "r".to_owned(), image: "image".to_owned(), server, first: None }
     }
 
     #[test]
@@ -300,6 +311,20 @@ mod tests {
         let container = &value["spec"]["containers"][0];
         assert_eq!(container["command"], json!(["sh", "-c", NETEXEC, "sh", "80"]));
         assert_eq!(container["env"], json!([{ "name": IDENTITY_VARIABLE, "value": "pod/x/app1" }]));
+    }
+
+    #[test]
+    fn what_runs_first_is_a_container_that_the_restricted_level_admits() {
+        let first = Some("curl x".to_owned());
+        let value = pod(&app1(), "x", "node-1", &Recipe { first, ..recipe(Server::Netexec) });
+        let [of_first, of_probe] =
+            ["initContainers", "containers"].map(|containers| value["spec"][containers][0].clone());
+        assert_eq!(of_first["command"], json!(["sh", "-c", "curl x"]));
+        for same in ["image", "securityContext"] {
+            assert_eq!(of_first[same], of_probe[same]);
+        }
+        let without = pod(&app1(), "x", "node-1", &recipe(Server::Netexec));
+        assert_eq!(without["spec"]["initContainers"], Value::Null);
     }
 
     #[test]

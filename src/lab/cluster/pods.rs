@@ -24,8 +24,8 @@ use super::{
     deployments::{self, refusal},
     exec::exec,
     objects::{
-        AWAIT_AGENT, AWAIT_NETEXEC, CARRY_IN, CONTAINER, DEFAULT_ACCOUNT, POD_LABEL, Recipe, Server, deployment, pod,
-        relabelling, service_account, tcp_ports,
+        AWAIT_AGENT, AWAIT_NETEXEC, CARRY_IN, CONTAINER, DEFAULT_ACCOUNT, FIRST_CONTAINER, POD_LABEL, Recipe, Server,
+        deployment, pod, relabelling, service_account, tcp_ports,
     },
     progress::{Progress, progress},
 };
@@ -139,6 +139,26 @@ impl PodMaker {
             format!("pods do not serve after {} s: {}", PATIENCE.as_secs(), states.join("; ")),
             "`kubectl describe pod` says more; `--probe-image` names another image",
         ))
+    }
+
+    /// Creates a pod that runs a script before it serves; the pod, and what the script wrote.
+    pub(crate) async fn make_asking(
+        &self,
+        namespace: String,
+        spec: PodSpec,
+        script: &str,
+    ) -> Result<(Vec<LivePod>, Vec<String>), LabError> {
+        let recipe = Recipe { first: Some(script.to_owned()), ..self.recipe.clone() };
+        let made = Self { recipe, ..self.clone() }.make(&[(namespace, spec)]).await?;
+        let mut lines = Vec::new();
+        for live in &made {
+            let what = format!("cannot read what ran first in `{}/{}`", live.namespace, live.name);
+            let log = LogParams { container: Some(FIRST_CONTAINER.to_owned()), ..LogParams::default() };
+            let text =
+                self.pods(&live.namespace).logs(&live.name, &log).await.map_err(|error| broken(&what, &error))?;
+            lines.extend(text.lines().map(str::to_owned));
+        }
+        Ok((made, lines))
     }
 
     async fn service_account(&self, namespace: &str) -> Result<(), LabError> {

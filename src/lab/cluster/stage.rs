@@ -184,6 +184,33 @@ impl ClusterStage {
         Self::live(&mut leases, namespace, pod).map(|live| live.clone())
     }
 
+    /// Sees to it that a new pod can be made.
+    async fn make_way(&self, leases: &mut Leases, pod: &PodSpec) -> Result<(), LabError> {
+        self.with_namespace(leases, &pod.namespace).await?;
+        // What is created is new, whatever an earlier scenario left under its name.
+        if let Some(live) = leases.get_mut(&pod.namespace).and_then(|space| space.aside.remove(&pod.name)) {
+            self.shared.forget(&live);
+            self.shared.maker.remove(&live.namespace, &live.spec).await?;
+        }
+        if pod.host_network {
+            self.take_host_ports().await?;
+            if let Some(space) = leases.get_mut(&pod.namespace) {
+                let labels = admitting(space.labels.as_ref().unwrap_or(&Labels::new()), [pod].into_iter());
+                self.prepare_namespace(&pod.namespace, space, &labels).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over pods that serve.
+    async fn take_in(&self, leases: &mut Leases, made: Vec<LivePod>) -> Result<(), LabError> {
+        for live in made {
+            keep(leases, live);
+        }
+        self.note_host_pods(leases);
+        self.publish(leases).await
+    }
+
     fn live<'a>(leases: &'a mut Leases, namespace: &str, pod: &str) -> Result<&'a mut LivePod, LabError> {
         let found = leases.get_mut(namespace).and_then(|space| space.pods.get_mut(pod));
         found.ok_or_else(|| anyhow::anyhow!("there is no pod `{namespace}/{pod}`").into())
@@ -242,25 +269,22 @@ impl Stage for ClusterStage {
 
     async fn create(&self, pod: &PodSpec) -> Result<(), LabError> {
         let mut leases = self.leases.lock().await;
-        self.with_namespace(&mut leases, &pod.namespace).await?;
-        // What is created is new, whatever an earlier scenario left under its name.
-        if let Some(live) = leases.get_mut(&pod.namespace).and_then(|space| space.aside.remove(&pod.name)) {
-            self.shared.forget(&live);
-            self.shared.maker.remove(&live.namespace, &live.spec).await?;
+        self.make_way(&mut leases, pod).await?;
+        let made = self.shared.maker.make(&[(self.literal(&pod.namespace), pod.clone())]).await?;
+        self.take_in(&mut leases, made).await
+    }
+
+    async fn create_asking(&self, pod: &PodSpec, script: &str) -> Result<Vec<String>, LabError> {
+        {
+            let mut leases = self.leases.lock().await;
+            self.make_way(&mut leases, pod).await?;
         }
-        if pod.host_network {
-            self.take_host_ports().await?;
-            if let Some(space) = leases.get_mut(&pod.namespace) {
-                let labels = admitting(space.labels.as_ref().unwrap_or(&Labels::new()), [pod].into_iter());
-                self.prepare_namespace(&pod.namespace, space, &labels).await?;
-            }
-        }
-        let wanted = [(self.literal(&pod.namespace), pod.clone())];
-        for live in self.shared.maker.make(&wanted).await? {
-            keep(&mut leases, live);
-        }
-        self.note_host_pods(&leases);
-        self.publish(&leases).await
+        // Not under the lock: whoever is a witness meanwhile needs it.
+        let making = self.shared.maker.make_asking(self.literal(&pod.namespace), pod.clone(), script);
+        let (made, lines) = making.await?;
+        let mut leases = self.leases.lock().await;
+        self.take_in(&mut leases, made).await?;
+        Ok(lines)
     }
 
     async fn recreate(&self, namespace: &str, pod: &str) -> Result<(), LabError> {

@@ -166,6 +166,7 @@ fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabili
             Need::NodeSource,
             Need::Udp,
             Need::HostNetwork,
+            Need::FirstPackets,
         ]
         .into(),
         why_not: BTreeMap::from([

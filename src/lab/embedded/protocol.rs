@@ -44,6 +44,8 @@ pub(super) enum Action {
     Label(LabelAction),
     /// Creates a pod.
     Create(PodSpec),
+    /// Creates a pod whose first process is a shell with this script; [`Reply::Said`] is the answer.
+    CreateAsking { pod: PodSpec, script: String },
     /// Deletes a pod and creates it again.
     Recreate { namespace: String, pod: String },
     /// Back to how the scenario starts.
@@ -93,6 +95,7 @@ pub(super) enum Reply {
     Seen(BTreeSet<String>),
     Exit(i32),
     Answered(usize),
+    Said { world: Box<World>, lines: Vec<String> },
     Text(String),
 }
 

@@ -122,6 +122,13 @@ impl Stage for EmbeddedStage {
         self.act(Action::Create(pod.clone())).await
     }
 
+    async fn create_asking(&self, pod: &PodSpec, script: &str) -> Result<Vec<String>, LabError> {
+        let action = Action::CreateAsking { pod: pod.clone(), script: script.to_owned() };
+        let Reply::Said { world, lines } = self.on(action).await? else { return Err(unexpected()) };
+        self.update(Reply::World(world))?;
+        Ok(lines)
+    }
+
     async fn recreate(&self, namespace: &str, pod: &str) -> Result<(), LabError> {
         self.act(Action::Recreate { namespace: namespace.to_owned(), pod: pod.to_owned() }).await
     }

@@ -15,6 +15,7 @@ use tokio::{
 use super::{
     Ask, Finding, micros,
     proof::{Shown, failure, mismatch},
+    sockets::is_taken,
 };
 use crate::{
     http::{CLIENT, SERVER},
@@ -42,28 +43,31 @@ struct Head {
     client: Option<IpAddr>,
 }
 
-/// Connects, asks, and reads the answer's head.
-pub(super) async fn get(ask: &Ask, get: &Get<'_>, socket: TcpSocket, to: SocketAddr) -> Finding {
+/// Connects, asks, and reads the answer's head. An error says that another connection to there has the source's port.
+pub(super) async fn get(ask: &Ask, get: &Get<'_>, socket: TcpSocket, to: SocketAddr) -> io::Result<Finding> {
     let found = |outcome, detail| Finding { address: Some(to.ip()), ..Finding::of(ask.index, outcome, detail) };
     let limit = Duration::from_micros(ask.limit_us);
     let began = Instant::now();
     let stream = match timeout(limit, socket.connect(to)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return found(failure(&error), Some(format!("connect: {error}"))),
-        Err(_) => return found(Outcome::TimedOut, Some(format!("no connection after {} ms", limit.as_millis()))),
+        Ok(Err(error)) if ask.source_port.is_some() && is_taken(&error) => return Err(error),
+        Ok(Err(error)) => return Ok(found(failure(&error), Some(format!("connect: {error}")))),
+        Err(_) => {
+            return Ok(found(Outcome::TimedOut, Some(format!("no connection after {} ms", limit.as_millis()))));
+        }
     };
     let connect_us = Some(micros(began.elapsed()));
     let found = |outcome, detail| Finding { connect_us, ..found(outcome, detail) };
     // Somebody completed the handshake: who does not prove who it is then is somebody else.
     let head = match timeout(ANSWER_LIMIT, exchange(stream, &text(ask, get), get.nonce_header)).await {
         Ok(Ok(head)) => head,
-        Ok(Err(error)) => return found(Outcome::WrongServer, Some(format!("connected, and then: {error}"))),
-        Err(_) => return found(Outcome::NoAnswer, Some("connected, and then no answer".to_owned())),
+        Ok(Err(error)) => return Ok(found(Outcome::WrongServer, Some(format!("connected, and then: {error}")))),
+        Err(_) => return Ok(found(Outcome::NoAnswer, Some("connected, and then no answer".to_owned()))),
     };
     let (nonce, server) = ((ask.nonce.as_str(), head.nonce.as_str()), (ask.server.as_str(), head.server.as_str()));
     let proof = Shown { nonce_header: get.nonce_header, nonce, server, status: head.status };
     let status = Some(head.status);
-    match mismatch(&proof) {
+    Ok(match mismatch(&proof) {
         None => {
             let server = Some(ask.server.clone());
             Finding { status, server, client: head.client, ..found(Outcome::Reached, None) }
@@ -72,7 +76,7 @@ pub(super) async fn get(ask: &Ask, get: &Get<'_>, socket: TcpSocket, to: SocketA
             let server = (!head.server.is_empty()).then_some(head.server);
             Finding { status, server, ..found(Outcome::WrongServer, Some(why)) }
         }
-    }
+    })
 }
 
 /// The request's bytes.
@@ -150,7 +154,8 @@ mod tests {
     fn no_value_starts_a_header_of_its_own() {
         let how = How::Udp;
         let (nonce, server, host) = ("n1".to_owned(), "a".to_owned(), "fd00::1".to_owned());
-        let ask = Ask { index: 0, nonce, server, limit_us: 0, resolve_us: 0, host, port: 8080, v6: true, how };
+        let (v6, source_port) = (true, None);
+        let ask = Ask { index: 0, nonce, server, limit_us: 0, resolve_us: 0, host, port: 8080, v6, source_port, how };
         let headers = [("X".to_owned(), "a\r\nY: b".to_owned())];
         let text = text(&ask, &Get { path: "/p?q", headers: &headers, nonce_header: NONCE });
         assert_eq!(

@@ -9,17 +9,22 @@ use tokio::net::{TcpSocket, UdpSocket};
 
 /// A kind of socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub struct Kind {
+    /// What goes over it.
+    pub transport: Transport,
+    /// Over IPv6.
+    pub v6: bool,
+    /// The port that it is bound to; 0 where the system may choose.
+    pub port: u16,
+}
+
+/// What goes over a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
     /// TCP.
-    Stream {
-        /// Over IPv6.
-        v6: bool,
-    },
+    Stream,
     /// UDP.
-    Datagrams {
-        /// Over IPv6.
-        v6: bool,
-    },
+    Datagrams,
 }
 
 /// A new socket.
@@ -27,7 +32,7 @@ pub enum Kind {
 pub enum Socket {
     /// TCP, not connected.
     Stream(TcpSocket),
-    /// UDP, bound to a port of the system's choice.
+    /// UDP, bound to a port.
     Datagrams(UdpSocket),
 }
 
@@ -59,34 +64,45 @@ impl Sockets for HereFrom {
 
 /// Makes a socket in the current thread's network namespace. It has to be called within a runtime.
 pub fn socket(kind: Kind) -> io::Result<Socket> {
-    match kind {
-        Kind::Stream { v6: false } => TcpSocket::new_v4().map(Socket::Stream),
-        Kind::Stream { v6: true } => TcpSocket::new_v6().map(Socket::Stream),
-        Kind::Datagrams { v6 } => {
-            let any = if v6 { IpAddr::from(Ipv6Addr::UNSPECIFIED) } else { Ipv4Addr::UNSPECIFIED.into() };
-            datagrams(any)
-        }
-    }
+    bound(kind, None)
 }
 
 fn socket_from(kind: Kind, address: IpAddr) -> io::Result<Socket> {
-    let (Kind::Stream { v6 } | Kind::Datagrams { v6 }) = kind;
-    if v6 != address.is_ipv6() {
+    if kind.v6 != address.is_ipv6() {
         return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, format!("the source has {address} alone")));
     }
-    if matches!(kind, Kind::Datagrams { .. }) {
-        return datagrams(address);
+    bound(kind, Some(address))
+}
+
+fn bound(Kind { transport, v6, port }: Kind, address: Option<IpAddr>) -> io::Result<Socket> {
+    let any = if v6 { IpAddr::from(Ipv6Addr::UNSPECIFIED) } else { Ipv4Addr::UNSPECIFIED.into() };
+    let local = SocketAddr::new(address.unwrap_or(any), port);
+    if transport == Transport::Datagrams {
+        return datagrams(local);
     }
     let stream = if v6 { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
-    stream.bind((address, 0).into())?;
+    if port != 0 {
+        // Others may have left connections behind that still linger on the port, and this one must leave none.
+        stream.set_reuseaddr(true)?;
+        stream.set_zero_linger()?;
+    }
+    if port != 0 || address.is_some() {
+        stream.bind(local)?;
+    }
     Ok(Socket::Stream(stream))
 }
 
-fn datagrams(address: IpAddr) -> io::Result<Socket> {
-    let socket = std::net::UdpSocket::bind(SocketAddr::from((address, 0)))?;
+fn datagrams(local: SocketAddr) -> io::Result<Socket> {
+    // Nobody else may have the port at the same time: which of two would get an answer is the system's choice.
+    let socket = std::net::UdpSocket::bind(local)?;
     socket.set_nonblocking(true)?;
-    tell_of_errors(&socket, address.is_ipv6())?;
+    tell_of_errors(&socket, local.is_ipv6())?;
     UdpSocket::from_std(socket).map(Socket::Datagrams)
+}
+
+/// Whether a port is somebody else's for the moment: of a socket, or of a connection to the same place.
+pub(super) fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
 }
 
 /// Without this the kernel keeps to itself that a host or a network is unreachable, ip(7).

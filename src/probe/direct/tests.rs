@@ -63,7 +63,18 @@ async fn world() -> World {
 
 fn ask(index: usize, to: SocketAddr, how: How) -> Ask {
     let (nonce, server, host) = (format!("n{index}"), "pod/a/b".to_owned(), to.ip().to_string());
-    Ask { index, nonce, server, limit_us: 2_000_000, resolve_us: 2_000_000, host, port: to.port(), v6: false, how }
+    Ask {
+        index,
+        nonce,
+        server,
+        limit_us: 2_000_000,
+        resolve_us: 2_000_000,
+        host,
+        port: to.port(),
+        v6: false,
+        source_port: None,
+        how,
+    }
 }
 
 fn get() -> How {
@@ -264,4 +275,49 @@ fn the_wire_is_one_short_line_a_document() {
     let text = serde_json::to_string(&report).unwrap();
     assert_eq!(text, r#"{"found":{"id":7,"finding":{"index":1,"outcome":"timed_out"}}}"#);
     assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+}
+
+/// A port that nobody has now.
+async fn free_port() -> u16 {
+    UdpSocket::bind(LOOPBACK).await.unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn requests_from_one_port_of_the_sources_own_wait_for_one_another() {
+    let world = world().await;
+    let port = Some(free_port().await);
+    let from = |index, to, how| Ask { source_port: port, ..ask(index, to, how) };
+    let asks = || Work {
+        asks: (0..4).map(|n| from(n, world.web, get())).chain((4..8).map(|n| from(n, world.udp, How::Udp))).collect(),
+        every_us: None,
+    };
+    // Two calls at once, as volleys that overlap are, and of two probers, as of two agents.
+    let (one, other) = tokio::join!(run(asks()), run(asks()));
+    for found in one.iter().chain(&other) {
+        assert_eq!(found.outcome, Outcome::Reached, "{found:?}");
+    }
+    assert_eq!((one.len(), other.len()), (8, 8));
+}
+
+#[tokio::test]
+async fn the_server_sees_the_port_that_was_asked_from() {
+    let listener = TcpListener::bind(LOOPBACK).await.unwrap();
+    let (to, port) = (listener.local_addr().unwrap(), free_port().await);
+    let work = Work { asks: vec![Ask { source_port: Some(port), ..ask(0, to, get()) }], every_us: None };
+    let (accepted, _) = tokio::join!(async { listener.accept().await.unwrap().1 }, async {
+        tokio::time::timeout(Duration::from_millis(200), run(work)).await
+    });
+    assert_eq!(accepted.port(), port);
+}
+
+#[tokio::test]
+async fn a_port_that_somebody_else_keeps_is_no_deny() {
+    let world = world().await;
+    let holder = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
+    let port = holder.local_addr().unwrap().port();
+    tokio::time::pause();
+    let asks = vec![Ask { source_port: Some(port), ..ask(0, world.udp, How::Udp) }];
+    let found = run(Work { asks, every_us: None }).await;
+    assert_eq!(found[0].outcome, Outcome::ProbeLost);
+    assert!(found[0].detail.as_deref().unwrap().starts_with(&format!("no socket from port {port}: ")), "{found:?}");
 }

@@ -68,6 +68,9 @@ pub struct Ask {
     /// Whether a name means an IPv6 address; otherwise it means an IPv4 address.
     #[serde(default)]
     pub v6: bool,
+    /// The port of its own to ask from; one of the system's choice where none is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_port: Option<u16>,
     /// What is asked.
     pub how: How,
 }

@@ -11,14 +11,15 @@ use tokio::{
     net::UdpSocket,
     sync::Semaphore,
     task::JoinSet,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
-    Ask, Finding, How, Kind, Socket, Sockets, Work, datagram, dns,
+    Ask, Finding, How, Kind, Socket, Sockets, Transport, Work, datagram, dns,
     http::{self, Get},
     micros,
     names::Names,
+    sockets::is_taken,
 };
 use crate::probe::Outcome;
 
@@ -30,6 +31,10 @@ const TOGETHER: usize = 64;
 const GATE: usize = 4;
 /// That moment.
 const PACE: Duration = Duration::from_millis(1);
+
+/// How long a request waits for a port of the source's own that another one has, and how often it looks.
+const TAKEN_PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Makes requests, for all calls of a process.
 #[derive(Clone, Debug)]
@@ -57,7 +62,12 @@ impl Prober {
         let names = Arc::new(if needs_names { Names::of_system() } else { Names::default() });
         match work.every_us.map(Duration::from_micros) {
             Some(every) => in_turn(work.asks, every, &names, sockets, found).await,
-            None => self.at_once(work.asks, &names, sockets, found).await,
+            None => {
+                let (own, free) = work.asks.into_iter().partition(|ask| ask.source_port.is_some());
+                let free = self.at_once(free, &names, sockets, found.clone());
+                let (free, own) = tokio::join!(free, one_by_one(own, &names, sockets, found));
+                free + own
+            }
         }
     }
 
@@ -79,7 +89,7 @@ impl Prober {
                 }
                 let (names, found) = (Arc::clone(names), found.clone());
                 running.spawn(async move {
-                    let finding = make(&ask, kit, &names).await;
+                    let finding = made(&ask, make(&ask, kit, &names).await);
                     drop((slot, pass));
                     found(finding);
                 });
@@ -106,11 +116,43 @@ async fn in_turn<S: Sockets>(
         sleep_until(next).await;
         next = Instant::now() + every;
         for kit in kits(std::slice::from_ref(&ask), names, sockets).await {
-            found(make(&ask, kit, names).await);
+            found(made(&ask, make(&ask, kit, names).await));
             answered += 1;
         }
     }
     answered
+}
+
+/// Requests from ports of the source's own: no two connections of one to the same place can be open at once, whichever
+/// call they are of.
+async fn one_by_one<S: Sockets>(asks: Vec<Ask>, names: &Names, sockets: &S, found: impl Fn(Finding)) -> usize {
+    let mut answered = 0;
+    for ask in asks {
+        let patience = Instant::now() + TAKEN_PATIENCE;
+        for mut kit in kits(std::slice::from_ref(&ask), names, sockets).await {
+            let finding = loop {
+                match make(&ask, kit, names).await {
+                    Err(error) if is_taken(&error) && Instant::now() < patience => sleep(LOOK_AGAIN).await,
+                    done => break made(&ask, done),
+                }
+                let Some(next) = kits(std::slice::from_ref(&ask), names, sockets).await.pop() else {
+                    break made(&ask, Err(io::Error::other("no socket was made")));
+                };
+                kit = next;
+            };
+            found(finding);
+            answered += 1;
+        }
+    }
+    answered
+}
+
+/// What came of a request. Without a socket nothing is known.
+fn made(ask: &Ask, made: io::Result<Finding>) -> Finding {
+    made.unwrap_or_else(|error| {
+        let from = ask.source_port.map(|port| format!(" from port {port}")).unwrap_or_default();
+        Finding::of(ask.index, Outcome::ProbeLost, Some(format!("no socket{from}: {error}")))
+    })
 }
 
 /// The sockets of one request.
@@ -126,11 +168,13 @@ async fn kits<S: Sockets>(asks: &[Ask], names: &Names, sockets: &S) -> Vec<Kit> 
     let wanted = asks.iter().map(|ask| {
         let address = ask.host.parse::<IpAddr>().ok();
         let v6 = address.map_or(ask.v6, |address| address.is_ipv6());
-        let own = match ask.how {
-            How::Http { .. } => Kind::Stream { v6 },
-            How::Udp => Kind::Datagrams { v6 },
+        let transport = match ask.how {
+            How::Http { .. } => Transport::Stream,
+            How::Udp => Transport::Datagrams,
         };
-        (own, address.is_none().then_some(Kind::Datagrams { v6: v6_server }))
+        let own = Kind { transport, v6, port: ask.source_port.unwrap_or(0) };
+        let questions = Kind { transport: Transport::Datagrams, v6: v6_server, port: 0 };
+        (own, address.is_none().then_some(questions))
     });
     let wanted: Vec<(Kind, Option<Kind>)> = wanted.collect();
     let kinds = wanted.iter().flat_map(|(own, questions)| [*own].into_iter().chain(*questions)).collect();
@@ -139,28 +183,26 @@ async fn kits<S: Sockets>(asks: &[Ask], names: &Names, sockets: &S) -> Vec<Kit> 
     wanted.into_iter().map(|(_, questions)| Kit { own: next(), questions: questions.map(|_| next()) }).collect()
 }
 
-/// Makes one request.
-async fn make(ask: &Ask, kit: Kit, names: &Names) -> Finding {
-    let lost = |error: io::Error| Finding::of(ask.index, Outcome::ProbeLost, Some(format!("no socket: {error}")));
+/// Makes one request. An error is about its sockets: it was not made.
+async fn make(ask: &Ask, kit: Kit, names: &Names) -> io::Result<Finding> {
     let began = Instant::now();
     let (address, resolve_us) = match (ask.host.parse(), kit.questions) {
         (Ok(address), _) => (address, None),
-        (Err(_), questions) => match by_name(ask, questions, names).await {
-            Ok(Ok(address)) => (address, Some(micros(began.elapsed()))),
-            Ok(Err(why)) => return Finding::of(ask.index, Outcome::NameNotResolved, Some(why)),
-            Err(error) => return lost(error),
+        (Err(_), questions) => match by_name(ask, questions, names).await? {
+            Ok(address) => (address, Some(micros(began.elapsed()))),
+            Err(why) => return Ok(Finding::of(ask.index, Outcome::NameNotResolved, Some(why))),
         },
     };
     let to = SocketAddr::new(address, ask.port);
     let found = match (kit.own, &ask.how) {
         (Ok(Socket::Stream(socket)), How::Http { path, headers, nonce_header }) => {
-            http::get(ask, &Get { path, headers, nonce_header }, socket, to).await
+            http::get(ask, &Get { path, headers, nonce_header }, socket, to).await?
         }
         (Ok(Socket::Datagrams(socket)), How::Udp) => datagram::ask(ask, &socket, to).await,
-        (Ok(_), _) => lost(io::Error::other("it is of another kind")),
-        (Err(error), _) => lost(error),
+        (Ok(_), _) => return Err(io::Error::other("it is of another kind")),
+        (Err(error), _) => return Err(error),
     };
-    Finding { resolve_us, ..found }
+    Ok(Finding { resolve_us, ..found })
 }
 
 /// The address of a request's name, or why there is none; an error says nothing about the name.

@@ -23,6 +23,8 @@ struct Cell {
     protocol: Option<Protocol>,
     family: Option<Family>,
     step: Option<usize>,
+    /// First packets are never seen before the policy: their pods are made under it.
+    first: bool,
 }
 
 pub(super) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
@@ -77,6 +79,7 @@ fn cells(scenario: &Scenario) -> Vec<Placed> {
                     protocol: Some(expect.to.protocol),
                     family: Some(expect.to.family),
                     step: Some(step_index),
+                    first: expect.first_packets,
                 };
                 cells.push((cell, allowed, at));
             }
@@ -152,7 +155,7 @@ fn unseen(context: &Context<'_>, cells: &[Placed], faults: &mut Vec<Diagnostic>)
     for entries in steps.values() {
         let whenever = |cell: &Cell| Cell { step: None, ..cell.clone() };
         for (cell, allowed, at) in entries {
-            if !*allowed && !enough(faults) && !reached.contains(&whenever(cell)) {
+            if !*allowed && !cell.first && !enough(faults) && !reached.contains(&whenever(cell)) {
                 let fault = context.warning(at, "this denial is never seen to work without the policy");
                 faults.push(fault.hint(
                     "add an earlier step in which the same source is allowed to reach the same destination; without it \

@@ -3,9 +3,11 @@
 mod contrast;
 mod control_plane;
 mod destination;
+mod first_packets;
 mod lab;
 pub(crate) mod names;
 pub(crate) mod network_policy;
+mod source_port;
 mod steps;
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, control_plane, destination, lab, names, place};
+use super::{Context, control_plane, destination, first_packets, lab, names, place, source_port};
 use crate::{
     lab::Source,
     scenario::{
@@ -47,7 +47,9 @@ pub(super) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
             if enough(faults) {
                 return;
             }
-            check.expect(expect, &at_path![at; "expect", number], faults);
+            let at = at_path![at; "expect", number];
+            check.expect(expect, &at, faults);
+            first_packets::check(context, step, expect, &at, faults);
         }
         let acts = !(step.apply.is_empty()
             && step.delete.is_empty()
@@ -155,6 +157,7 @@ impl StepCheck<'_> {
         let to = at_path![at; "to"];
         destination::check(self.context, expect, &to, faults);
         control_plane::check(self.context, expect, at, faults);
+        source_port::check(self.context, self.index, expect, at, faults);
         if let Some(pod) = &expect.to.pod
             && let Ok(pod) = self.context.scenario.pod(pod)
         {

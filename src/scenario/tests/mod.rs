@@ -4,6 +4,7 @@
 mod files;
 mod manifests;
 mod meaning;
+mod packets;
 mod policies;
 mod properties;
 mod shipped;

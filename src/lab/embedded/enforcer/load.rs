@@ -5,30 +5,26 @@
 //! its own node, is not forwarded and so not judged. Every chain ends in a drop: a look-up that misses, as one can while
 //! the kernel swaps rules under traffic, never lets a packet through.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
-
 use nix::sys::socket::{setsockopt, sockopt::SndBuf};
 use nlink::netlink::{
     Connection, Nftables,
     nftables::{
-        BaseChain, ByteorderOp, Chain, CmpOp, CtState, Expr, Family, FilterHook, NatHook, NatStatement, NumgenKind,
-        PacketField, PayloadBase, Policy, Priority, RangeOp, Register, Rule, Set, SetElement, SetKeyType, Transaction,
-        Verdict,
+        BaseChain, Chain, CtState, Expr, Family, FilterHook, PacketField, PayloadBase, Policy, Priority, RangeOp,
+        Register, Rule, Set, SetElement, SetKeyType, Transaction, Verdict,
     },
 };
 
-use super::{Accept, Addresses, Direction, Peers, PodRules, PortRange, Ruleset};
+use super::{Accept, Addresses, Direction, Peers, PodRules, PortRange, Quirk, Ruleset};
 use crate::{lab::embedded::DenyBy, scenario::Protocol};
 
 const TABLE: &str = "policyprobe";
-const IMPAIR: &str = "policyprobe-impair";
-const REDIRECT: &str = "policyprobe-redirect";
 const INET: Family = Family::Inet;
 /// One netlink message takes at most 64 KiB of elements.
 const ELEMENTS_A_MESSAGE: usize = 500;
 /// The default send buffer holds some 150 rules; the kernel caps this at `net.core.wmem_max`.
 const SEND_BUFFER: usize = 4 << 20;
 const SCTP: u8 = 132;
+const DNS: u16 = 53;
 
 /// How a node's devices are named.
 #[derive(Clone, Copy, Debug)]
@@ -52,9 +48,9 @@ pub(in crate::lab::embedded) async fn load(
     if replace {
         tables = tables.del_table(TABLE, INET);
     }
-    let mut loader = Loader { tx: Some(tables.add_table(TABLE, INET)), deny_by };
-    loader.base_chains(devices, ruleset.judges_replies)?;
-    if ruleset.judges_own_node {
+    let mut loader = Loader { tx: Some(tables.add_table(TABLE, INET)), deny_by, quirk: ruleset.quirk };
+    loader.base_chains(devices)?;
+    if ruleset.quirk == Some(Quirk::JudgesOwnNode) {
         loader.own_node(devices)?;
     }
     for (index, pod) in ruleset.pods.iter().enumerate() {
@@ -66,56 +62,6 @@ pub(in crate::lab::embedded) async fn load(
     }
     loader.add(|tx| tx.add_rule(rule("ingress").drop()));
     loader.tx.take().expect("it is put back after each change").commit(nft).await
-}
-
-/// Drops a share of what passes one pod's device, both ways; nothing where the share is 0.
-pub(in crate::lab::embedded) async fn impair(
-    nft: &Connection<Nftables>,
-    device: &str,
-    loss_percent: u8,
-) -> nlink::Result<()> {
-    nft.del_table_if_exists(IMPAIR, INET).await?;
-    if loss_percent == 0 {
-        return Ok(());
-    }
-    let lose = |rule: Rule| {
-        rule.expr(Expr::Numgen { dreg: Register::R0, kind: NumgenKind::Random, modulus: 100, offset: 0 })
-            // Compared as bytes, so the number has to be in network order.
-            .expr(Expr::Byteorder { sreg: Register::R0, dreg: Register::R0, op: ByteorderOp::Hton, len: 4, size: 4 })
-            .expr(Expr::Cmp { sreg: Register::R0, op: CmpOp::Lt, data: u32::from(loss_percent).to_be_bytes().to_vec() })
-            .drop()
-    };
-    let chain = |name: &str, hook| {
-        Ok::<_, nlink::Error>(Chain::new(IMPAIR, name)?.family(INET).base(BaseChain::filter(hook, Priority::Raw)))
-    };
-    let on = |chain| Rule::new(IMPAIR, chain).family(INET);
-    nft.transaction()
-        .add_table(IMPAIR, INET)
-        .add_chain(chain("from", FilterHook::Prerouting)?)
-        .add_chain(chain("to", FilterHook::Postrouting)?)
-        .add_rule(lose(on("from").match_iif(device)))
-        .add_rule(lose(on("to").match_oif(device)))
-        .commit(nft)
-        .await
-}
-
-/// Leads what local pods send to these places to an agent of the node instead, as kiam and GKE do. Connections are then
-/// the node's own business: what forwards, and judges what is forwarded, never sees them.
-pub(in crate::lab::embedded) async fn redirect(
-    nft: &Connection<Nftables>,
-    pods: &str,
-    places: &[SocketAddrV4],
-    (agent, port): (Ipv4Addr, u16),
-) -> nlink::Result<()> {
-    let nat = BaseChain::nat(NatHook::Prerouting, Priority::DstNat);
-    let chain = Chain::new(REDIRECT, "prerouting")?.family(INET).base(nat);
-    let mut tx = nft.transaction().add_table(REDIRECT, INET).add_chain(chain);
-    for place in places {
-        let rule = Rule::new(REDIRECT, "prerouting").family(INET).match_iif_prefix(pods);
-        let rule = rule.match_daddr_v4(*place.ip(), 32).match_tcp_dport(place.port());
-        tx = tx.add_rule(rule.nat(NatStatement::dnat(agent).port(port)));
-    }
-    tx.commit(nft).await
 }
 
 /// What differs between the two directions.
@@ -158,6 +104,7 @@ fn rule(chain: &str) -> Rule {
 struct Loader {
     tx: Option<Transaction>,
     deny_by: DenyBy,
+    quirk: Option<Quirk>,
 }
 
 impl Loader {
@@ -165,14 +112,18 @@ impl Loader {
         self.tx = self.tx.take().map(change);
     }
 
-    fn base_chains(&mut self, devices: Devices, judges_replies: bool) -> nlink::Result<()> {
+    fn base_chains(&mut self, devices: Devices) -> nlink::Result<()> {
         let base = BaseChain::filter(FilterHook::Forward, Priority::Filter).policy(Policy::Drop);
         let forward = Chain::new(TABLE, "forward")?.family(INET).base(base);
         let ingress = Chain::new(TABLE, "ingress")?.family(INET);
         let known = rule("forward").match_ct_state(CtState::ESTABLISHED | CtState::RELATED).accept();
         self.add(|tx| tx.add_chain(forward).add_chain(ingress));
-        if !judges_replies {
+        if self.quirk != Some(Quirk::JudgesReplies) {
             self.add(|tx| tx.add_rule(known));
+        }
+        if self.quirk == Some(Quirk::TrustsDnsPort) {
+            let from_dns = rule("forward").match_range(PacketField::UdpSport, DNS, DNS).accept();
+            self.add(|tx| tx.add_rule(from_dns));
         }
         for uplink in devices.uplinks {
             // The egress of what comes from elsewhere was judged there, or is nobody's business.
@@ -222,7 +173,11 @@ impl Loader {
         for peer in peers {
             let each: Vec<Rule> = match &accept.ports {
                 None => vec![peer],
-                Some(ports) => ports.iter().map(|range| on_port(peer.clone(), *range)).collect(),
+                Some(ports) => {
+                    let from = ports.iter().filter(|_| self.quirk == Some(Quirk::ReadsBothPorts));
+                    let from = from.filter_map(|range| from_port(peer.clone(), *range));
+                    ports.iter().map(|range| on_port(peer.clone(), *range)).chain(from).collect()
+                }
             };
             for rule in each {
                 let rule = side.pass(rule.comment(&accept.rule))?;
@@ -302,6 +257,15 @@ fn on_port(rule: Rule, range: PortRange) -> Rule {
                 from: first.to_be_bytes().to_vec(),
                 to: last.to_be_bytes().to_vec(),
             }),
+    }
+}
+
+/// What a mutant takes for the same; it has not thought of SCTP.
+fn from_port(rule: Rule, PortRange { protocol, first, last }: PortRange) -> Option<Rule> {
+    match protocol {
+        Protocol::Tcp => Some(rule.match_range(PacketField::TcpSport, first, last)),
+        Protocol::Udp => Some(rule.match_range(PacketField::UdpSport, first, last)),
+        Protocol::Sctp => None,
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod addresses;
 mod agent;
+#[cfg(target_os = "linux")]
+mod beside;
 mod cluster;
 mod compile;
 #[cfg(target_os = "linux")]
@@ -17,9 +19,11 @@ mod selector;
 
 pub use addresses::Addresses;
 pub use agent::Agent;
+#[cfg(target_os = "linux")]
+pub(super) use beside::{impair, redirect};
 pub use cluster::{Cluster, Pod};
 pub use compile::{CompileError, check, compile};
 #[cfg(target_os = "linux")]
-pub(super) use load::{Devices, impair, listing, load, redirect};
+pub(super) use load::{Devices, listing, load};
 pub use mutant::{Mutant, UnknownMutant};
-pub use ruleset::{Accept, Direction, Peers, PodRules, PortRange, Ruleset};
+pub use ruleset::{Accept, Direction, Peers, PodRules, PortRange, Quirk, Ruleset};

@@ -10,10 +10,21 @@ use crate::scenario::Protocol;
 pub struct Ruleset {
     /// A set of rules for every pod on the node. Traffic of a pod that is not among them is dropped.
     pub pods: Vec<PodRules>,
-    /// Whether a reply is judged like a first packet. Only a mutant does so.
-    pub judges_replies: bool,
-    /// Whether the node's own traffic to its pods is judged. Only a mutant does so.
-    pub judges_own_node: bool,
+    /// In what packets are judged otherwise than by these rules. Only a mutant does so.
+    pub quirk: Option<Quirk>,
+}
+
+/// A way in which a mutant judges packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quirk {
+    /// A reply is judged like a first packet.
+    JudgesReplies,
+    /// The node's own traffic to its pods is judged.
+    JudgesOwnNode,
+    /// A rule's ports are compared with both ports of a packet.
+    ReadsBothPorts,
+    /// UDP from the port of DNS passes, as if it were an answer.
+    TrustsDnsPort,
 }
 
 /// The rules of one pod.

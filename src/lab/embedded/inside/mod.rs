@@ -7,6 +7,8 @@ mod dns;
 #[cfg(target_os = "linux")]
 mod documents;
 #[cfg(target_os = "linux")]
+mod first;
+#[cfg(target_os = "linux")]
 mod metadata;
 #[cfg(target_os = "linux")]
 mod names;

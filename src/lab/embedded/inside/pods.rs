@@ -35,37 +35,35 @@ pub(super) struct LivePod {
 }
 
 impl LivePod {
-    /// Starts a pod on its node; it serves when this returns. An owner that the scenario asks for is left out: nothing
-    /// here could make a pod again, and the enforcer knows pods by their labels alone.
-    pub(super) async fn start(
-        spec: PodSpec,
-        node: &Node,
-        number: u32,
-        log: Log,
-        relays_to: Option<SocketAddr>,
-    ) -> anyhow::Result<Self> {
+    /// Makes a pod's network on its node. An owner that the scenario asks for is left out: nothing here could make a pod
+    /// again, and the enforcer knows pods by their labels alone.
+    pub(super) async fn place(spec: PodSpec, node: &Node, number: u32, log: Log) -> anyhow::Result<Self> {
         let servers = JoinSet::new();
-        let mut pod = if spec.host_network {
-            Self { address: node.plan.address, device: None, host: Arc::clone(&node.host), log, servers, spec }
-        } else {
-            let address = Ipv4Addr::from_bits(node.plan.before_first_pod.to_bits() + number);
-            let device = format!("{}{number}", topo::POD_DEVICES);
-            let host = Arc::new(Host::new().await?);
-            plumbing::hang(&host, address, &node.host, &device, node.plan.gateway).await?;
-            Self { address, device: Some(device), host, log, servers, spec }
-        };
-        let listening = async {
-            anyhow::Ok((listeners(&pod.host, &pod.spec.ports).await?, datagrams(&pod.host, &pod.spec.ports).await?))
-        };
-        let (listeners, sockets) = listening.await.map_err(|error| in_use(&pod.spec, error))?;
-        let identity = pod.identity();
-        serve::serve(&mut pod.servers, listeners, &identity, serve::echo(&identity), &pod.log);
-        serve::answer(&mut pod.servers, sockets, &identity, &pod.log);
-        if let (Some(port), Some(to)) = (pod.spec.relay, relays_to) {
-            let (listener, namespace) = (pod.host.listen(port).await?, pod.host.namespace());
-            pod.servers.spawn(relay::serve(listener, namespace, to));
+        if spec.host_network {
+            let host = Arc::clone(&node.host);
+            return Ok(Self { address: node.plan.address, device: None, host, log, servers, spec });
         }
-        Ok(pod)
+        let address = Ipv4Addr::from_bits(node.plan.before_first_pod.to_bits() + number);
+        let device = format!("{}{number}", topo::POD_DEVICES);
+        let host = Arc::new(Host::new().await?);
+        plumbing::hang(&host, address, &node.host, &device, node.plan.gateway).await?;
+        Ok(Self { address, device: Some(device), host, log, servers, spec })
+    }
+
+    /// Has it serve, from when this returns on.
+    pub(super) async fn serve(&mut self, relays_to: Option<SocketAddr>) -> anyhow::Result<()> {
+        let listening = async {
+            anyhow::Ok((listeners(&self.host, &self.spec.ports).await?, datagrams(&self.host, &self.spec.ports).await?))
+        };
+        let (listeners, sockets) = listening.await.map_err(|error| in_use(&self.spec, error))?;
+        let identity = self.identity();
+        serve::serve(&mut self.servers, listeners, &identity, serve::echo(&identity), &self.log);
+        serve::answer(&mut self.servers, sockets, &identity, &self.log);
+        if let (Some(port), Some(to)) = (self.spec.relay, relays_to) {
+            let (listener, namespace) = (self.host.listen(port).await?, self.host.namespace());
+            self.servers.spawn(relay::serve(listener, namespace, to));
+        }
+        Ok(())
     }
 
     /// Ends its servers and takes its link away; its address then leads nowhere, or to its node alone.

@@ -14,7 +14,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{curl::Curl, namespace::Inside, stage::Stage};
+use super::{curl::Curl, first, namespace::Inside, stage::Stage};
 use crate::{
     lab::{
         LabError,
@@ -157,6 +157,16 @@ impl Server {
             Action::Delete(document) => stage.delete(&document).await?,
             Action::Label(action) => stage.label(&action).await?,
             Action::Create(pod) => stage.create(pod).await?,
+            Action::CreateAsking { pod, script } => {
+                let (space, name) = (pod.namespace.clone(), pod.name.clone());
+                let namespace = stage.place(pod).await?;
+                let lines = tokio::select! {
+                    lines = first::run(namespace, script) => lines?,
+                    () = stage.closed() => bail!("the stage is closed"),
+                };
+                stage.serve(&space, &name).await?;
+                return Ok(Reply::Said { world: Box::new(stage.world().await), lines });
+            }
             Action::Recreate { namespace, pod } => stage.recreate(&namespace, &pod).await?,
             Action::Reset => stage.reset().await?,
             Action::Impair { source, loss_percent } => stage.impair(&source, loss_percent).await?,

@@ -168,13 +168,32 @@ impl Stage {
     }
 
     pub(super) async fn create(&self, spec: PodSpec) -> anyhow::Result<()> {
+        let (namespace, name) = (spec.namespace.clone(), spec.name.clone());
+        self.place(spec).await?;
+        self.serve(&namespace, &name).await
+    }
+
+    /// Makes a pod's network, with the rules for it. Nothing runs in it yet: the policies that there are hold from its
+    /// first instruction on.
+    pub(super) async fn place(&self, spec: PodSpec) -> anyhow::Result<Arc<Namespace>> {
         let mut state = self.state.lock().await;
         if state.pod(&spec.namespace, &spec.name).is_ok() {
             anyhow::bail!("there is a pod `{}/{}` already", spec.namespace, spec.name);
         }
-        let pod = starting(state.start(spec, &self.backbone, Log::default()).await, "a pod")?;
+        let pod = starting(state.place(spec, &self.backbone, Log::default()).await, "a pod")?;
+        let namespace = pod.host.namespace();
         state.namespaces.entry(pod.spec.namespace.clone()).or_insert_with_key(|name| complete(name, &Labels::new()));
         state.pods.push(pod);
+        self.enforce(&state).await?;
+        Ok(namespace)
+    }
+
+    /// Has a pod serve that was placed. The rules are made once more, as the agents of a network plugin do that hear that
+    /// a pod has come to be ready.
+    pub(super) async fn serve(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
+        let mut state = self.state.lock().await;
+        let relays_to = state.relays_to;
+        starting(state.pod_mut(namespace, name)?.serve(relays_to).await, "a pod")?;
         self.enforce(&state).await
     }
 

@@ -15,7 +15,7 @@ pub(super) struct State {
     pub(super) pods: Vec<LivePod>,
     pub(super) policies: BTreeMap<(String, String), NetworkPolicy>,
     /// Where relays lead to.
-    relays_to: Option<SocketAddr>,
+    pub(super) relays_to: Option<SocketAddr>,
     /// How many pods each node has had.
     started: BTreeMap<NodeName, u32>,
 }
@@ -33,10 +33,25 @@ impl State {
         backbone: &'a Backbone,
         log: Log,
     ) -> impl Future<Output = anyhow::Result<LivePod>> + use<'a> {
+        let (placing, relays_to) = (self.place(spec, backbone, log), self.relays_to);
+        async move {
+            let mut pod = placing.await?;
+            pod.serve(relays_to).await?;
+            Ok(pod)
+        }
+    }
+
+    /// The same, before anything runs in it.
+    pub(super) fn place<'a>(
+        &mut self,
+        spec: PodSpec,
+        backbone: &'a Backbone,
+        log: Log,
+    ) -> impl Future<Output = anyhow::Result<LivePod>> + use<'a> {
         let node = backbone.node(spec.node);
         let number = self.started.entry(spec.node).or_default();
         *number += 1;
-        LivePod::start(spec, node, *number, log, self.relays_to)
+        LivePod::place(spec, node, *number, log)
     }
 
     pub(super) fn pod(&self, namespace: &str, name: &str) -> anyhow::Result<&LivePod> {

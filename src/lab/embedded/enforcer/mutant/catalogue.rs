@@ -174,6 +174,10 @@ mutants! {
     DnsBlocked = "dns-blocked",
     /// UDP is not judged.
     UdpOpen = "udp-open",
+    /// A rule's ports are compared with a packet's source port too: there is no state that would tell a reply.
+    SourcePortCounts = "source-port-counts",
+    /// UDP from port 53 passes: it is taken for an answer of DNS.
+    FromPort53Open = "from-port-53-open",
 
     // Changes over time.
     /// A deleted policy stays in force.
@@ -194,6 +198,8 @@ mutants! {
     LaterPodsUnknown = "later-pods-unknown",
     /// A pod that is made later is a peer, but not isolated (for a while: AWS in standard mode, kube-router).
     LaterPodsOpen = "later-pods-open",
+    /// A pod that is made later is open until it serves: its rules come after its first process (AWS in standard mode).
+    LaterPodsLag = "later-pods-lag",
     /// A pod that is made again is a peer at its old address.
     KeepsOldAddress = "keeps-old-address",
 }

@@ -77,6 +77,12 @@ impl Memory {
         self.pods.get(&(namespace.to_owned(), name.to_owned())).is_some_and(|(since, _)| *since > 1)
     }
 
+    /// Whether a pod was not there at the start, and is seen for the first time.
+    pub(super) fn is_new(&self, namespace: &str, name: &str) -> bool {
+        let since = self.pods.get(&(namespace.to_owned(), name.to_owned())).map(|(since, _)| *since);
+        self.looks > 1 && since == Some(self.looks)
+    }
+
     fn look(&mut self, real: &Cluster) {
         self.looks += 1;
         let present: BTreeSet<Key> = real.policies.iter().map(key_of).collect();

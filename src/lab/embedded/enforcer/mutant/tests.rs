@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use super::super::{Agent, Cluster, Direction, Mutant, Pod, Ruleset};
+use super::super::{Agent, Cluster, Direction, Mutant, Pod, Quirk, Ruleset};
 use crate::scenario::{Labels, NodeName, PortSpec, Protocol};
 
 const A: &str = "10.0.0.1";
@@ -88,7 +88,7 @@ fn no_mutant_is_the_compiler_itself() {
     let [master, worker] = Agent::new(None).rulesets(&cluster).unwrap();
     assert_eq!(super::super::compile(&cluster, NodeName::Master).unwrap(), master);
     assert_eq!(super::super::compile(&cluster, NodeName::Worker).unwrap(), worker);
-    assert!(!worker.judges_replies && !worker.judges_own_node);
+    assert_eq!(worker.quirk, None);
 }
 
 #[test]
@@ -255,13 +255,14 @@ fn verdicts() {
     let rulesets = Agent::new(Some(Mutant::DnsBlocked)).rulesets(&cluster(&[allow])).unwrap();
     let egress = direction(&rulesets, "default/a", true);
     assert!(!lets(&egress, C, Udp, 53) && lets(&egress, C, Udp, 52) && lets(&egress, C, Tcp, 54));
-    for (mutant, judges_replies) in [(Mutant::JudgesReplies, true), (Mutant::JudgesOwnNode, false)] {
-        let [master, worker] = Agent::new(Some(mutant)).rulesets(&cluster(&[])).unwrap();
-        assert!(
-            [master, worker]
-                .iter()
-                .all(|it| (it.judges_replies, it.judges_own_node) == (judges_replies, !judges_replies))
-        );
+    for (mutant, quirk) in [
+        (Mutant::JudgesReplies, Quirk::JudgesReplies),
+        (Mutant::JudgesOwnNode, Quirk::JudgesOwnNode),
+        (Mutant::SourcePortCounts, Quirk::ReadsBothPorts),
+        (Mutant::FromPort53Open, Quirk::TrustsDnsPort),
+    ] {
+        let rulesets = Agent::new(Some(mutant)).rulesets(&cluster(&[])).unwrap();
+        assert_eq!(rulesets.map(|it| it.quirk), [Some(quirk); 2]);
     }
 }
 

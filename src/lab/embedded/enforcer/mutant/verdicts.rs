@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    super::{Accept, Addresses, Cluster, Direction, Peers, PodRules, PortRange, Ruleset},
+    super::{Accept, Addresses, Cluster, Direction, Peers, PodRules, PortRange, Quirk, Ruleset},
     Memory, Mutant,
 };
 use crate::scenario::{NodeName, Protocol};
@@ -24,8 +24,10 @@ pub(in super::super) fn misjudge(
         Peers::Only(addresses(pods.flat_map(|pod| pod.addresses.clone())))
     };
     match mutant {
-        Mutant::JudgesReplies => ruleset.judges_replies = true,
-        Mutant::JudgesOwnNode => ruleset.judges_own_node = true,
+        Mutant::JudgesReplies => ruleset.quirk = Some(Quirk::JudgesReplies),
+        Mutant::JudgesOwnNode => ruleset.quirk = Some(Quirk::JudgesOwnNode),
+        Mutant::SourcePortCounts => ruleset.quirk = Some(Quirk::ReadsBothPorts),
+        Mutant::FromPort53Open => ruleset.quirk = Some(Quirk::TrustsDnsPort),
         Mutant::SameNodeOpen => open_both(ruleset, &here(true), None),
         Mutant::OtherNodeOpen => {
             let (others, ingress) = (here(false), ruleset.pods.iter_mut().map(|pod| &mut pod.ingress));
@@ -52,11 +54,14 @@ pub(in super::super) fn misjudge(
             let isolated = ruleset.pods.iter_mut().filter(|pod| is_isolated(pod));
             isolated.skip(1).for_each(release);
         }
-        Mutant::LaterPodsOpen => {
-            let is_later = |pod: &PodRules| {
-                pod.pod.split_once('/').is_some_and(|(namespace, name)| memory.is_later(namespace, name))
+        Mutant::LaterPodsOpen | Mutant::LaterPodsLag => {
+            let is_meant = |namespace: &str, name: &str| match mutant {
+                Mutant::LaterPodsLag => memory.is_new(namespace, name),
+                _ => memory.is_later(namespace, name),
             };
-            ruleset.pods.iter_mut().filter(|pod| is_later(pod)).for_each(release);
+            let is_open =
+                |pod: &PodRules| pod.pod.split_once('/').is_some_and(|(namespace, name)| is_meant(namespace, name));
+            ruleset.pods.iter_mut().filter(|pod| is_open(pod)).for_each(release);
         }
         _ => {}
     }
