@@ -60,15 +60,13 @@ impl Prober {
     {
         let needs_names = work.asks.iter().any(|ask| ask.host.parse::<IpAddr>().is_err());
         let names = Arc::new(if needs_names { Names::of_system() } else { Names::default() });
-        match work.every_us.map(Duration::from_micros) {
-            Some(every) => in_turn(work.asks, every, &names, sockets, found).await,
-            None => {
-                let (own, free) = work.asks.into_iter().partition(|ask| ask.source_port.is_some());
-                let free = self.at_once(free, &names, sockets, found.clone());
-                let (free, own) = tokio::join!(free, one_by_one(own, &names, sockets, found));
-                free + own
-            }
+        if let Some(every) = work.every_us.map(Duration::from_micros) {
+            return in_turn(work.asks, every, &names, sockets, found).await;
         }
+        let (own, free) = work.asks.into_iter().partition(|ask| ask.source_port.is_some());
+        let free = self.at_once(free, &names, sockets, found.clone());
+        let (free, own) = tokio::join!(free, one_by_one(own, &names, sockets, found));
+        free + own
     }
 
     async fn at_once<S, F>(&self, mut asks: Vec<Ask>, names: &Arc<Names>, sockets: &S, found: F) -> usize
