@@ -9,6 +9,7 @@ mod dns;
 mod http;
 mod log;
 mod names;
+mod ports;
 mod proof;
 mod serve;
 mod sockets;

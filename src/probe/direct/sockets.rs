@@ -14,8 +14,19 @@ pub struct Kind {
     pub transport: Transport,
     /// Over IPv6.
     pub v6: bool,
-    /// The port that it is bound to; 0 where the system may choose.
-    pub port: u16,
+    /// The port that it is bound to.
+    pub port: Port,
+}
+
+/// The port of a new socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// The system chooses.
+    Any,
+    /// This one, unless somebody else has it.
+    Rather(u16),
+    /// This one.
+    Only(u16),
 }
 
 /// What goes over a socket.
@@ -76,18 +87,25 @@ fn socket_from(kind: Kind, address: IpAddr) -> io::Result<Socket> {
 
 fn bound(Kind { transport, v6, port }: Kind, address: Option<IpAddr>) -> io::Result<Socket> {
     let any = if v6 { IpAddr::from(Ipv6Addr::UNSPECIFIED) } else { Ipv4Addr::UNSPECIFIED.into() };
-    let local = SocketAddr::new(address.unwrap_or(any), port);
+    let local = |port| SocketAddr::new(address.unwrap_or(any), port);
     if transport == Transport::Datagrams {
-        return datagrams(local);
+        return match port {
+            Port::Any => datagrams(local(0)),
+            Port::Only(port) => datagrams(local(port)),
+            Port::Rather(port) => match datagrams(local(port)) {
+                Err(error) if is_taken(&error) => datagrams(local(0)),
+                made => made,
+            },
+        };
     }
     let stream = if v6 { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
-    if port != 0 {
+    if let Port::Only(port) = port {
         // Others may have left connections behind that still linger on the port, and this one must leave none.
         stream.set_reuseaddr(true)?;
         stream.set_zero_linger()?;
-    }
-    if port != 0 || address.is_some() {
-        stream.bind(local)?;
+        stream.bind(local(port))?;
+    } else if address.is_some() {
+        stream.bind(local(0))?;
     }
     Ok(Socket::Stream(stream))
 }

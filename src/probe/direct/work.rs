@@ -15,10 +15,11 @@ use tokio::{
 };
 
 use super::{
-    Ask, Finding, How, Kind, Socket, Sockets, Transport, Work, datagram, dns,
+    Ask, Finding, How, Kind, Port, Socket, Sockets, Transport, Work, datagram, dns,
     http::{self, Get},
     micros,
     names::Names,
+    ports::Ports,
     sockets::is_taken,
 };
 use crate::probe::Outcome;
@@ -41,6 +42,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 pub struct Prober {
     /// How many requests are under way at once: none fails because there are too many.
     slots: Arc<Semaphore>,
+    ports: Arc<Ports>,
 }
 
 impl Prober {
@@ -48,7 +50,7 @@ impl Prober {
     #[must_use]
     pub fn new(files: u64) -> Self {
         let slots = usize::try_from(files / 4).unwrap_or(usize::MAX).clamp(64, 4096);
-        Self { slots: Arc::new(Semaphore::new(slots)) }
+        Self { slots: Arc::new(Semaphore::new(slots)), ports: Arc::default() }
     }
 
     /// Does some work, and hands on what is found as it comes; how many requests have a finding. Dropping the future gives
@@ -61,11 +63,11 @@ impl Prober {
         let needs_names = work.asks.iter().any(|ask| ask.host.parse::<IpAddr>().is_err());
         let names = Arc::new(if needs_names { Names::of_system() } else { Names::default() });
         if let Some(every) = work.every_us.map(Duration::from_micros) {
-            return in_turn(work.asks, every, &names, sockets, found).await;
+            return self.in_turn(work.asks, every, &names, sockets, found).await;
         }
         let (own, free) = work.asks.into_iter().partition(|ask| ask.source_port.is_some());
         let free = self.at_once(free, &names, sockets, found.clone());
-        let (free, own) = tokio::join!(free, one_by_one(own, &names, sockets, found));
+        let (free, own) = tokio::join!(free, self.one_by_one(own, &names, sockets, found));
         free + own
     }
 
@@ -78,7 +80,7 @@ impl Prober {
         let mut gate = Arc::new(Semaphore::new(GATE));
         while !asks.is_empty() {
             let some: Vec<Ask> = asks.drain(..asks.len().min(TOGETHER)).collect();
-            let kits = kits(&some, names, sockets).await;
+            let kits = self.kits(&some, names, sockets).await;
             for (ask, kit) in some.into_iter().zip(kits) {
                 let slot = Arc::clone(&self.slots).acquire_owned().await;
                 let pass = timeout(PACE, Arc::clone(&gate).acquire_owned()).await;
@@ -100,49 +102,77 @@ impl Prober {
         }
         answered
     }
-}
 
-async fn in_turn<S: Sockets>(
-    asks: Vec<Ask>,
-    every: Duration,
-    names: &Names,
-    sockets: &S,
-    found: impl Fn(Finding),
-) -> usize {
-    let (mut answered, mut next) = (0, Instant::now());
-    for ask in asks {
-        sleep_until(next).await;
-        next = Instant::now() + every;
-        for kit in kits(std::slice::from_ref(&ask), names, sockets).await {
-            found(made(&ask, make(&ask, kit, names).await));
-            answered += 1;
+    async fn in_turn<S: Sockets>(
+        &self,
+        asks: Vec<Ask>,
+        every: Duration,
+        names: &Names,
+        sockets: &S,
+        found: impl Fn(Finding),
+    ) -> usize {
+        let (mut answered, mut next) = (0, Instant::now());
+        for ask in asks {
+            sleep_until(next).await;
+            next = Instant::now() + every;
+            for kit in self.kits(std::slice::from_ref(&ask), names, sockets).await {
+                found(made(&ask, make(&ask, kit, names).await));
+                answered += 1;
+            }
         }
+        answered
     }
-    answered
-}
 
-/// Requests from ports of the source's own: no two connections of one to the same place can be open at once, whichever
-/// call they are of.
-async fn one_by_one<S: Sockets>(asks: Vec<Ask>, names: &Names, sockets: &S, found: impl Fn(Finding)) -> usize {
-    let mut answered = 0;
-    for ask in asks {
-        let patience = Instant::now() + TAKEN_PATIENCE;
-        for mut kit in kits(std::slice::from_ref(&ask), names, sockets).await {
-            let finding = loop {
-                match make(&ask, kit, names).await {
-                    Err(error) if is_taken(&error) && Instant::now() < patience => sleep(LOOK_AGAIN).await,
-                    done => break made(&ask, done),
-                }
-                let Some(next) = kits(std::slice::from_ref(&ask), names, sockets).await.pop() else {
-                    break made(&ask, Err(io::Error::other("no socket was made")));
+    /// Requests from ports of the source's own: no two connections of one to the same place can be open at once, whichever
+    /// call they are of.
+    async fn one_by_one<S: Sockets>(
+        &self,
+        asks: Vec<Ask>,
+        names: &Names,
+        sockets: &S,
+        found: impl Fn(Finding),
+    ) -> usize {
+        let mut answered = 0;
+        for ask in asks {
+            let patience = Instant::now() + TAKEN_PATIENCE;
+            for mut kit in self.kits(std::slice::from_ref(&ask), names, sockets).await {
+                let finding = loop {
+                    match make(&ask, kit, names).await {
+                        Err(error) if is_taken(&error) && Instant::now() < patience => sleep(LOOK_AGAIN).await,
+                        done => break made(&ask, done),
+                    }
+                    let Some(next) = self.kits(std::slice::from_ref(&ask), names, sockets).await.pop() else {
+                        break made(&ask, Err(io::Error::other("no socket was made")));
+                    };
+                    kit = next;
                 };
-                kit = next;
-            };
-            found(finding);
-            answered += 1;
+                found(finding);
+                answered += 1;
+            }
         }
+        answered
     }
-    answered
+
+    /// The sockets of some requests, all made in one go.
+    async fn kits<S: Sockets>(&self, asks: &[Ask], names: &Names, sockets: &S) -> Vec<Kit> {
+        let v6_server = names.servers.first().is_some_and(SocketAddr::is_ipv6);
+        let wanted = asks.iter().map(|ask| {
+            let address = ask.host.parse::<IpAddr>().ok();
+            let v6 = address.map_or(ask.v6, |address| address.is_ipv6());
+            let (transport, port) = match ask.how {
+                How::Http { .. } => (Transport::Stream, Port::Any),
+                How::Udp => (Transport::Datagrams, Port::Rather(self.ports.next(&ask.host, ask.port))),
+            };
+            let own = Kind { transport, v6, port: ask.source_port.map_or(port, Port::Only) };
+            let questions = Kind { transport: Transport::Datagrams, v6: v6_server, port: Port::Any };
+            (own, address.is_none().then_some(questions))
+        });
+        let wanted: Vec<(Kind, Option<Kind>)> = wanted.collect();
+        let kinds = wanted.iter().flat_map(|(own, questions)| [*own].into_iter().chain(*questions)).collect();
+        let mut made = sockets.open(kinds).await.into_iter();
+        let mut next = || made.next().unwrap_or_else(|| Err(io::Error::other("no socket was made")));
+        wanted.into_iter().map(|(_, questions)| Kit { own: next(), questions: questions.map(|_| next()) }).collect()
+    }
 }
 
 /// What came of a request. Without a socket nothing is known.
@@ -158,27 +188,6 @@ struct Kit {
     own: io::Result<Socket>,
     /// Towards the name servers, where there is a name to resolve.
     questions: Option<io::Result<Socket>>,
-}
-
-/// The sockets of some requests, all made in one go.
-async fn kits<S: Sockets>(asks: &[Ask], names: &Names, sockets: &S) -> Vec<Kit> {
-    let v6_server = names.servers.first().is_some_and(SocketAddr::is_ipv6);
-    let wanted = asks.iter().map(|ask| {
-        let address = ask.host.parse::<IpAddr>().ok();
-        let v6 = address.map_or(ask.v6, |address| address.is_ipv6());
-        let transport = match ask.how {
-            How::Http { .. } => Transport::Stream,
-            How::Udp => Transport::Datagrams,
-        };
-        let own = Kind { transport, v6, port: ask.source_port.unwrap_or(0) };
-        let questions = Kind { transport: Transport::Datagrams, v6: v6_server, port: 0 };
-        (own, address.is_none().then_some(questions))
-    });
-    let wanted: Vec<(Kind, Option<Kind>)> = wanted.collect();
-    let kinds = wanted.iter().flat_map(|(own, questions)| [*own].into_iter().chain(*questions)).collect();
-    let mut made = sockets.open(kinds).await.into_iter();
-    let mut next = || made.next().unwrap_or_else(|| Err(io::Error::other("no socket was made")));
-    wanted.into_iter().map(|(_, questions)| Kit { own: next(), questions: questions.map(|_| next()) }).collect()
 }
 
 /// Makes one request. An error is about its sockets: it was not made.
