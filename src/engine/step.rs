@@ -347,7 +347,8 @@ impl Staged<'_> {
         later
             .into_iter()
             .filter(|cell| cell.expectation == Expectation::Blocked && paths.insert(PathKey::of(cell)))
-            .map(|cell| PlannedCell { expectation: Expectation::Recorded, ..cell })
+            // The path is the same from every port, and over UDP a node would take what comes from this one for known.
+            .map(|cell| PlannedCell { expectation: Expectation::Recorded, source_port: None, ..cell })
             .collect()
     }
 

@@ -35,6 +35,9 @@ pub struct Deviation {
     /// version that is not known counts as one of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versions: Option<String>,
+    /// Whether it is a matter of time, so that it is no surprise where it does not show.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sometimes: bool,
     /// What deviates, and why.
     pub reason: String,
     /// Where that is said.

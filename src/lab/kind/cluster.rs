@@ -32,7 +32,7 @@ const PATIENCE_BY_HAND: Duration = Duration::from_secs(600);
 /// The names of the kind configurations in the package.
 pub(crate) fn shipped_configurations() -> Vec<&'static str> {
     // Whoever mounts files of the host, or has no CNI, is for `kind` itself, in that folder.
-    let alone = ["hostPath: ./", "disableDefaultCNI"];
+    let alone = ["hostPath: ./", "disableDefaultCNI: true"];
     let stands_alone = |text: &str| text.contains("kind: Cluster\n") && !alone.iter().any(|part| text.contains(part));
     let own = CONFIGURATIONS.files().filter(|file| file.contents_utf8().is_some_and(stands_alone));
     own.filter_map(|file| file.path().file_stem()?.to_str()).collect()
