@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -18,7 +19,8 @@ const COUNT: u16 = 28_232;
 /// come around in 280 s.
 const PACE: Duration = Duration::from_millis(10);
 
-/// The place in the sequence of ports, for each destination.
+/// The place in the sequence of ports, for each destination. They are far apart, because what is asked at the same time cannot
+/// have the same port.
 #[derive(Debug, Default)]
 pub(super) struct Ports(Mutex<BTreeMap<(String, u16), u64>>);
 
@@ -34,8 +36,19 @@ impl Ports {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let place = places.entry((host.to_owned(), port)).or_default();
         *place = clock.max(*place + 1);
-        FIRST + u16::try_from(*place % u64::from(COUNT)).unwrap_or_default()
+        let mut hasher = DefaultHasher::new();
+        (host, port).hash(&mut hasher);
+        nth(*place + hasher.finish() % u64::from(COUNT))
     }
+}
+
+/// The port that is used as long before and after this one as can be, for whoever finds this one taken.
+pub(super) fn opposite(port: u16) -> u16 {
+    nth(u64::from(port.wrapping_sub(FIRST)) + u64::from(COUNT / 2))
+}
+
+fn nth(place: u64) -> u16 {
+    FIRST + u16::try_from(place % u64::from(COUNT)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -60,12 +73,19 @@ mod tests {
     }
 
     #[test]
-    fn each_destination_has_its_own() {
-        let ports = Ports::default();
-        let now = Duration::from_secs(7);
-        let first = ports.next_at(now, "10.0.0.1", 80);
-        assert_eq!(ports.next_at(now, "10.0.0.1", 80), first + 1);
-        assert_eq!(ports.next_at(now, "10.0.0.1", 81), first);
-        assert_eq!(ports.next_at(now, "10.0.0.2", 80), first);
+    fn what_is_asked_at_once_is_asked_from_ports_of_its_own() {
+        let (ports, now) = (Ports::default(), Duration::from_secs(7));
+        let hosts = (1..=9).flat_map(|host| [80, 81].map(|port| (format!("10.0.0.{host}"), port)));
+        let at_once = hosts.flat_map(|(host, port)| [(); 8].map(|()| ports.next_at(now, &host, port)));
+        let at_once: Vec<u16> = at_once.collect();
+        assert_eq!(at_once.iter().collect::<BTreeSet<_>>().len(), at_once.len());
+    }
+
+    #[test]
+    fn the_other_choice_is_far_away() {
+        for port in [FIRST, FIRST + 1, FIRST + COUNT / 2, FIRST + COUNT - 1] {
+            assert_eq!(opposite(port).abs_diff(port), COUNT / 2);
+            assert_eq!(opposite(opposite(port)), port);
+        }
     }
 }

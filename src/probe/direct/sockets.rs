@@ -7,6 +7,8 @@ use std::{
 
 use tokio::net::{TcpSocket, UdpSocket};
 
+use super::ports::opposite;
+
 /// A kind of socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
@@ -23,7 +25,7 @@ pub struct Kind {
 pub enum Port {
     /// The system chooses.
     Any,
-    /// This one, unless somebody else has it.
+    /// This one, or another one if somebody else has it.
     Rather(u16),
     /// This one.
     Only(u16),
@@ -92,10 +94,11 @@ fn bound(Kind { transport, v6, port }: Kind, address: Option<IpAddr>) -> io::Res
         return match port {
             Port::Any => datagrams(local(0)),
             Port::Only(port) => datagrams(local(port)),
-            Port::Rather(port) => match datagrams(local(port)) {
-                Err(error) if is_taken(&error) => datagrams(local(0)),
-                made => made,
-            },
+            Port::Rather(port) => [port, opposite(port), 0]
+                .into_iter()
+                .map(|port| datagrams(local(port)))
+                .find(|made| !made.as_ref().is_err_and(is_taken))
+                .unwrap_or_else(|| Err(io::ErrorKind::AddrInUse.into())),
         };
     }
     let stream = if v6 { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
