@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::RwLockReadGuard,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -60,16 +63,20 @@ pub(super) async fn play(company: &Company<'_>, loaded: &LoadedScenario) -> Resu
     Ok(result)
 }
 
+/// Waits for a scenario's turn to make its stage; what it holds until its first table is told.
+async fn begin<'a>(company: &Company<'a>) -> Option<RwLockReadGuard<'a, ()>> {
+    if company.canary {
+        // Where scenarios are soon under way, its pods would only slow them down.
+        let _ = timeout(FIRST_TABLES, company.quiet.give_way()).await;
+        return None;
+    }
+    Some(company.quiet.ready().await)
+}
+
 async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<ScenarioResult, LabError> {
     let began = Instant::now();
     let id = &loaded.scenario.id;
-    let ready = if company.canary {
-        // Where scenarios are soon under way, its pods would only slow them down.
-        let _ = timeout(FIRST_TABLES, company.quiet.give_way()).await;
-        None
-    } else {
-        Some(company.quiet.ready().await)
-    };
+    let ready = begin(company).await;
     let staging = company.lab.stage(&loaded.scenario.lab, company.lane, company.cancel);
     let stage = company.events.timed(format!("{id} › stage"), staging).await?;
     let world = stage.world();

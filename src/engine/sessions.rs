@@ -179,7 +179,6 @@ impl Sessions {
     /// Sees to it that each source has so many sessions that nobody uses, or will have them: what is missing is opened by
     /// the future, and whoever needs one meanwhile waits for it. One that cannot be opened is tried again when it is needed,
     /// and fails there.
-    #[must_use]
     pub(super) fn open(
         self: &Arc<Self>,
         wanted: &BTreeMap<(Source, How), usize>,

@@ -153,8 +153,7 @@ impl Staged<'_> {
         let acted = self.events.timed(self.part(&step.name, "actions"), acting).await?;
         let since = Instant::now();
         let asked = self.conclude_first(index, &first, &acted.said, &vigil.end().await).await;
-        let calibration = if occasion == Occasion::Baseline { self.denied_later() } else { Vec::new() };
-        let mut result = self.probe(index, occasion, &step.name, &calibration, asked, since, course).await?;
+        let mut result = self.probe(index, occasion, &step.name, asked, since, course).await?;
         result.actions = actions;
         result.cells.splice(0..0, acted.cells);
         result.verdict = worst(result.cells.iter().map(|cell| cell.verdict));
@@ -169,7 +168,7 @@ impl Staged<'_> {
             actions: vec!["take every change back".to_owned()],
         });
         self.events.timed(self.part(RESTORED, "actions"), self.stage.reset()).await?;
-        let mut result = self.probe(0, Occasion::Restored, RESTORED, &[], Vec::new(), Instant::now(), course).await?;
+        let mut result = self.probe(0, Occasion::Restored, RESTORED, Vec::new(), Instant::now(), course).await?;
         result.actions = vec!["take every change back".to_owned()];
         Ok(result)
     }
@@ -223,7 +222,6 @@ impl Staged<'_> {
         index: usize,
         occasion: Occasion,
         name: &str,
-        calibration: &[PlannedCell],
         asked: Vec<CellResult>,
         since: Instant,
         course: &mut Course<'_>,
@@ -234,8 +232,10 @@ impl Staged<'_> {
         let (cells, skipped) = self.split(planned.clone());
         let (probes, end) = (self.part(name, "probes"), self.part(name, "logs and answers"));
         let events = self.events;
+        let calibration = if occasion == Occasion::Baseline { self.denied_later() } else { Vec::new() };
         let deadline = since + self.rules.limit;
-        let table = Table { step: name, occasion, cells: &cells, calibration, world: &world, since, deadline };
+        let table =
+            Table { step: name, occasion, cells: &cells, calibration: &calibration, world: &world, since, deadline };
         let settled = events.timed(probes, self.settle(&table, course)).await?;
         if occasion == Occasion::Baseline {
             for (cell, track) in cells.iter().zip(&settled.tracks).filter(|(cell, _)| cell.expects_answer()) {
