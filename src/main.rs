@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Parser as _;
-use policyprobe::cli::{self, Cli, Command, Global};
+use policyprobe::cli::{self, Cli, Command, Global, metadata::MetadataCommand};
 
 fn main() -> ExitCode {
     // Before any thread exists.
@@ -28,9 +28,10 @@ fn run(command: Command, global: Global) -> anyhow::Result<u8> {
         Command::Explain(args) => cli::explain::run(&args),
         Command::Schema(args) => cli::schema::run(&args),
         Command::Init(args) => cli::init::run(&args),
-        // A server of its own needs one thread, and is measured on one core.
-        Command::Metadata(args) if args.is_server() => wait_alone(cli::metadata::run(args, global)),
-        Command::Metadata(args) => wait(cli::metadata::run(args, global)),
+        Command::Metadata(args) => match args.command {
+            MetadataCommand::Serve(args) => cli::metadata::serve(args),
+            MetadataCommand::Audit(args) => wait(cli::audit::run(&args, global)),
+        },
         Command::Node(args) => wait(cli::node::run(args, global)),
         Command::Cleanup(args) => wait(cli::cleanup::run(&args)),
         Command::Completions(args) => cli::completions::run(&args),
@@ -44,9 +45,4 @@ fn wait(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8>
     // A thread that waits for somebody else's program keeps nobody from leaving.
     runtime.shutdown_timeout(Duration::from_secs(2));
     code
-}
-
-/// A runtime of this thread alone.
-fn wait_alone(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }

@@ -7,17 +7,18 @@ use std::{
 };
 
 use anyhow::{Result, anyhow, bail, ensure};
-use policyprobe::metadata::{Cloud, Options, is_metadata_address};
+use policyprobe::metadata::{Alone, Cloud, Options, is_metadata_address};
 
 /// What `--help` would say.
 pub(crate) const USAGE: &str = "\
 usage: policyprobe-agent serve --identity ID [--listen ADDR:PORT]... [--udp ADDR:PORT]... [--control ADDR:PORT]
-                               [--address ADDR --in-container]
+                               [--address ADDR --in-container] [--relay ADDR:PORT=ADDR:PORT]
        policyprobe-agent probe [--from ADDR]
        policyprobe-agent route --in-container --way ADDR=GATEWAY...
        policyprobe-agent wait
-       policyprobe-agent metadata --cloud CLOUD... --identity ID --in-container [--control ADDR:PORT] [--seed SEED]
-                                  [--imds v1|v2|disabled] [--hop-limit HOPS] [--legacy]
+       policyprobe-agent metadata --cloud CLOUD... --identity ID --in-container [--listen ADDR:PORT]...
+                                  [--control ADDR:PORT] [--seed SEED] [--imds v1|v2|disabled] [--hop-limit HOPS] [--legacy]
+       policyprobe-agent alone JSON
        policyprobe-agent version";
 
 /// What to do.
@@ -25,6 +26,8 @@ usage: policyprobe-agent serve --identity ID [--listen ADDR:PORT]... [--udp ADDR
 pub(crate) enum Command {
     Serve(Serve),
     Metadata(Metadata),
+    /// Be the metadata server that `policyprobe metadata serve` was asked for.
+    Alone(Alone),
     /// Make requests, as lines on the standard input say, from this address where one is given.
     Probe(Option<IpAddr>),
     /// Add routes: to these addresses by these gateways.
@@ -43,6 +46,8 @@ pub(crate) struct Serve {
     pub(crate) control: Option<SocketAddr>,
     /// What to put on the loopback device first.
     pub(crate) address: Option<IpAddr>,
+    /// Pass on what comes to one place to another.
+    pub(crate) relay: Option<(SocketAddr, SocketAddr)>,
 }
 
 /// Be the metadata server of one cloud or of several, at their addresses.
@@ -51,29 +56,36 @@ pub(crate) struct Metadata {
     pub(crate) clouds: Vec<Cloud>,
     pub(crate) identity: String,
     pub(crate) options: Options,
+    /// Where to listen; where nothing is said, at the clouds' addresses, which are taken first.
+    pub(crate) listen: Vec<SocketAddr>,
     pub(crate) control: Option<SocketAddr>,
 }
 
 /// Reads the arguments behind the program's name.
 pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command> {
     let command = arguments.next().ok_or_else(|| anyhow!("no command"))?;
+    if command == "alone" {
+        let server = arguments.next().ok_or_else(|| anyhow!("`alone` needs to know what to serve"))?;
+        return Ok(Command::Alone(serde_json::from_str(&server)?));
+    }
     let (mut identity, mut control, mut seed) = (None, None, None);
     let (mut clouds, mut options) = (Vec::<Cloud>::new(), Options::default());
     let (mut listen, mut udp) = (Vec::<SocketAddr>::new(), Vec::<SocketAddr>::new());
-    let (mut address, mut from, mut ways) = (None, None, Vec::new());
+    let (mut address, mut from, mut ways, mut relay) = (None, None, Vec::new(), None);
     let mut in_container = false;
     while let Some(flag) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| anyhow!("`{flag}` needs a value"));
         match (command.as_str(), flag.as_str()) {
             ("serve" | "metadata", "--identity") => identity = Some(value()?),
             ("serve" | "metadata", "--control") => control = Some(read(&flag, &value()?)?),
-            ("serve", "--listen") => listen.push(read(&flag, &value()?)?),
+            ("serve" | "metadata", "--listen") => listen.push(read(&flag, &value()?)?),
             ("serve", "--udp") => udp.push(read(&flag, &value()?)?),
             ("metadata", "--cloud") => clouds.push(read(&flag, &value()?)?),
             ("metadata", "--imds") => options.imds = read(&flag, &value()?)?,
             ("metadata", "--hop-limit") => options.hop_limit = Some(read(&flag, &value()?)?),
             ("metadata", "--legacy") => options.legacy = true,
             ("metadata", "--seed") => seed = Some(value()?),
+            ("serve", "--relay") => relay = Some(relay_of(&flag, &value()?)?),
             ("serve", "--address") => address = Some(read(&flag, &value()?)?),
             ("probe", "--from") => from = Some(read(&flag, &value()?)?),
             ("route", "--way") => ways.push(way(&flag, &value()?)?),
@@ -84,21 +96,21 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Comma
     let identity = || identity.ok_or_else(|| anyhow!("`--identity` is missing"));
     match command.as_str() {
         "serve" => {
-            let is_something = !listen.is_empty() || !udp.is_empty() || address.is_some();
-            ensure!(is_something, "`--listen`, `--udp` and `--address` are missing");
+            let is_something = !listen.is_empty() || !udp.is_empty() || address.is_some() || relay.is_some();
+            ensure!(is_something, "`--listen`, `--udp`, `--address` and `--relay` are missing");
             let guarded = listen.iter().chain(&udp).find(|address| is_metadata_address(address.ip()));
             ensure!(guarded.is_none(), "`serve` does not listen on a metadata address; `metadata` does");
             let taken = address.iter().find(|address| is_metadata_address(**address));
             ensure!(taken.is_none(), "`serve` does not take a metadata address; `metadata` does");
             ensure!(address.is_none() || in_container, "{ONLY_IN_CONTAINER}");
-            Ok(Command::Serve(Serve { identity: identity()?, listen, udp, control, address }))
+            Ok(Command::Serve(Serve { identity: identity()?, listen, udp, control, address, relay }))
         }
         "metadata" => {
             ensure!(in_container, "{ONLY_IN_CONTAINER}");
             ensure!(!clouds.is_empty(), "`--cloud` is missing");
             let identity = identity()?;
             options.seed = seed.unwrap_or_else(|| identity.replace('/', "-"));
-            Ok(Command::Metadata(Metadata { clouds, identity, options, control }))
+            Ok(Command::Metadata(Metadata { clouds, identity, options, listen, control }))
         }
         "probe" => Ok(Command::Probe(from)),
         "route" => {
@@ -122,6 +134,12 @@ fn way(flag: &str, value: &str) -> Result<(IpAddr, IpAddr)> {
     ensure!(to.is_ipv4() == by.is_ipv4(), "`{flag} {value}`: the addresses are of two families");
     ensure!(!is_metadata_address(to), "`{flag} {value}`: there is no way to a metadata address");
     Ok((to, by))
+}
+
+/// Where to listen, and what for.
+fn relay_of(flag: &str, value: &str) -> Result<(SocketAddr, SocketAddr)> {
+    let (at, to) = value.split_once('=').ok_or_else(|| anyhow!("`{flag} {value}`: no `=`"))?;
+    Ok((read(flag, at)?, read(flag, to)?))
 }
 
 fn read<T: FromStr<Err: Display>>(flag: &str, value: &str) -> Result<T> {

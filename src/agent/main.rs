@@ -30,6 +30,7 @@ async fn main() -> ExitCode {
         Command::Probe(from) => roles::probe(from).await,
         Command::Route(ways) => roles::route(&ways),
         Command::Wait => roles::wait().await,
+        Command::Alone(alone) => return roles::alone(alone).await,
         Command::Version => {
             println!("policyprobe-agent {}", env!("CARGO_PKG_VERSION"));
             Ok(())

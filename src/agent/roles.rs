@@ -3,18 +3,19 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
     sync::Arc,
 };
 
 use anyhow::{Context, Result, ensure};
 use policyprobe::{
-    http::{Echo, Log, Server, control_of, packets, watch},
-    metadata::{addresses, endpoints, is_metadata_address, servers},
+    http::{Echo, Log, Server, control_of, packets, relay, watch},
+    metadata::{Alone, addresses, endpoints, is_metadata_address, serve_alone, servers},
     probe::direct::{self, Here, HereFrom, Prober},
     udp,
 };
 use tokio::{
-    net::{TcpListener, UdpSocket},
+    net::{TcpListener, TcpStream, UdpSocket},
     signal::unix::{SignalKind, signal},
     task::JoinSet,
 };
@@ -22,28 +23,49 @@ use tokio::{
 use crate::arguments::{Metadata, Serve};
 
 /// Answers with the identity on every address; one of them may have to be taken first.
-pub(crate) async fn serve(Serve { identity, listen, udp, control: at, address }: Serve) -> Result<()> {
+pub(crate) async fn serve(Serve { identity, listen, udp, control: at, address, relay }: Serve) -> Result<()> {
     if let Some(address) = address {
         ensure!(take(&[address])? == [address], "there is no IPv6 to take {address}");
+    }
+    let mut relays = JoinSet::new();
+    if let Some((from, to)) = relay {
+        let connect = move || async move { Ok(TcpStream::connect(to).await?) };
+        relays.spawn(self::relay(listen_on(from).await?, connect));
     }
     let handler = Arc::new(Echo::new(&identity));
     run(Server { identity, handler, log: Log::default() }, &listen, &udp, at).await
 }
 
-/// Takes the clouds' metadata addresses and answers there.
-pub(crate) async fn metadata(Metadata { clouds, identity, options, control: at }: Metadata) -> Result<()> {
-    let endpoints = endpoints(&clouds);
-    let taken = take(&addresses(&clouds))?;
-    let listen: Vec<_> = endpoints.into_iter().filter(|endpoint| taken.contains(&endpoint.ip())).collect();
-    // Google's and Azure's are name servers too; here, what they answer over UDP is the probe's own question.
-    let datagrams: Vec<_> = taken.iter().map(|address| SocketAddr::new(*address, 53)).collect();
-    let handler = Arc::from(servers(&clouds, &options));
-    let log = Log::default();
-    // A container may have been denied it; then the log has what the kernel lets through, as anywhere else.
-    if let Ok(packets) = packets() {
-        tokio::spawn(watch(packets, log.clone(), |local| is_metadata_address(local.ip())));
+/// Answers as the clouds do: at their metadata addresses, which are taken first, or at those that are named.
+pub(crate) async fn metadata(metadata: Metadata) -> Result<()> {
+    let Metadata { clouds, identity, options, mut listen, control: at } = metadata;
+    let (mut datagrams, log) = (Vec::new(), Log::default());
+    // On somebody's node the addresses are that somebody's affair, and so are the packets that the node's rules drop.
+    if listen.is_empty() {
+        let taken = take(&addresses(&clouds))?;
+        listen.extend(endpoints(&clouds).into_iter().filter(|endpoint| taken.contains(&endpoint.ip())));
+        // Google's and Azure's are name servers too; here, what they answer over UDP is the probe's own question.
+        datagrams.extend(taken.iter().map(|address| SocketAddr::new(*address, 53)));
+        // A container may have been denied it; then the log has what the kernel lets through, as anywhere else.
+        if let Ok(packets) = packets() {
+            tokio::spawn(watch(packets, log.clone(), |local| is_metadata_address(local.ip())));
+        }
     }
+    let handler = Arc::from(servers(&clouds, &options));
     run(Server { identity, handler, log }, &listen, &datagrams, at).await
+}
+
+/// Is what `policyprobe metadata serve` was asked for, and looks like it: its name, its messages, its exit codes.
+pub(crate) async fn alone(alone: Alone) -> ExitCode {
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_name(c"policyprobe");
+    match serve_alone(alone).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
 }
 
 /// Makes the requests that lines on the standard input ask for, until it ends.

@@ -1,56 +1,54 @@
 //! `policyprobe metadata`: an emulated metadata server by itself, for a look at it and for tests of one's own.
 
 use std::{
-    io::{ErrorKind, Write as _},
+    convert::Infallible,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+};
+#[cfg(target_os = "linux")]
+use std::{
+    fs::File,
+    io::Write as _,
+    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
+    process,
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    task::JoinSet,
-};
+#[cfg(target_os = "linux")]
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::{Global, audit};
+use super::audit;
 use crate::{
     engine::{OK, USAGE},
-    http::{self, Entry, Event, Log, Server, control_of},
-    metadata::{Cloud, Imds, METADATA_ADDRESSES, Options, is_metadata_address},
-    probe::direct,
+    lab::agent,
+    metadata::{Alone, Cloud, Imds, METADATA_ADDRESSES, Options, is_metadata_address, serve_alone},
 };
 
 /// The emulated metadata servers.
 #[derive(Args, Debug)]
 pub struct MetadataArgs {
+    /// What to do with them.
     #[command(subcommand)]
-    command: MetadataCommand,
+    pub command: MetadataCommand,
 }
 
-impl MetadataArgs {
-    /// Whether this does nothing but serve.
-    #[must_use]
-    pub fn is_server(&self) -> bool {
-        matches!(self.command, MetadataCommand::Serve(_))
-    }
-}
-
+/// What to do with them.
 #[derive(Debug, Subcommand)]
-enum MetadataCommand {
+pub enum MetadataCommand {
     /// Serve a cloud's metadata, with made-up values, until interrupted
     #[command(after_help = "\
 Examples:
   policyprobe metadata serve --cloud aws --imds v2 --hop-limit 1 --listen 127.0.0.1:8080 --log
   policyprobe metadata serve --cloud azure --listen 127.0.0.1:8080 --listen '[::1]:8080' --control 127.0.0.1:8081")]
     Serve(ServeArgs),
+    #[expect(missing_docs, reason = "its own documentation is its help")]
     Audit(Box<audit::Args>),
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "independent switches of the command line")]
+/// What to serve, and where.
 #[derive(Args, Debug)]
-struct ServeArgs {
+pub struct ServeArgs {
     /// The cloud.
     #[arg(long, value_enum)]
     cloud: Cloud,
@@ -92,15 +90,8 @@ fn identity(text: &str) -> Result<String, String> {
     valid.then(|| text.to_owned()).ok_or_else(|| "it must be made of visible ASCII characters".to_owned())
 }
 
-/// Runs the subcommand; the exit code.
-pub async fn run(args: MetadataArgs, global: Global) -> anyhow::Result<u8> {
-    match args.command {
-        MetadataCommand::Serve(args) => serve(args).await,
-        MetadataCommand::Audit(args) => audit::run(&args, global).await,
-    }
-}
-
-async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
+/// Serves; the exit code.
+pub fn serve(args: ServeArgs) -> anyhow::Result<u8> {
     let own = own_addresses()?;
     for address in args.listen.iter().chain(&args.control) {
         if let Some(refusal) = refusal(address.ip(), &own) {
@@ -109,87 +100,47 @@ async fn serve(args: ServeArgs) -> anyhow::Result<u8> {
             return Ok(USAGE);
         }
     }
-    // A connection needs a descriptor, and a shell's usual limit is for a thousand.
-    let _ = direct::raise_file_limit();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let identity = args.identity.unwrap_or_else(|| format!("metadata/{}", args.cloud));
-    let definition = args.cloud.definition();
-    let options = Options {
-        seed: args.seed,
-        imds: args.imds,
-        hop_limit: args.hop_limit,
-        legacy: args.legacy,
-        bare: args.bare,
-        keep_alive: args.keep_alive,
+    let alone = Alone {
+        cloud: args.cloud,
+        listen: args.listen,
+        control: args.control,
+        identity: args.identity.unwrap_or_else(|| format!("metadata/{}", args.cloud)),
+        options: Options {
+            seed: args.seed,
+            imds: args.imds,
+            hop_limit: args.hop_limit,
+            legacy: args.legacy,
+            bare: args.bare,
+            keep_alive: args.keep_alive,
+        },
+        log: args.log,
     };
-    let log = if args.log { Log::observed(print) } else { Log::default() };
-    let server = Server { identity, handler: Arc::from((definition.server)(&options)), log };
-    let mut tasks = JoinSet::new();
-    if let Some(address) = args.control {
-        let listener = bind(address).await?;
-        eprintln!("request log: http://{}/log", listener.local_addr()?);
-        tasks.spawn(Arc::new(control_of(&server)).serve(listener));
-    }
-    let server = Arc::new(server);
-    let mut bound = Vec::new();
-    for address in args.listen {
-        let listener = bind(address).await?;
-        bound.push(listener.local_addr()?);
-        let headers = definition.headers.iter().flat_map(|(name, value)| [" -H '", name, ": ", value, "'"]);
-        let headers = headers.collect::<String>();
-        eprintln!("{}: http://{}{}{headers}", args.cloud, listener.local_addr()?, definition.path);
-        tasks.spawn(Arc::clone(&server).serve(listener));
-    }
-    if args.log {
-        watch(&mut tasks, &server.log, bound);
-    }
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    // Where that is not possible, this program is a server as good, and only a larger one.
+    let _ = become_agent(&alone);
+    // A server of its own needs one thread, and is measured on one core.
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve_alone(alone))?;
     Ok(OK)
 }
 
-/// Has the log tell of first packets too that no connection followed, where this may see them.
-fn watch(tasks: &mut JoinSet<()>, log: &Log, bound: Vec<SocketAddr>) {
-    match http::packets() {
-        Ok(packets) => {
-            let is_ours = move |local: SocketAddr| {
-                let is_at =
-                    |at: &SocketAddr| at.port() == local.port() && (at.ip().is_unspecified() || at.ip() == local.ip());
-                bound.iter().any(is_at)
-            };
-            let watching = http::watch(packets, log.clone(), is_ours);
-            tasks.spawn(async { drop(watching.await) });
-        }
-        Err(error) => eprintln!("first packets that no connection follows are not seen here: {error}"),
-    }
+/// What the process is called.
+const NAME: &str = "policyprobe";
+
+/// Becomes the static agent that this program carries, which is the same server in a small part of the memory: most of
+/// what a process has is its program's text. Returns only with the reason why it could not. It must not be called when
+/// there are threads, which would end.
+#[cfg(target_os = "linux")]
+fn become_agent(alone: &Alone) -> anyhow::Result<Infallible> {
+    let agent = agent::built().context("there is none")?;
+    // A file without a name: nothing is left behind, however this ends.
+    let mut file = File::from(memfd_create(NAME, MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(agent)?;
+    let program = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Err(process::Command::new(program).arg0(NAME).args(["alone", &serde_json::to_string(alone)?]).exec().into())
 }
 
-/// A line of the log: when, from where, what, and the answer's status.
-fn print(entry: &Entry) {
-    let Entry { event, at, peer, method, path, status, .. } = entry;
-    let what = match event {
-        Event::Request => format!("{method} {path}"),
-        Event::Broken => "what is no request".to_owned(),
-        Event::Connection => "a connection without a request".to_owned(),
-        Event::Syn => "a first packet without a connection".to_owned(),
-    };
-    let status = status.map_or_else(|| "-".to_owned(), |status| status.to_string());
-    // A reader that went away is no reason to stop serving.
-    let _ = writeln!(std::io::stdout(), "{}.{:03} {peer} {status} {what}", at / 1000, at % 1000);
-}
-
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let hint = match error.kind() {
-            ErrorKind::AddrInUse => "; another program listens there: choose another port",
-            ErrorKind::PermissionDenied => "; ports below 1024 need privileges: choose a higher one",
-            ErrorKind::AddrNotAvailable => "; this machine does not have that address",
-            _ => "",
-        };
-        anyhow!("cannot listen on {address}: {error}{hint}")
-    })
+#[cfg(not(target_os = "linux"))]
+fn become_agent(_: &Alone) -> anyhow::Result<Infallible> {
+    anyhow::bail!("the agent is for Linux")
 }
 
 /// Why this address must not be listened on, if so.

@@ -18,6 +18,11 @@ pub fn binary() -> Option<&'static [u8]> {
     loaded().as_ref().ok().copied()
 }
 
+/// The agent that was built with this program and for the same machine, whatever `POLICYPROBE_AGENT` says.
+pub(crate) fn built() -> Option<&'static [u8]> {
+    Some(BUILT).filter(|built| !built.is_empty())
+}
+
 /// Why [`binary`] has nothing, and what to do about it.
 #[must_use]
 pub fn missing() -> Option<&'static str> {

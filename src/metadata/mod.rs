@@ -3,6 +3,7 @@
 mod addresses;
 mod advice;
 mod alibaba;
+mod alone;
 mod aws;
 mod aws_data;
 mod aws_token;
@@ -33,6 +34,7 @@ mod text_tree;
 
 pub use addresses::*;
 pub use advice::*;
+pub use alone::*;
 pub use category::*;
 pub use cloud::*;
 pub use options::*;
