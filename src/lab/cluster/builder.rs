@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     engine::Events,
-    lab::{Capabilities, Lab, LabBuilder, LabError, WorldMetadata, state::RunState},
+    lab::{Capabilities, Lab, LabBuilder, LabError, state::RunState},
     scenario::{LabSpec, Need, NodeName},
 };
 
@@ -38,10 +38,6 @@ impl Ground for Borrowed {
 
     fn node(&self, node: NodeName) -> Option<Arc<dyn Place>> {
         self.nodes.get(&node).cloned()
-    }
-
-    fn metadata(&self) -> Option<(WorldMetadata, String)> {
-        None
     }
 
     fn hosts(&self) -> Option<&dyn Hosts> {

@@ -2,6 +2,7 @@
 //! in the end.
 
 use std::{
+    any::Any,
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -12,7 +13,7 @@ use async_trait::async_trait;
 use super::shell::Place;
 use crate::{
     lab::{LabError, World, WorldMetadata, WorldOutside},
-    scenario::{NodeName, OutsideSpec},
+    scenario::{Cloud, MetadataServerSpec, NodeName, OutsideSpec},
 };
 
 /// The ground that a cluster's lab stands on.
@@ -24,8 +25,11 @@ pub(crate) trait Ground: Send + Sync {
     /// A node as a place for shells, where it can be entered.
     fn node(&self, node: NodeName) -> Option<Arc<dyn Place>>;
 
-    /// The metadata server, and the URL of its control endpoint as the nodes see it.
-    fn metadata(&self) -> Option<(WorldMetadata, String)>;
+    /// The metadata server that a stage asks for, where the ground has a place for one.
+    async fn metadata(&self, cloud: Cloud, spec: &MetadataServerSpec) -> Result<Option<MetadataLease>, LabError> {
+        let _ = (cloud, spec);
+        Ok(None)
+    }
 
     /// Told each time that the pods of a stage run.
     async fn pods_run(&self) -> Result<(), LabError> {
@@ -40,6 +44,17 @@ pub(crate) trait Ground: Send + Sync {
 
     /// Removes what the ground made.
     async fn teardown(&self) -> Vec<LabError>;
+}
+
+/// A metadata server that a stage has until this is dropped. Its addresses are there once for all lanes: stages that ask
+/// for another server wait as long.
+pub(crate) struct MetadataLease {
+    /// The server, as the stage sees it.
+    pub(crate) world: WorldMetadata,
+    /// Where each server that it consists of says which nonces it has seen: the URL, and a node that gets there.
+    pub(crate) controls: Vec<(NodeName, String)>,
+    /// What others wait for.
+    pub(crate) _turn: Box<dyn Any + Send + Sync>,
 }
 
 /// The agent's file in the image that is made of nothing else.

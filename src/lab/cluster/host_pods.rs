@@ -60,7 +60,7 @@ impl ClusterStage {
         for live in &others {
             self.shared.forget(live);
         }
-        let removing = others.iter().map(|live| self.shared.maker.remove(&live.namespace, &live.spec));
+        let removing = others.iter().map(|live| self.maker.remove(&live.namespace, &live.spec));
         let removed = try_join_all(removing).await;
         if removed.is_err() {
             turn.extend(others);

@@ -45,7 +45,7 @@ use crate::{
         Capabilities, Lab, LabError, Stage, WorldNamespace, WorldNode, agent,
         state::{NamespaceRecord, RunState},
     },
-    scenario::{LabSpec, Labels, Need, NodeName},
+    scenario::{LabSpec, Labels, Need, NodeName, PodSpec},
 };
 
 /// How long a policy may take to have its effect: three times the slowest resynchronisation that CNIs document.
@@ -131,7 +131,7 @@ impl ClusterLab {
         let (server, name) = match agent_for(&facts.architectures) {
             Ok(agent) => {
                 // First packets prove themselves by headers, which `netexec` does not bring back.
-                capabilities.has.extend([Need::Udp, Need::FirstPackets]);
+                capabilities.has.extend([Need::Udp, Need::FirstPackets, Need::Relays]);
                 (Server::Agent(agent), "policyprobe-agent")
             }
             Err(why) => {
@@ -140,6 +140,7 @@ impl ClusterLab {
                      on less: that no request arrived is read from the logs that the kubelet keeps of the pods, and not \
                      from a log of the server's own"
                 ));
+                capabilities.why_not.insert(Need::Relays, "netexec passes no connections on".to_owned());
                 (Server::Netexec, "netexec")
             }
         };
@@ -147,10 +148,9 @@ impl ClusterLab {
             Server::Agent(agent) => Some(agent),
             Server::Netexec => None,
         });
-        let recipe = Recipe { run: state.run().to_owned(), image, server, first: None };
+        let recipe = Recipe { run: state.run().to_owned(), image, server, first: None, relays_to: None };
         let maker = PodMaker { client: access.client.clone(), recipe, hostnames: facts.hostnames };
         capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Kubelet, Need::Restart, Need::Services]);
-        capabilities.why_not.insert(Need::Relays, "pods in clusters pass no connections on yet".to_owned());
         capabilities.why_not.insert(Need::NodeServer, "nothing of ours serves on a cluster's nodes yet".to_owned());
         tell_families(&mut capabilities, facts.ipv6);
         capabilities.facts.extend(facts.texts);
@@ -178,12 +178,12 @@ impl ClusterLab {
 
     /// Creates the pods of the first stages that are on this node, and does not wait for them: the stages do, and what
     /// fails here is told there. Only the first of them is waited for, while nobody knows whether the node has a network.
-    /// Those in their nodes' networks take ports that others may need first.
+    /// Those in their nodes' networks take ports that others may need first, and where relays lead to only a stage knows.
     pub(crate) async fn prepare(&self, first: &[LabSpec], node: NodeName) {
         let pods = first.iter().flat_map(|spec| spec.pods.iter().map(move |pod| (spec, pod)));
-        let pods = pods.filter(|(_, pod)| pod.node == node && !pod.host_network);
+        let is_early = |pod: &PodSpec| pod.node == node && !pod.host_network && pod.relay.is_none();
         let (mut namespaces, mut waiting) = (BTreeMap::new(), Vec::new());
-        for (spec, pod) in pods {
+        for (spec, pod) in pods.filter(|(_, pod)| is_early(pod)) {
             let literal = self.shared.naming.literal(&pod.namespace, 0);
             namespaces.entry(literal.clone()).or_insert_with(|| namespace_labels(spec, &pod.namespace));
             waiting.push((literal, pod));

@@ -20,8 +20,8 @@ const TRIES: usize = 2;
 impl ClusterStage {
     /// Which of these nonces a server has seen.
     pub(super) async fn log(&self, server: &ServerId, nonces: &BTreeSet<String>) -> Result<BTreeSet<String>, LabError> {
-        if let (ServerId::Pod(namespace, pod), Server::Netexec) = (server, &self.shared.maker.recipe.server) {
-            let seen = self.shared.maker.logged(&self.live_pod(namespace, pod).await?).await?;
+        if let (ServerId::Pod(namespace, pod), Server::Netexec) = (server, &self.maker.recipe.server) {
+            let seen = self.maker.logged(&self.live_pod(namespace, pod).await?).await?;
             return Ok(seen.intersection(nonces).cloned().collect());
         }
         let mut tries = 1..=TRIES;
@@ -66,8 +66,21 @@ impl ClusterStage {
     }
 
     async fn log_of_metadata(&self, nonces: &BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {
-        let (_, control) = self.shared.ground.metadata().context("there is no metadata server")?;
-        let (seat, place) = self.seat(&Source::Node(NodeName::Master)).await?;
+        let lease = self.metadata.as_ref().context("there is no metadata server")?;
+        let mut seen = BTreeSet::new();
+        for (node, control) in &lease.controls {
+            seen.extend(self.log_by_node(*node, control, nonces).await?);
+        }
+        Ok(seen)
+    }
+
+    async fn log_by_node(
+        &self,
+        node: NodeName,
+        control: &str,
+        nonces: &BTreeSet<String>,
+    ) -> anyhow::Result<BTreeSet<String>> {
+        let (seat, place) = self.seat(&Source::Node(node)).await?;
         let mut shell = self.shared.shells.lease(seat, place);
         let wanted: String = nonces.iter().flat_map(|nonce| [nonce, "\n"]).collect();
         let curl = "curl -q -s -S -f --noproxy '*' --max-time 5 --data-binary @-";

@@ -38,7 +38,7 @@ pub(crate) use apply::is_gone;
 pub(crate) use deployments::remove as remove_deployment;
 pub(crate) use exec::exec;
 pub(crate) use facts::{Age, Facts, is_ready};
-pub(crate) use ground::{Ground, Hosts, IMAGE_AGENT};
+pub(crate) use ground::{Ground, Hosts, IMAGE_AGENT, MetadataLease};
 pub(crate) use lab::{ClusterLab, Parts, agent_for, remove_namespace};
 pub(crate) use names::Naming;
 pub(crate) use objects::{CONTAINER, PROBE_IMAGE};

@@ -1,6 +1,6 @@
 //! The Kubernetes objects that a lab makes, as JSON. Pure; applying them is elsewhere.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use serde_json::{Value, json};
 
@@ -71,7 +71,7 @@ impl Server {
     }
 
     /// The container's command.
-    fn command(self, spec: &PodSpec) -> Vec<String> {
+    fn command(self, spec: &PodSpec, relays_to: Option<SocketAddr>) -> Vec<String> {
         let mut command = match self {
             Self::Agent(_) => vec!["sh", "-c", WAIT_FOR_AGENT, "sh", "serve", "--identity"],
             Self::Netexec => vec!["sh", "-c", NETEXEC, "sh"],
@@ -88,6 +88,8 @@ impl Server {
                     Protocol::Sctp => None,
                 });
                 command.extend(served.flat_map(|(flag, port)| [flag.to_owned(), format!("[::]:{port}")]));
+                let relay = spec.relay.zip(relays_to).map(|(port, to)| format!("[::]:{port}={to}"));
+                command.extend(relay.into_iter().flat_map(|relay| ["--relay".to_owned(), relay]));
             }
             Self::Netexec => command.extend(tcp_ports(spec).map(|port| port.to_string())),
         }
@@ -122,6 +124,8 @@ pub(crate) struct Recipe {
     pub(crate) server: Server,
     /// A script that runs in a container of its own before anything serves.
     pub(crate) first: Option<String>,
+    /// Where pods that pass connections on lead to.
+    pub(crate) relays_to: Option<SocketAddr>,
 }
 
 /// A Service in front of a stage's pods, with an address of each family that the cluster has.
@@ -178,7 +182,7 @@ pub(crate) fn pod(spec: &PodSpec, namespace: &str, hostname: &str, recipe: &Reci
             value
         })
         .collect();
-    let command = recipe.server.command(spec);
+    let command = recipe.server.command(spec, recipe.relays_to);
     let command = if spec.service_account.is_some() { with_authorization(command) } else { command };
     let mut value = json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -302,7 +306,7 @@ mod tests {
     }
 
     fn recipe(server: Server) -> Recipe {
-        Recipe { run: "r".to_owned(), image: "image".to_owned(), server, first: None }
+        Recipe { run: "r".to_owned(), image: "image".to_owned(), server, first: None, relays_to: None }
     }
 
     #[test]
@@ -396,6 +400,15 @@ mod tests {
         assert_eq!(control(&app1()).to_string(), "127.0.0.1:61080");
         assert_eq!(with(8181, Protocol::Tcp), "127.1.31.245:61080");
         assert_ne!(with(8181, Protocol::Tcp), with(8181, Protocol::Udp));
+    }
+
+    #[test]
+    fn a_pod_passes_on_what_comes_to_its_relay_where_there_is_something_to_lead_to() {
+        let spec = PodSpec { relay: Some(3128), ..app1() };
+        let command =
+            |to: Option<[u8; 4]>| Server::Agent(b"").command(&spec, to.map(|to| SocketAddr::from((to, 80)))).join(" ");
+        assert!(command(Some([169, 254, 169, 254])).ends_with(" --relay [::]:3128=169.254.169.254:80"));
+        assert!(!command(None).contains("--relay"));
     }
 
     #[test]

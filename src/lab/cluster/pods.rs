@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{BuildHasher, RandomState},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     time::Duration,
 };
@@ -56,6 +56,8 @@ pub(crate) struct LivePod {
     pub(crate) uid: String,
     /// Its addresses.
     pub(crate) addresses: Vec<IpAddr>,
+    /// Where it passes connections on to, if it does.
+    pub(crate) relays_to: Option<SocketAddr>,
 }
 
 /// Makes the pods of a run.
@@ -70,6 +72,11 @@ pub(crate) struct PodMaker {
 }
 
 impl PodMaker {
+    /// The same for pods that pass connections on to this place.
+    pub(crate) fn relaying_to(&self, relays_to: Option<SocketAddr>) -> Self {
+        Self { recipe: Recipe { relays_to, ..self.recipe.clone() }, ..self.clone() }
+    }
+
     /// The pods of a namespace.
     pub(crate) fn pods(&self, namespace: &str) -> Api<Pod> {
         Api::namespaced(self.client.clone(), namespace)
@@ -214,7 +221,9 @@ impl PodMaker {
                             if handled.insert(uid.clone()) {
                                 waiting.insert(key.clone(), "its server does not listen".to_owned());
                                 let template = spec.labels.clone();
-                                let live = LivePod { spec: spec.clone(), namespace: key.0, name, template, uid, addresses };
+                                let relays_to = self.recipe.relays_to.filter(|_| spec.relay.is_some());
+                                let (spec, namespace) = (spec.clone(), key.0);
+                                let live = LivePod { spec, namespace, name, template, uid, addresses, relays_to };
                                 carrying.push(self.carry(live));
                             }
                         }

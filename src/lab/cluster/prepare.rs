@@ -38,7 +38,7 @@ impl ClusterStage {
     /// Which of the pods that were made still run as the same pods.
     async fn running(&self) -> Result<BTreeSet<String>, LabError> {
         let pods = Api::<Pod>::all(self.shared.access.client.clone());
-        let ours = ListParams::default().labels(&format!("{RUN_LABEL}={}", self.shared.maker.recipe.run));
+        let ours = ListParams::default().labels(&format!("{RUN_LABEL}={}", self.maker.recipe.run));
         let found = pods.list(&ours).await.map_err(|error| broken("cannot list the lab's pods", &error))?;
         let running = found.items.iter().filter(|pod| matches!(progress(pod), Progress::Running { .. }));
         Ok(running.filter_map(ResourceExt::uid).collect())
@@ -47,7 +47,7 @@ impl ClusterStage {
     /// Relabels what differs in labels alone, puts aside what is not wanted now, deletes what is of no use, and creates what
     /// is missing.
     pub(super) async fn prepare_pods(&self, leases: &mut Leases) -> Result<(), LabError> {
-        let maker = &self.shared.maker;
+        let maker = &self.maker;
         let none = leases.values().all(|space| space.pods.is_empty() && space.aside.is_empty());
         let running = if none { BTreeSet::new() } else { self.running().await? };
         let mut gone = Vec::new();
@@ -60,7 +60,7 @@ impl ClusterStage {
                 .filter(|spec| spec.namespace == *logical)
                 .map(|spec| (&*spec.name, spec))
                 .collect();
-            gone.extend(space.sort_out(&wanted, &running));
+            gone.extend(space.sort_out(&wanted, &running, maker.recipe.relays_to));
             let Space { pods, aside, .. } = &mut **space;
             for live in aside.values_mut().filter(|live| !live.spec.labels.is_empty()) {
                 relabelled.push((live, Labels::new()));
@@ -109,7 +109,7 @@ impl ClusterStage {
             .filter(|service| leases.get(&service.namespace).is_none_or(|space| !space.services.contains(service)));
         let making = missing.map(|service| async {
             let namespace = self.literal(&service.namespace);
-            let body = objects::service(service, &namespace, &self.shared.maker.recipe.run);
+            let body = objects::service(service, &namespace, &self.maker.recipe.run);
             let services = Api::<Service>::namespaced(self.shared.access.client.clone(), &namespace);
             let applied = apply(&services, &body).await;
             applied

@@ -15,7 +15,7 @@ impl ClusterStage {
             Source::Pod(namespace, pod) => {
                 let live = self.live_pod(namespace, pod).await?;
                 let place = PodPlace {
-                    pods: self.shared.maker.pods(&live.namespace),
+                    pods: self.maker.pods(&live.namespace),
                     namespace: live.namespace.clone(),
                     pod: live.name.clone(),
                     kubectl: self.shared.access.kubectl(),

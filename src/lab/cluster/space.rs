@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -33,13 +34,19 @@ const ASIDE: usize = 12;
 impl Space {
     /// Sorts the pods into those that are wanted, as far as their labels go not yet with those that they should have, and
     /// those that are put aside; what is left is of no use to anybody.
-    pub(crate) fn sort_out(&mut self, wanted: &BTreeMap<&str, &PodSpec>, running: &BTreeSet<String>) -> Vec<LivePod> {
+    pub(crate) fn sort_out(
+        &mut self,
+        wanted: &BTreeMap<&str, &PodSpec>,
+        running: &BTreeSet<String>,
+        relays_to: Option<SocketAddr>,
+    ) -> Vec<LivePod> {
         let mut useless = Vec::new();
         let all = std::mem::take(&mut self.pods).into_iter().chain(std::mem::take(&mut self.aside));
         for (name, live) in all {
             let is_same = |spec: &PodSpec| PodSpec { labels: live.spec.labels.clone(), ..spec.clone() } == live.spec;
             match wanted.get(&*name) {
                 _ if !running.contains(&live.uid) => useless.push(live),
+                _ if live.relays_to.is_some() && live.relays_to != relays_to => useless.push(live),
                 Some(spec) if is_same(spec) => drop(self.pods.insert(name, live)),
                 // A pod in its node's network would keep the node's ports from others.
                 None if self.aside.len() < ASIDE && !live.spec.host_network => drop(self.aside.insert(name, live)),
@@ -95,14 +102,28 @@ mod tests {
     fn a_pod_in_its_nodes_network_is_not_put_aside() {
         let host = PodSpec { host_network: true, ..pod("host", NodeName::Master) };
         let mut space = Space { pods: [live(host)].into(), ..Space::default() };
-        let useless = space.sort_out(&BTreeMap::new(), &["uid-host".to_owned()].into());
+        let useless = space.sort_out(&BTreeMap::new(), &["uid-host".to_owned()].into(), None);
         assert_eq!((useless.len(), space.aside.len()), (1, 0));
     }
 
     fn live(spec: PodSpec) -> (String, LivePod) {
         let (name, namespace) = (spec.name.clone(), "lane-x".to_owned());
         let (uid, template, addresses) = (format!("uid-{name}"), Labels::new(), Vec::new());
-        (name.clone(), LivePod { spec, namespace, name, template, uid, addresses })
+        (name.clone(), LivePod { spec, namespace, name, template, uid, addresses, relays_to: None })
+    }
+
+    #[test]
+    fn a_pod_that_passes_connections_on_is_used_again_where_they_go_to_the_same_place() {
+        let spec = PodSpec { relay: Some(3128), ..pod("proxy", NodeName::Master) };
+        let wanted = [("proxy", &spec)].into();
+        let there = |host: u8| Some(SocketAddr::from(([192, 0, 2, host], 80)));
+        let useless = |relays_to| {
+            let (name, relay) = live(spec.clone());
+            let mut space =
+                Space { pods: [(name, LivePod { relays_to: there(1), ..relay })].into(), ..Space::default() };
+            space.sort_out(&wanted, &["uid-proxy".to_owned()].into(), relays_to).len()
+        };
+        assert_eq!([there(1), there(2), None].map(useless), [0, 1, 1]);
     }
 
     #[test]
@@ -117,7 +138,7 @@ mod tests {
         let wanted = [pod(b, NodeName::Worker), PodSpec { labels, ..pod(d, NodeName::Master) }];
         let wanted = wanted.iter().map(|spec| (&*spec.name, spec)).collect();
         let running = ["uid-a", "uid-b", "uid-d"].map(str::to_owned).into();
-        let useless = space.sort_out(&wanted, &running);
+        let useless = space.sort_out(&wanted, &running, None);
         assert_eq!(space.pods.keys().collect::<Vec<_>>(), [d], "it differs in labels alone");
         assert_eq!(space.aside.keys().collect::<Vec<_>>(), [a], "nobody wants it now");
         let useless: Vec<_> = useless.iter().map(|live| &*live.name).collect();

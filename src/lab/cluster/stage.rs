@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -14,11 +15,11 @@ use super::{
     dns,
     drift::drift,
     facts::dns_pods,
-    ground::ways,
+    ground::{MetadataLease, ways},
     host_pods::{Turn, admitting, namespace_labels},
     lab::Shared,
     objects::identity,
-    pods::LivePod,
+    pods::{LivePod, PodMaker},
     prepare::keep,
     space::Lease,
 };
@@ -43,6 +44,10 @@ pub(crate) struct ClusterStage {
     pub(super) host_turn: Mutex<Option<Turn>>,
     /// Hosts outside the cluster.
     pub(super) outside: Vec<WorldOutside>,
+    /// The metadata server, where it has one.
+    pub(super) metadata: Option<MetadataLease>,
+    /// What makes its pods.
+    pub(super) maker: PodMaker,
 }
 
 impl ClusterStage {
@@ -62,7 +67,12 @@ impl ClusterStage {
             Some(hosts) if !spec.outside.is_empty() => hosts.make(&spec.outside).await?,
             _ => Vec::new(),
         };
-        let stage = Self { shared, spec, lane, leases, world, host_turn, outside };
+        let metadata = match spec.metadata {
+            Some(cloud) => shared.ground.metadata(cloud, &spec.metadata_server).await?,
+            None => None,
+        };
+        let maker = shared.maker.relaying_to(spec.metadata.map(|cloud| cloud.definition().endpoints[0]));
+        let stage = Self { shared, spec, lane, leases, world, host_turn, outside, metadata, maker };
         stage.reset().await?;
         Ok(stage)
     }
@@ -113,19 +123,14 @@ impl ClusterStage {
             identity: identity(&live.spec),
             spec: live.spec.clone(),
             addresses: live.addresses.clone(),
-            proof: self.shared.maker.recipe.server.proof(),
+            proof: self.maker.recipe.server.proof(),
         });
         let world = World {
             namespaces,
             pods: pods.collect(),
             nodes: self.shared.nodes(),
             outside: self.outside.clone(),
-            metadata: self.spec.metadata.and_then(|cloud| {
-                let (world, _) = self.shared.ground.metadata()?;
-                let mut addresses = cloud.definition().addresses();
-                addresses.retain(|address| world.addresses.contains(address));
-                Some(WorldMetadata { cloud, addresses, ..world })
-            }),
+            metadata: self.metadata.as_ref().map(|lease| Self::reachable(&lease.world, leases)),
             apiserver: self.shared.apiserver,
             others: dns_pods(&self.shared.access, &self.shared.nodes()).await?,
         };
@@ -134,6 +139,14 @@ impl ClusterStage {
         }
         *self.world.lock().unwrap_or_else(PoisonError::into_inner) = world;
         Ok(())
+    }
+
+    /// The metadata server without its addresses of a family that no pod has.
+    fn reachable(server: &WorldMetadata, leases: &Leases) -> WorldMetadata {
+        let mut pods = leases.values().flat_map(|space| space.pods.values());
+        let has_v6 = pods.any(|live| live.addresses.iter().any(IpAddr::is_ipv6));
+        let addresses = server.addresses.iter().copied().filter(|address| has_v6 || address.is_ipv4()).collect();
+        WorldMetadata { addresses, ..server.clone() }
     }
 
     /// The manifest with literal names, and the object that it describes, if the run may touch it.
@@ -190,7 +203,7 @@ impl ClusterStage {
         // What is created is new, whatever an earlier scenario left under its name.
         if let Some(live) = leases.get_mut(&pod.namespace).and_then(|space| space.aside.remove(&pod.name)) {
             self.shared.forget(&live);
-            self.shared.maker.remove(&live.namespace, &live.spec).await?;
+            self.maker.remove(&live.namespace, &live.spec).await?;
         }
         if pod.host_network {
             self.take_host_ports().await?;
@@ -254,7 +267,7 @@ impl Stage for ClusterStage {
             let live = Self::live(&mut leases, &namespace, &name)?;
             let mut labels = live.spec.labels.clone();
             change(&mut labels, action);
-            self.shared.maker.relabel(live, &labels).await?;
+            self.maker.relabel(live, &labels).await?;
         }
         if let Some(logical) = &action.namespace {
             self.with_namespace(&mut leases, logical).await?;
@@ -270,7 +283,7 @@ impl Stage for ClusterStage {
     async fn create(&self, pod: &PodSpec) -> Result<(), LabError> {
         let mut leases = self.leases.lock().await;
         self.make_way(&mut leases, pod).await?;
-        let made = self.shared.maker.make(&[(self.literal(&pod.namespace), pod.clone())]).await?;
+        let made = self.maker.make(&[(self.literal(&pod.namespace), pod.clone())]).await?;
         self.take_in(&mut leases, made).await
     }
 
@@ -280,7 +293,7 @@ impl Stage for ClusterStage {
             self.make_way(&mut leases, pod).await?;
         }
         // Not under the lock: whoever is a witness meanwhile needs it.
-        let making = self.shared.maker.make_asking(self.literal(&pod.namespace), pod.clone(), script);
+        let making = self.maker.make_asking(self.literal(&pod.namespace), pod.clone(), script);
         let (made, lines) = making.await?;
         let mut leases = self.leases.lock().await;
         self.take_in(&mut leases, made).await?;
@@ -291,7 +304,7 @@ impl Stage for ClusterStage {
         let mut leases = self.leases.lock().await;
         let live = Self::live(&mut leases, namespace, pod)?.clone();
         self.shared.forget(&live);
-        for live in self.shared.maker.recreate(&live).await? {
+        for live in self.maker.recreate(&live).await? {
             keep(&mut leases, live);
         }
         self.note_host_pods(&leases);
@@ -302,7 +315,7 @@ impl Stage for ClusterStage {
         let mut leases = self.leases.lock().await;
         let live = Self::live(&mut leases, namespace, pod)?.clone();
         self.shared.forget(&live);
-        self.shared.maker.restart(&live).await?;
+        self.maker.restart(&live).await?;
         Ok(())
     }
 

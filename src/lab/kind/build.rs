@@ -1,7 +1,7 @@
 //! A kind lab in the making: cluster and emulator side by side, then routes, names, nodes and the first pods.
 
 use std::{
-    net::Ipv4Addr,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -28,18 +28,20 @@ use super::{
     ground::KindGround,
     hold, images,
     node::NodePlace,
+    on_node,
     outside::OutsideHosts,
     remove, renew, routes,
+    servers::MetadataServers,
 };
 use crate::{
     engine::{Events, NODES_READY},
     lab::{
-        Capabilities, LabError, WorldMetadata, WorldNode, agent,
+        Capabilities, LabError, WorldNode, agent,
         cluster::{Access, Age, ClusterLab, Facts, Naming, PROBE_IMAGE, Parts, Shell, remove_deployment},
         state::{self, RUN_LABEL, RunState},
     },
-    metadata::Cloud,
-    scenario::{LabSpec, Need, NodeName, Topology},
+    metadata::{Cloud, addresses},
+    scenario::{LabSpec, MetadataServerSpec, Need, NodeName},
 };
 
 /// The Docker network that kind puts its nodes on.
@@ -107,23 +109,25 @@ pub(super) struct Build {
     pub(super) options: KindBuilder,
     pub(super) state: Arc<RunState>,
     pub(super) events: Events,
-    pub(super) emulator: Arc<Mutex<Option<Emulator>>>,
+    pub(super) emulator: Arc<Mutex<Option<Arc<Emulator>>>>,
     pub(super) tasks: TaskTracker,
     pub(super) begun: Instant,
 }
 
 impl Build {
-    fn identity(&self) -> String {
-        format!("metadata/{}", self.state.run())
+    fn emulator(&self) -> Option<Arc<Emulator>> {
+        self.emulator.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Starts the emulator, in a task of its own: the daemon would finish what is given up half-way, unnoticed.
-    async fn start_emulator(&self, image: testcontainers::GenericImage, network: &str) -> Result<(), LabError> {
+    async fn start_emulator(&self, network: &str) -> Result<(), LabError> {
         let (state, slot) = (Arc::clone(&self.state), Arc::clone(&self.emulator));
-        let (identity, network) = (self.identity(), network.to_owned());
+        let (identity, network) = (format!("metadata/{}", state.run()), network.to_owned());
         let starting = self.tasks.spawn(async move {
-            let started = emulator::start(image, state.run(), &identity, &network).await?;
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
+            let (name, usual) = (format!("pp-{}-metadata", state.run()), MetadataServerSpec::default());
+            let server = (emulator::CLOUDS.to_vec(), identity, &usual);
+            let started = Emulator::start(state.run(), &name, &network, server).await?;
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(started));
             Ok(())
         });
         starting.await.map_err(|error| LabError::from(anyhow::Error::new(error)))?
@@ -146,13 +150,13 @@ impl Build {
         })?;
         self.events.phase(format!("making the cluster {name}"));
         let emulator = async {
-            let Some(agent) = agent else { return Ok(None) };
-            let image = emulator::image(self.state.run(), agent).await?;
+            let Some(agent) = agent else { return Ok(false) };
+            emulator::build(self.state.run(), agent).await?;
             if !shared {
-                return Ok(Some(image));
+                return Ok(true);
             }
-            self.start_emulator(image, &network).await?;
-            Ok::<_, LabError>(None)
+            self.start_emulator(&network).await?;
+            Ok::<_, LabError>(false)
         };
         let count = cluster::size(&self.options)?;
         let created = async {
@@ -163,10 +167,7 @@ impl Build {
         };
         let (waiting, ()) = tokio::try_join!(emulator, created)?;
         // The network is kind's to make: on its own terms it has IPv6 and an MTU.
-        match waiting {
-            Some(image) => self.start_emulator(image, &network).await,
-            None => Ok(()),
-        }
+        if waiting { self.start_emulator(&network).await } else { Ok(()) }
     }
 
     /// Starts an emulator beside a kept cluster.
@@ -175,8 +176,8 @@ impl Build {
         remove::labelled(kept.run()).await?;
         let emulator = async {
             let Some(agent) = agent else { return Ok(()) };
-            let image = emulator::image(self.state.run(), agent).await?;
-            self.start_emulator(image, &network()).await
+            emulator::build(self.state.run(), agent).await?;
+            self.start_emulator(&network()).await
         };
         tokio::try_join!(emulator, async {
             sweep(access).await.map_err(|error| LabError::from(error.context("cannot clean the kept cluster")))
@@ -185,14 +186,18 @@ impl Build {
     }
 
     /// Safe routes on a node; none of them leads anywhere where there is no emulator.
-    async fn secure(&self, node: &str, emulator: Option<Ipv4Addr>) -> Result<(), LabError> {
+    async fn secure(&self, node: &str, emulator: Option<&Emulator>) -> Result<(), LabError> {
         let mut shell = Shell::new(Arc::new(NodePlace { container: node.to_owned() }));
         routes::close(node, &mut shell).await?;
         if self.options.cluster.is_some() {
             routes::clear(node, &mut shell).await?;
+            on_node::clear(node).await?;
+            routes::forget(node, &mut shell, &addresses(Cloud::ALL)).await?;
         }
-        let Some(emulator) = emulator else { return routes::forget(node, &mut shell).await };
-        routes::open(node, &mut shell, emulator, &self.identity()).await
+        match emulator {
+            Some(emulator) => routes::open(node, &mut shell, emulator).await,
+            None => Ok(()),
+        }
     }
 
     /// A cluster of the run's own, or a kept one; and its record, where it is one.
@@ -250,17 +255,6 @@ impl Build {
         Ok(())
     }
 
-    /// The emulator, as stages see it, and its control endpoint.
-    fn metadata(&self) -> Option<(WorldMetadata, String)> {
-        let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner);
-        let control = KindGround::control(emulator.as_ref()?);
-        let addresses = emulator::addresses().into_iter().map(Into::into).collect();
-        // A stage says which of the clouds it asks for.
-        let world =
-            WorldMetadata { cloud: Cloud::Gcp, addresses, identity: self.identity(), topology: Topology::Routed };
-        Some((world, control))
-    }
-
     /// The lab, on nodes that may still be starting.
     fn lab(
         &self,
@@ -270,27 +264,33 @@ impl Build {
         held: Option<hold::Held>,
         facts: Facts,
     ) -> ClusterLab {
-        let metadata = self.metadata();
+        let (run, emulator) = (self.state.run(), self.emulator());
+        let nodes: BTreeMap<_, _> = facts.nodes.iter().map(|node| (node.name, node.literal.clone())).collect();
         let mut capabilities = Capabilities {
             has: [Need::NodeSource, Need::NodeCredential, Need::HostNetwork, Need::Disruptive].into(),
             ..Capabilities::default()
         };
-        let why = "a kind lab has one emulator off its nodes, set up in the usual way, for all scenarios";
-        for need in [Need::NodeMetadata, Need::MetadataSettings] {
-            capabilities.why_not.insert(need, why.to_owned());
-        }
-        if metadata.is_some() {
-            capabilities.has.extend([Need::Metadata, Need::Outside]);
+        let servers = emulator
+            .clone()
+            .map(|emulator| MetadataServers::new(run, network(), containers.to_vec(), nodes.clone(), emulator));
+        let of_agent = [Need::Metadata, Need::NodeMetadata, Need::MetadataSettings, Need::Outside];
+        if servers.is_some() {
+            capabilities.has.extend(of_agent);
+            if nodes.values().collect::<BTreeSet<_>>().len() < nodes.len() {
+                capabilities.has.remove(&Need::NodeMetadata);
+                let why = "master and worker are one node, which cannot have a server for each";
+                capabilities.why_not.insert(Need::NodeMetadata, why.to_owned());
+            }
         } else {
             let why = agent::missing().unwrap_or("there is no agent");
-            capabilities.why_not.insert(Need::Metadata, format!("the metadata server is the static agent: {why}"));
-            capabilities.why_not.insert(Need::Outside, format!("outside hosts are the static agent: {why}"));
+            let why = format!("metadata servers and outside hosts are the static agent: {why}");
+            capabilities.why_not.extend(of_agent.map(|need| (need, why.clone())));
         }
         let ground = KindGround {
             cluster: name.to_owned(),
-            nodes: facts.nodes.iter().map(|node| (node.name, node.literal.clone())).collect(),
-            emulator: Arc::clone(&self.emulator),
-            metadata,
+            nodes,
+            emulator,
+            servers,
             hosts: OutsideHosts::new(self.state.run(), network(), containers.to_vec()),
             state: Arc::clone(&self.state),
             kept,
@@ -338,16 +338,15 @@ impl Build {
         let (access, kept) = self.cluster(&name, agent).await?;
         let containers = cluster::nodes(&name).await?;
         let control_plane = containers.iter().find(|node| node.ends_with("control-plane")).cloned().unwrap_or_default();
-        let address = {
-            let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner);
-            emulator.as_ref().map(|emulator| emulator.address)
-        };
+        let emulator = self.emulator();
         let host = emulator::names();
         let is_kept = kept.is_some();
         let held = if is_kept { None } else { Some(hold::hold(&access).await?) };
+        // Who is the worker is settled here: a node that joins later would leave both roles to the control plane.
+        cluster::joined(&access, containers.len()).await?;
         let mut lab = self.lab((&name, &containers), &access, kept, held, Facts::read(&access, Age::Young).await?);
 
-        let secured = try_join_all(containers.iter().map(|node| self.secure(node, address)));
+        let secured = try_join_all(containers.iter().map(|node| self.secure(node, emulator.as_deref())));
         let secured = self.events.timed("lab › safe routes", secured);
         let named = self.events.timed("lab › names", dns::name(&access, &host));
         let ready = self.ready(&access, &control_plane, containers.len(), is_kept);

@@ -89,7 +89,7 @@ impl LabBuilder for KindBuilder {
         build.tasks.close();
         build.tasks.wait().await;
         let emulator = build.emulator.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let left = remove_run(&build.state, emulator).await;
+        let left = remove_run(&build.state, emulator.as_deref()).await;
         for left in &left {
             build.events.note(format!("not removed: {left}; `policyprobe cleanup` tries it again"));
         }

@@ -124,32 +124,40 @@ pub(crate) async fn install(control_plane: &str, manifest: &Path) -> Result<(), 
     })
 }
 
+/// Waits until these many nodes have joined, Ready or not.
+pub(crate) async fn joined(access: &Access, count: usize) -> Result<(), LabError> {
+    match tokio::time::timeout(PATIENCE, watch(access, count, |_| true)).await {
+        Ok(joined) => Ok(joined?),
+        Err(_) => Err(anyhow::anyhow!("{count} nodes have not joined after {} s", PATIENCE.as_secs()).into()),
+    }
+}
+
 /// Waits until these many nodes are Ready.
 pub(crate) async fn ready(access: &Access, count: usize, cni: &Cni) -> Result<(), LabError> {
     let patience = if matches!(cni, Cni::None) { PATIENCE_BY_HAND } else { PATIENCE };
-    let watching = async {
-        let nodes = Api::<Node>::all(access.client.clone());
-        let mut changes = pin!(watcher(nodes, watcher::Config::default()).applied_objects());
-        let mut found = BTreeSet::new();
-        while found.len() < count {
-            let Some(node) = changes.try_next().await.context("watching nodes")? else {
-                return Err(anyhow::anyhow!("the watch of nodes ended"));
-            };
-            if is_ready(&node) {
-                found.insert(node.name_any());
-            } else {
-                found.remove(&node.name_any());
-            }
-        }
-        Ok(())
-    };
-    match tokio::time::timeout(patience, watching).await {
+    match tokio::time::timeout(patience, watch(access, count, is_ready)).await {
         Ok(ready) => Ok(ready?),
         Err(_) => Err(LabError::with_hint(
             format!("the nodes are not Ready after {} s", patience.as_secs()),
             "a CNI that does not start is the usual reason; `--keep` is of no help here, `kubectl get pods -A` while it waits is",
         )),
     }
+}
+
+/// Watches the nodes until these many are as wanted.
+async fn watch(access: &Access, count: usize, is_wanted: impl Fn(&Node) -> bool) -> anyhow::Result<()> {
+    let nodes = Api::<Node>::all(access.client.clone());
+    let mut changes = pin!(watcher(nodes, watcher::Config::default()).applied_objects());
+    let mut found = BTreeSet::new();
+    while found.len() < count {
+        let node = changes.try_next().await.context("watching nodes")?.context("the watch of nodes ended")?;
+        if is_wanted(&node) {
+            found.insert(node.name_any());
+        } else {
+            found.remove(&node.name_any());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

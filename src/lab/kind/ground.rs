@@ -1,30 +1,21 @@
 //! What a kind lab stands on, and its removal.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 
 use super::{
-    command::run,
-    emulator::{CONTROL_PORT, Emulator},
-    hold::Held,
-    node::NodePlace,
-    outside::OutsideHosts,
-    remove,
-    settle::settle,
+    command::run, emulator::Emulator, hold::Held, node::NodePlace, outside::OutsideHosts, remove,
+    servers::MetadataServers, settle::settle,
 };
 use crate::{
     engine::Events,
     lab::{
-        LabError, WorldMetadata,
-        cluster::{Ground, Hosts, Place},
+        LabError,
+        cluster::{Ground, Hosts, MetadataLease, Place},
         state::RunState,
     },
-    scenario::NodeName,
+    scenario::{Cloud, MetadataServerSpec, NodeName},
 };
 
 /// A kind cluster and the emulator beside it.
@@ -33,10 +24,10 @@ pub(crate) struct KindGround {
     pub(crate) cluster: String,
     /// The nodes' containers.
     pub(crate) nodes: BTreeMap<NodeName, String>,
-    /// The emulator, until it is removed.
-    pub(crate) emulator: Arc<Mutex<Option<Emulator>>>,
-    /// The emulator, as stages see it, and its control endpoint; none where no agent could be it.
-    pub(crate) metadata: Option<(WorldMetadata, String)>,
+    /// The emulator; none where no agent could be it.
+    pub(crate) emulator: Option<Arc<Emulator>>,
+    /// It and other metadata servers; none where no agent could be one.
+    pub(crate) servers: Option<MetadataServers>,
     /// Hosts outside the cluster, until they are removed.
     pub(crate) hosts: OutsideHosts,
     /// This run's record.
@@ -52,15 +43,11 @@ pub(crate) struct KindGround {
 }
 
 impl KindGround {
-    /// The URL of an emulator's control endpoint.
-    pub(crate) fn control(emulator: &Emulator) -> String {
-        format!("http://{}:{CONTROL_PORT}", emulator.address)
-    }
-
-    fn stay(&self, emulator: Option<Emulator>) -> Result<(), LabError> {
+    fn stay(&self) -> Result<(), LabError> {
         self.state.update(|record| record.kept = true)?;
-        // Dropping it would remove the container.
-        std::mem::forget(emulator);
+        if let Some(emulator) = &self.emulator {
+            emulator.leave();
+        }
         let kubeconfig: PathBuf = self.state.kubeconfig();
         self.events.note(format!(
             "the cluster `{0}` stays: `kubectl --kubeconfig {1}`, `policyprobe lab --backend kind --cluster {0}`; \
@@ -73,7 +60,7 @@ impl KindGround {
 }
 
 /// Removes what a run made in Docker, all of it at once, and goes on after errors.
-pub(crate) async fn remove_run(state: &RunState, emulator: Option<Emulator>) -> Vec<LabError> {
+pub(crate) async fn remove_run(state: &RunState, emulator: Option<&Emulator>) -> Vec<LabError> {
     let record = state.record();
     let kubeconfig = state.kubeconfig();
     for child in &record.children {
@@ -113,8 +100,11 @@ impl Ground for KindGround {
         Some(Arc::new(NodePlace { container }))
     }
 
-    fn metadata(&self) -> Option<(WorldMetadata, String)> {
-        self.metadata.clone()
+    async fn metadata(&self, cloud: Cloud, spec: &MetadataServerSpec) -> Result<Option<MetadataLease>, LabError> {
+        match &self.servers {
+            Some(servers) => servers.lease(cloud, spec).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn pods_run(&self) -> Result<(), LabError> {
@@ -126,7 +116,7 @@ impl Ground for KindGround {
 
     fn hosts(&self) -> Option<&dyn Hosts> {
         // Who makes them and who serves in them is the agent, as the metadata server is.
-        self.metadata.as_ref().map(|_| &self.hosts as &dyn Hosts)
+        self.servers.as_ref().map(|_| &self.hosts as &dyn Hosts)
     }
 
     async fn diagnose(&self) -> String {
@@ -138,19 +128,22 @@ impl Ground for KindGround {
     }
 
     async fn teardown(&self) -> Vec<LabError> {
-        let emulator = self.emulator.lock().unwrap_or_else(PoisonError::into_inner).take();
         let nodes_stay = self.keep || self.kept.is_some();
         let hosts = self.hosts.remove(nodes_stay).await.err();
+        let servers = match &self.servers {
+            Some(servers) => servers.end(nodes_stay).await.err(),
+            None => None,
+        };
         let removed = if self.keep && self.kept.is_none() {
             let released = match self.held.lock().await.take() {
                 Some(held) => held.release().await,
                 None => Ok(()),
             };
-            [released, self.stay(emulator)].into_iter().filter_map(Result::err).collect()
+            [released, self.stay()].into_iter().filter_map(Result::err).collect()
         } else {
             self.events.phase("removing the lab");
-            remove_run(&self.state, emulator).await
+            remove_run(&self.state, self.emulator.as_deref()).await
         };
-        hosts.into_iter().chain(removed).collect()
+        hosts.into_iter().chain(servers).chain(removed).collect()
     }
 }

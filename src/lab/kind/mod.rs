@@ -15,10 +15,12 @@ mod ground;
 mod hold;
 mod images;
 mod node;
+mod on_node;
 mod outside;
 pub(crate) mod remove;
 mod renew;
 mod routes;
+mod servers;
 pub(crate) mod settle;
 
 pub use builder::{Cni, KindBuilder};

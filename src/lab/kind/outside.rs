@@ -15,7 +15,7 @@ use std::{
 use anyhow::Context;
 use async_trait::async_trait;
 use futures::future::try_join_all;
-use testcontainers::{ContainerAsync, GenericImage, ImageExt, core::WaitFor, runners::AsyncRunner};
+use testcontainers::{ContainerAsync, GenericImage};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     sync::{Mutex, OwnedMutexGuard},
@@ -27,7 +27,6 @@ use crate::{
     lab::{
         LabError, WorldOutside,
         cluster::{Hosts, IMAGE_AGENT, Place, Shell, Wire},
-        state::RUN_LABEL,
     },
     metadata::is_metadata_address,
     scenario::{OutsideSpec, PortSpec, Protocol},
@@ -90,9 +89,9 @@ impl OutsideHosts {
         let (run, name, network) = (self.run.clone(), self.name(), self.network.clone());
         let starting = tokio::spawn(async move {
             let mut made = made;
-            let container = start(&run, &name, &network).await?;
+            let container = emulator::start(&run, &name, &network, vec!["wait".to_owned()]).await?;
             made.container = Some(container);
-            made.own = own_addresses(&name).await?;
+            made.own = emulator::own_addresses(&name).await?;
             Ok(made)
         });
         starting.await.map_err(|error| LabError::from(anyhow::Error::new(error)))?
@@ -254,33 +253,6 @@ fn is_routed(address: IpAddr) -> bool {
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     };
     !special && !local
-}
-
-/// Starts the container on a network that exists, of the image that was built for the emulator.
-async fn start(run: &str, name: &str, network: &str) -> Result<ContainerAsync<GenericImage>, LabError> {
-    GenericImage::new(emulator::IMAGE, run)
-        .with_wait_for(WaitFor::message_on_stdout("ready"))
-        .with_cmd(["wait"])
-        .with_container_name(name)
-        .with_network(network)
-        .with_cap_add("NET_ADMIN")
-        .with_label(RUN_LABEL, run)
-        .with_startup_timeout(PATIENCE)
-        .start()
-        .await
-        .context("cannot start the container of the outside hosts")
-        .map_err(LabError::from)
-}
-
-/// The container's addresses on kind's network.
-async fn own_addresses(name: &str) -> Result<Vec<IpAddr>, LabError> {
-    let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}";
-    let text = run("docker", &["inspect", "-f", format, name], None).await?;
-    let own: Vec<IpAddr> = text.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect();
-    if own.is_empty() {
-        return Err(anyhow::anyhow!("the container of the outside hosts has no address: {}", text.trim()).into());
-    }
-    Ok(own)
 }
 
 #[cfg(test)]

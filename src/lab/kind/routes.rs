@@ -5,12 +5,12 @@
 
 use std::{
     fmt::Write,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, SocketAddr},
 };
 
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval};
 
-use super::emulator;
+use super::emulator::{self, Emulator};
 use crate::{
     http::{IDENTITY_PATH, NONCE, SERVER},
     lab::{LabError, cluster::Shell},
@@ -30,7 +30,7 @@ const PROTOCOL: u8 = 222;
 /// The file in which a node looks up names first, and the mark of our line in it.
 const MARK: &str = "# policyprobe";
 
-fn broken(node: &str, error: &str) -> LabError {
+pub(super) fn broken(node: &str, error: &str) -> LabError {
     LabError::from(anyhow::anyhow!("cannot secure the routes of node `{node}`: {error}"))
 }
 
@@ -55,11 +55,12 @@ fn closing() -> String {
     )
 }
 
-/// Closes the ways that an earlier run opened to an emulator of its own: another container may have its address now.
-pub(crate) async fn forget(node: &str, shell: &mut Shell) -> Result<(), LabError> {
-    for address in emulator::addresses() {
-        let stale = format!("ip route show exact {address}/32 type unicast");
-        let command = format!("[ -z \"$({stale})\" ] || ip route del unicast {address}/32 2>&1");
+/// Closes the ways to emulators at these addresses: another container may have theirs by now.
+pub(super) async fn forget(node: &str, shell: &mut Shell, addresses: &[IpAddr]) -> Result<(), LabError> {
+    for address in addresses {
+        let (ip, length) = family(*address);
+        let stale = format!("{ip} route show exact {address}/{length} type unicast");
+        let command = format!("[ -z \"$({stale})\" ] || {ip} route del unicast {address}/{length} 2>&1");
         shell.read(&command).await.map_err(|error| broken(node, &error))?;
     }
     Ok(())
@@ -68,7 +69,7 @@ pub(crate) async fn forget(node: &str, shell: &mut Shell) -> Result<(), LabError
 /// Leads a node to a host outside the cluster by this container's address. An address to which the node has a way of its own
 /// already, other than the default one, is somebody's who must stay reachable.
 pub(crate) async fn lead(node: &str, shell: &mut Shell, host: IpAddr, by: IpAddr) -> Result<(), LabError> {
-    let (ip, length) = if host.is_ipv4() { ("ip", 32) } else { ("ip -6", 128) };
+    let (ip, length) = family(host);
     let taken = shell.read(&format!("{ip} route show match {host} 2>&1")).await;
     let taken = taken.map_err(|error| no_way(node, host, &error))?;
     if let Some(route) = taken.iter().find(|route| is_taken(route)) {
@@ -102,38 +103,41 @@ fn is_taken(route: &str) -> bool {
     !is_default && !words.windows(2).any(|pair| pair == ["proto", &ours])
 }
 
-/// Opens the ways to the emulator, and asks it who it is at each of its addresses. Nothing else is asked before this has
+/// Opens the ways to an emulator, and asks it who it is at each of its addresses. Nothing else is asked before this has
 /// succeeded.
-pub(crate) async fn open(node: &str, shell: &mut Shell, emulator: Ipv4Addr, identity: &str) -> Result<(), LabError> {
-    for address in emulator::addresses() {
-        open_one(node, shell, emulator, identity, address).await?;
+pub(super) async fn open(node: &str, shell: &mut Shell, emulator: &Emulator) -> Result<(), LabError> {
+    let with_v6 = forwards_ipv6(node, shell).await?;
+    for place in emulator.places().into_iter().filter(|place| with_v6 || place.is_ipv4()) {
+        let Some(by) = emulator.way(place.ip()) else { continue };
+        let (address, (ip, length)) = (place.ip(), family(place.ip()));
+        let routed = format!("{ip} route replace {address}/{length} via {by} 2>&1 && {ip} route get {address} 2>&1");
+        let route = shell.read(&routed).await.map_err(|error| broken(node, &error))?;
+        if !leads_to(&route, by) {
+            return Err(broken(node, &format!("the way to {address} is not through {by}: {}", route.join(" "))));
+        }
+        ask(node, shell, place, &emulator.identity).await?;
     }
     let names = emulator::names();
     let hosts = format!("grep -q '{MARK}$' /etc/hosts || echo '{LINK_LOCAL} {names} {MARK}' >>/etc/hosts");
     shell.read(&hosts).await.map(drop).map_err(|error| broken(node, &error))
 }
 
-async fn open_one(
-    node: &str,
-    shell: &mut Shell,
-    emulator: Ipv4Addr,
-    identity: &str,
-    address: Ipv4Addr,
-) -> Result<(), LabError> {
-    let routed = format!("ip route replace {address}/32 via {emulator} 2>&1 && ip route get {address} 2>&1");
-    let route = shell.read(&routed).await.map_err(|error| broken(node, &error))?;
-    if !leads_to(&route, emulator.into()) {
-        return Err(broken(node, &format!("the way to {address} is not through {emulator}: {}", route.join(" "))));
-    }
+/// Whether the cluster has IPv6: kind has its nodes forward it only then.
+pub(super) async fn forwards_ipv6(node: &str, shell: &mut Shell) -> Result<bool, LabError> {
+    let read = shell.read("cat /proc/sys/net/ipv6/conf/all/forwarding 2>/dev/null || echo 0").await;
+    read.map(|lines| lines == ["1"]).map_err(|error| broken(node, &error))
+}
+
+/// Asks a server who it is, on a path that no real one has.
+pub(super) async fn ask(node: &str, shell: &mut Shell, place: SocketAddr, identity: &str) -> Result<(), LabError> {
     let nonce = format!("identity-{node}");
-    let port = emulator::port(address);
     let ask = format!(
-        "curl -q -s -S --noproxy '*' --connect-timeout 2 --max-time 4 -o /dev/null -D - -H '{NONCE}: {nonce}' \
-         http://{address}:{port}{IDENTITY_PATH} 2>&1"
+        "curl -q -g -s -S --noproxy '*' --connect-timeout 2 --max-time 4 -o /dev/null -D - -H '{NONCE}: {nonce}' \
+         http://{place}{IDENTITY_PATH} 2>&1"
     );
     let answer = answer(node, shell, &ask).await?;
     if header(&answer, SERVER) != Some(identity) || header(&answer, NONCE) != Some(&nonce) {
-        return Err(LabError::RealMetadata { address: address.into() });
+        return Err(LabError::RealMetadata { address: place.ip() });
     }
     Ok(())
 }
@@ -154,6 +158,11 @@ async fn answer(node: &str, shell: &mut Shell, ask: &str) -> Result<Vec<String>,
             Err(_) => {}
         }
     }
+}
+
+/// The command for routes of an address' family, and the length of its prefix.
+pub(super) fn family(address: IpAddr) -> (&'static str, u8) {
+    if address.is_ipv4() { ("ip", 32) } else { ("ip -6", 128) }
 }
 
 fn leads_to(route: &[String], by: IpAddr) -> bool {
@@ -194,7 +203,7 @@ mod tests {
     #[test]
     fn a_route_counts_only_through_the_emulator() {
         let route = |text: &str| vec![text.to_owned(), "    cache".to_owned()];
-        let emulator = Ipv4Addr::new(172, 18, 0, 4).into();
+        let emulator = IpAddr::from([172, 18, 0, 4]);
         assert!(leads_to(&route("169.254.169.254 via 172.18.0.4 dev eth0 src 172.18.0.2 uid 0"), emulator));
         assert!(!leads_to(&route("169.254.169.254 via 172.18.0.40 dev eth0 src 172.18.0.2"), emulator));
         assert!(!leads_to(&route("169.254.169.254 dev eth0 src 172.18.0.4"), emulator));
