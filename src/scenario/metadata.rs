@@ -111,6 +111,10 @@ pub struct MetadataTarget {
     /// The pod with a `relay` that passes the request on. The server sees that pod, whoever asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<String>,
+    /// By the name of a Service of the type `ExternalName` (`name` in `default`, or `namespace/name`) that a step applies and
+    /// that stands for the cloud's host name. Only DNS knows of it: the packets are the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// Another spelling of the same IPv4 address. The packets are the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spelling: Option<Spelling>,

@@ -13,7 +13,10 @@ use crate::{
     metadata::Exposure,
     policy::ServiceAddress,
     probe::{Proof, Target},
-    scenario::{By, Credential, Destination, Family, MetadataTarget, Need, PodSpec, PortSpec, Protocol, Scenario},
+    scenario::{
+        By, Credential, DEFAULT_NAMESPACE, Destination, Family, MetadataTarget, Need, PodSpec, PortSpec, Protocol,
+        Scenario,
+    },
 };
 
 /// A destination, as far as it is the same for all sources.
@@ -101,7 +104,7 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
     let is_spelt = to.metadata.as_ref().is_some_and(|metadata| metadata.spelling.is_some());
     let by_name = place.host.is_some() && !is_spelt;
     if let Some(metadata) = &to.metadata {
-        if by_name {
+        if by_name && metadata.service.is_none() {
             text.push_str(" by name");
         }
         if let Some(spelling) = metadata.spelling {
@@ -303,6 +306,7 @@ fn metadata_place(
         .or_else(|| ask.ports(asked.or(address)?).next())
         .unwrap_or(ask.endpoints[0].port());
     let host = match (metadata.by, metadata.spelling) {
+        _ if metadata.service.is_some() => metadata.service.as_deref().map(|service| service_host(world, service)),
         (By::Name, _) => Some(
             (*ask.hosts.first().ok_or_else(|| {
                 let fault = Fault::new(format!("the metadata server of {} has no name", ask.title));
@@ -313,7 +317,10 @@ fn metadata_place(
         (By::Address, Some(spelling)) => address.map(|address| spelling.of(address)),
         (By::Address, None) => None,
     };
-    let name = asked.map_or_else(|| "metadata".to_owned(), |asked| format!("metadata/{asked}"));
+    let name = match &metadata.service {
+        Some(service) => format!("metadata by service/{service}"),
+        None => asked.map_or_else(|| "metadata".to_owned(), |asked| format!("metadata/{asked}")),
+    };
     let direct = Place {
         address,
         host,
@@ -342,6 +349,13 @@ fn metadata_place(
             })
         }
     }
+}
+
+/// The name that DNS has for a Service, which is written `name` or `namespace/name`.
+fn service_host(world: &World, service: &str) -> String {
+    let (namespace, name) = service.split_once('/').unwrap_or((DEFAULT_NAMESPACE, service));
+    let literal = world.namespaces.get(namespace).map_or(namespace, |namespace| &namespace.literal);
+    format!("{name}.{literal}.svc.cluster.local")
 }
 
 fn pod_place(pod: &WorldPod, name: String, port: u16, family: Family) -> Place {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Context, lab};
+use super::{Context, lab, names::dns_label};
 use crate::metadata::Exposure;
 use crate::scenario::{
     By, Destination, Diagnostic, Expect, PortSpec, Protocol,
@@ -98,6 +98,22 @@ fn metadata(context: &Context<'_>, to: &Destination, at: &[Segment], faults: &mu
     if target.by == By::Name && target.spelling.is_some() {
         let fault = context.error(&at_path![at; "spelling"], "a name has no other spelling");
         faults.push(fault.hint("leave `by: name` out"));
+    }
+    if let Some(service) = &target.service {
+        let at = at_path![at; "service"];
+        if definition.hosts.is_empty() {
+            let message =
+                format!("the metadata server of {} has no name that a Service could stand for", definition.title);
+            faults.push(context.error(&at, message));
+        }
+        if let Some(error) = service.split('/').find_map(|part| dns_label(part).err()) {
+            faults.push(context.error(&at, error));
+        }
+        let is_plain = target.by == By::Address && target.spelling.is_none() && target.address.is_none();
+        if !is_plain || target.via.is_some() {
+            let fault = context.error(&at, "a Service is a name of its own for the metadata server's usual address");
+            faults.push(fault.hint("leave `by`, `spelling`, `address` and `via` out"));
+        }
     }
     if let Some(via) = &target.via {
         let at = at_path![at; "via"];

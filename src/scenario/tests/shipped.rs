@@ -30,7 +30,8 @@ fn all_load_without_warnings() {
             |name: &String| loaded.scenario.steps.iter().any(|step| step.rejected.iter().any(|it| it.file == *name));
         let applied = loaded.manifests.iter().filter(|(name, _)| !refused(name));
         let disturbs = loaded.scenario.needs.contains(&Need::Disruptive);
-        let policies = applied.flat_map(|(_, all)| all).all(|manifest| manifest.policy.is_some());
+        let policies =
+            applied.flat_map(|(_, all)| all).all(|manifest| manifest.policy.is_some() || manifest.kind == "Service");
         assert!(policies || disturbs, "{} applies what concerns the whole cluster", loaded.scenario.id);
     }
 }
