@@ -160,7 +160,7 @@ async fn audit(
     let (pods, positions) = positions(&names, &args.label, with_node);
     let spec = LabSpec {
         metadata_server: MetadataServerSpec { topology, imds: args.imds, hop_limit: args.hop_limit, legacy: false },
-        namespaces: names.iter().map(|name| (name.clone(), NamespaceSpec::default())).collect(),
+        namespaces: pods.iter().map(|pod| (pod.namespace.clone(), NamespaceSpec::default())).collect(),
         pods,
         ..LabSpec::default()
     };
@@ -229,7 +229,7 @@ fn positions(namespaces: &[String], label: &(String, String), with_node: bool) -
     }
     pods.push(PodSpec {
         name: survey::CANARY.to_owned(),
-        namespace: DEFAULT_NAMESPACE.to_owned(),
+        namespace: survey::CANARY.to_owned(),
         labels: Labels::from([(survey::CANARY.to_owned(), "yes".to_owned())]),
         node: NodeName::Worker,
         ports: ports(),
