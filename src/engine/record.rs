@@ -174,6 +174,12 @@ fn witness_evidence(cell: &PlannedCell, track: &Track) -> WitnessEvidence {
     }
 }
 
+/// Whether the log of its server has an attempt of a cell that seemed to be stopped.
+#[must_use]
+pub(super) fn has_arrived(cell: &PlannedCell, track: &Track, logs: &Logs) -> bool {
+    cell.expectation == Expectation::Blocked && log_evidence(cell, track, logs) == LogEvidence::Arrived
+}
+
 fn log_evidence(cell: &PlannedCell, track: &Track, logs: &Logs) -> LogEvidence {
     match logs.get(&cell.server) {
         Some(Err(why)) => LogEvidence::Unreadable(why.clone()),

@@ -18,7 +18,7 @@ use super::{
     judge::{BaselineEvidence, words},
     plan::{self, PlannedCell, StepOracle},
     quiet::Quiet,
-    record::{Circumstances, Logs, keeps_log, record, unprobed},
+    record::{Circumstances, Logs, has_arrived, keeps_log, record, unprobed},
     round::Nonces,
     sessions::{How, ProbeWith, Sessions},
     settle::{Occasion, Setting, Settled, Table, anticipate, settle},
@@ -236,7 +236,7 @@ impl Staged<'_> {
         let deadline = since + self.rules.limit;
         let table =
             Table { step: name, occasion, cells: &cells, calibration: &calibration, world: &world, since, deadline };
-        let settled = events.timed(probes, self.settle(&table, course)).await?;
+        let mut settled = events.timed(probes, self.settle(&table, course)).await?;
         if occasion == Occasion::Baseline {
             for (cell, track) in cells.iter().zip(&settled.tracks).filter(|(cell, _)| cell.expects_answer()) {
                 course.history.set_baseline(cell, track.good_rounds > 0);
@@ -248,9 +248,15 @@ impl Staged<'_> {
         if occasion == Occasion::Baseline {
             self.open_ahead(Purpose::Witnesses, course);
         }
-        let (logs, ()) = events.timed(end, futures::future::join(logs, answers)).await;
+        let (mut logs, ()) = events.timed(end, futures::future::join(logs, answers)).await;
         if occasion == Occasion::Baseline {
             self.open_ahead(Purpose::Overlap, course);
+        }
+        let arrived = |(cell, track): (_, &Track)| track.held(settled.hold) && has_arrived(cell, track, &logs);
+        if cells.iter().zip(&settled.tracks).any(arrived) && Instant::now() < deadline {
+            // What arrives just before a policy takes effect, and is answered too late, looks stopped. It does so only once.
+            settled = self.settle(&table, course).await?;
+            logs = self.read_logs(&cells, &settled.tracks).await;
         }
         course.ready = None;
         let mut records: BTreeMap<String, CellResult> = asked.into_iter().map(|cell| (cell.id.clone(), cell)).collect();

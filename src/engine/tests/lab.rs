@@ -54,6 +54,8 @@ pub(super) struct Faults {
     pub(super) slow_lookups: Option<(&'static str, Duration)>,
     /// Requests arrive where policy denies them, and answers do not come back.
     pub(super) one_way: bool,
+    /// They do so for this long.
+    pub(super) one_way_at_first: Duration,
     /// How likely a SYN of this source is lost, in percent.
     pub(super) loss: Option<(&'static str, u64)>,
     /// How long a connect of this source takes.
@@ -234,7 +236,8 @@ impl Net {
             return Fate::Refused;
         }
         let allowed = self.is_allowed(from, address, port);
-        if allowed || self.faults.one_way {
+        let is_first = self.changed().is_some_and(|since| since < self.faults.one_way_at_first);
+        if allowed || self.faults.one_way || is_first {
             self.seen.lock().unwrap().insert(request.nonce.clone());
         }
         if !allowed {

@@ -324,6 +324,14 @@ async fn an_answer_that_is_stopped_is_no_deny() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_came_too_late_is_found_out_and_asked_for_again() {
+    let ran = lab(Faults { one_way_at_first: Duration::from_millis(40), ..Faults::default() }).await;
+    assert_eq!(ran.result.exit_code, 0, "{:#?}", ran.result);
+    let settled = ran.result.scenarios[0].steps[1].settled_ms.unwrap();
+    assert!(settled > 300, "the first hold counted, after {settled} ms");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_baseline_that_does_not_come_back_takes_the_denies_with_it() {
     let ran = lab(Faults { keeps_policies: true, ..Faults::default() }).await;
     let deny = ran.cell("deny", "app1 -> metadata");
