@@ -7,12 +7,12 @@ use super::{
     first::{First, PodName},
     judge::{Judgement, judge_drift, judge_rejection},
     plan::addressed,
-    record::expected,
+    record::blank,
     sessions::Sessions,
 };
 use crate::{
     lab::{LabError, Source, Stage},
-    scenario::{DEFAULT_NAMESPACE, Family, LabelAction, LoadedScenario, PodSpec, Protocol, Step},
+    scenario::{DEFAULT_NAMESPACE, LabelAction, LoadedScenario, PodSpec, Step},
 };
 
 /// A line for each action of a step.
@@ -135,34 +135,9 @@ async fn refused(stage: &dyn Stage, loaded: &LoadedScenario, step: &Step) -> Res
 }
 
 /// The record of what the harness itself asked the API server for.
-fn of_harness(id: String, expectation: Expectation, (verdict, reason): Judgement) -> CellResult {
-    CellResult {
-        id,
-        from: "harness".to_owned(),
-        to: "apiserver".to_owned(),
-        address: None,
-        port: None,
-        protocol: Protocol::Tcp,
-        family: Family::Ipv4,
-        expected: expected(&expectation),
-        expectation,
-        outcome: None,
-        outcomes: BTreeMap::new(),
-        status: None,
-        server: None,
-        translated: None,
-        verdict,
-        reason,
-        witness: None,
-        attempts: 1,
-        window_ms: 0,
-        settled_ms: None,
-        connect_ms: None,
-        decided_by: None,
-        command: None,
-        probe: None,
-        first_packets: None,
-    }
+fn of_harness(id: String, expectation: Expectation, judgement: Judgement) -> CellResult {
+    let (from, to) = ("harness".to_owned(), "apiserver".to_owned());
+    CellResult { from, to, attempts: 1, ..blank(id, expectation, judgement) }
 }
 
 /// The pod that a file means by `name` or `namespace/name`.

@@ -9,13 +9,17 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    CellResult, Expectation, Verdict,
+    CellResult, Expectation, Verdict, Witness,
     judge::{BaselineEvidence, Evidence, Judgement, LogEvidence, WitnessEvidence, judge},
     plan::PlannedCell,
     track::{Hold, Track},
     witness::Cover,
 };
-use crate::{lab::ServerId, probe::Outcome};
+use crate::{
+    lab::ServerId,
+    probe::Outcome,
+    scenario::{Family, Protocol},
+};
 
 /// What is known beside a cell's own track.
 #[derive(Clone, Debug)]
@@ -59,7 +63,7 @@ pub(super) fn record(
         status: last.and_then(|last| last.status),
         detail: detail(cell, track),
         witness: witness_evidence(cell, track),
-        log: log_evidence(cell, track, logs),
+        log: logged(&cell.server, &track.nonces, logs),
         about_dns: cell.is_about_dns(),
         baseline: circumstances.baseline,
         held: track.held(circumstances.hold),
@@ -109,17 +113,32 @@ fn settled(track: &Track, circumstances: &Circumstances) -> Option<u64> {
 
 /// The record of a cell that was not probed.
 #[must_use]
-pub(super) fn unprobed(cell: &PlannedCell, (verdict, reason): Judgement, decided_by: Option<String>) -> CellResult {
+pub(super) fn unprobed(cell: &PlannedCell, judgement: Judgement, decided_by: Option<String>) -> CellResult {
     CellResult {
-        id: cell.id.clone(),
         from: cell.from_text.clone(),
         to: cell.to_text.clone(),
         address: cell.address,
         port: Some(cell.port),
         protocol: cell.protocol,
         family: cell.family,
-        expected: expected(&cell.expectation),
-        expectation: cell.expectation.clone(),
+        decided_by,
+        ..blank(cell.id.clone(), cell.expectation.clone(), judgement)
+    }
+}
+
+/// A record of which nothing is known but what was expected and how it is judged.
+#[must_use]
+pub(super) fn blank(id: String, expectation: Expectation, (verdict, reason): Judgement) -> CellResult {
+    CellResult {
+        id,
+        from: String::new(),
+        to: String::new(),
+        address: None,
+        port: None,
+        protocol: Protocol::Tcp,
+        family: Family::Ipv4,
+        expected: expected(&expectation),
+        expectation,
         outcome: None,
         outcomes: BTreeMap::new(),
         status: None,
@@ -132,7 +151,7 @@ pub(super) fn unprobed(cell: &PlannedCell, (verdict, reason): Judgement, decided
         window_ms: 0,
         settled_ms: None,
         connect_ms: None,
-        decided_by,
+        decided_by: None,
         command: None,
         probe: None,
         first_packets: None,
@@ -141,7 +160,7 @@ pub(super) fn unprobed(cell: &PlannedCell, (verdict, reason): Judgement, decided
 
 /// An expectation in one word, as reports have it.
 #[must_use]
-pub(super) fn expected(expectation: &Expectation) -> &'static str {
+fn expected(expectation: &Expectation) -> &'static str {
     match expectation {
         Expectation::Reachable => "allow",
         Expectation::Blocked => "deny",
@@ -164,10 +183,18 @@ fn detail(cell: &PlannedCell, track: &Track) -> Option<String> {
 }
 
 fn witness_evidence(cell: &PlannedCell, track: &Track) -> WitnessEvidence {
-    match &track.cover {
+    // That an allowed cell fails is proved by anyone who reached the server about then.
+    if cell.expectation != Expectation::Blocked && track.seen_by.is_some() {
+        return WitnessEvidence::Answered;
+    }
+    witnessed(track.cover.as_ref())
+}
+
+/// What a witness, where there is one, is evidence of.
+#[must_use]
+pub(super) fn witnessed(cover: Option<&(Cover, Witness)>) -> WitnessEvidence {
+    match cover {
         Some((Cover::Confirmed, _)) => WitnessEvidence::Answered,
-        // That an allowed cell fails is proved by anyone who reached the server about then.
-        _ if cell.expectation != Expectation::Blocked && track.seen_by.is_some() => WitnessEvidence::Answered,
         Some((Cover::Gap(_), _)) => WitnessEvidence::Gaps,
         Some((Cover::Unanswered, witness)) => WitnessEvidence::Unanswered(witness.from.clone()),
         None => WitnessEvidence::Nobody,
@@ -177,13 +204,15 @@ fn witness_evidence(cell: &PlannedCell, track: &Track) -> WitnessEvidence {
 /// Whether the log of its server has an attempt of a cell that seemed to be stopped.
 #[must_use]
 pub(super) fn has_arrived(cell: &PlannedCell, track: &Track, logs: &Logs) -> bool {
-    cell.expectation == Expectation::Blocked && log_evidence(cell, track, logs) == LogEvidence::Arrived
+    cell.expectation == Expectation::Blocked && logged(&cell.server, &track.nonces, logs) == LogEvidence::Arrived
 }
 
-fn log_evidence(cell: &PlannedCell, track: &Track, logs: &Logs) -> LogEvidence {
-    match logs.get(&cell.server) {
+/// What the log of a server, where it was read, says of attempts with these nonces.
+#[must_use]
+pub(super) fn logged<'a>(server: &ServerId, nonces: impl IntoIterator<Item = &'a String>, logs: &Logs) -> LogEvidence {
+    match logs.get(server) {
         Some(Err(why)) => LogEvidence::Unreadable(why.clone()),
-        Some(Ok(nonces)) if track.nonces.iter().any(|nonce| nonces.contains(nonce)) => LogEvidence::Arrived,
+        Some(Ok(seen)) if nonces.into_iter().any(|nonce| seen.contains(nonce)) => LogEvidence::Arrived,
         Some(Ok(_)) | None => LogEvidence::Clean,
     }
 }

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     super::{
         CellResult, Expectation, FirstPackets, Verdict, Witness,
-        judge::{BaselineEvidence, Evidence, Judgement, LogEvidence, WitnessEvidence, judge},
+        judge::{BaselineEvidence, Evidence, Judgement, judge},
         plan::PlannedCell,
-        record::{Logs, unprobed},
+        record::{Logs, logged, unprobed, witnessed},
         track::most_telling,
         witness::Cover,
     },
@@ -47,17 +47,8 @@ pub(in crate::engine) fn record(
         outcome: telling.as_ref().map(|telling| telling.outcome),
         status: telling.as_ref().and_then(|telling| telling.status),
         detail: telling.as_ref().and_then(|telling| telling.detail.clone()),
-        witness: match &witness {
-            Some((Cover::Confirmed, _)) => WitnessEvidence::Answered,
-            Some((Cover::Gap(_), _)) => WitnessEvidence::Gaps,
-            Some((Cover::Unanswered, witness)) => WitnessEvidence::Unanswered(witness.from.clone()),
-            None => WitnessEvidence::Nobody,
-        },
-        log: match known.logs.get(&cell.server) {
-            Some(Err(why)) => LogEvidence::Unreadable(why.clone()),
-            Some(Ok(nonces)) if attempts.iter().any(|attempt| nonces.contains(&attempt.nonce)) => LogEvidence::Arrived,
-            Some(Ok(_)) | None => LogEvidence::Clean,
-        },
+        witness: witnessed(witness.as_ref()),
+        log: logged(&cell.server, attempts.iter().map(|attempt| &attempt.nonce), known.logs),
         about_dns: false,
         baseline: BaselineEvidence::Sound,
         held: true,
@@ -123,37 +114,24 @@ fn explained((verdict, reason): Judgement, found: &FirstPackets, said_nothing: b
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::{
         engine::WitnessKind,
         lab::{ServerId, Source},
         probe::{Observation, Target},
-        scenario::{Family, NodeName, Protocol},
+        scenario::{Family, NodeName},
     };
 
     fn cell(expectation: Expectation) -> PlannedCell {
         PlannedCell {
             id: "x/late -> x/b:80/tcp at first".to_owned(),
-            from: Source::Pod("x".to_owned(), "late".to_owned()),
             from_text: "x/late".to_owned(),
             to_text: "x/b:80/tcp at first".to_owned(),
             server: ServerId::Node(NodeName::Worker),
             identity: "pod/x/b".to_owned(),
             target: Some(Target::Resolve { name: "x".to_owned(), family: Family::Ipv4 }),
-            expectation,
-            address: "10.0.0.1".parse().ok(),
-            port: 80,
-            server_port: 80,
-            via: None,
-            protocol: Protocol::Tcp,
-            family: Family::Ipv4,
-            source_port: None,
             first: true,
-            by_name: false,
-            service: None,
-            needs: BTreeSet::new(),
+            ..PlannedCell::to_metadata(Source::Pod("x".to_owned(), "late".to_owned()), expectation)
         }
     }
 
