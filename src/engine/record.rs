@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::{
     CellResult, Expectation, Verdict, Witness,
-    judge::{BaselineEvidence, Evidence, Judgement, LogEvidence, WitnessEvidence, judge},
-    plan::PlannedCell,
+    judge::{BaselineEvidence, Evidence, Judgement, LogEvidence, WitnessEvidence, judge, words},
+    plan::{Connection, PlannedCell},
     track::{Hold, Track},
     witness::Cover,
 };
@@ -84,6 +84,9 @@ pub(super) fn record(
              on the way, so a policy cannot know by labels who it is"
         );
     }
+    if let (Verdict::Recorded, Connection::Kept, Some(outcome)) = (judgement.0, cell.connection, outcome) {
+        judgement.1 = Some(fate(outcome, settled(track, circumstances)));
+    }
     let nothing_came = outcome.is_some_and(|outcome| outcome.is_stopped() || outcome == Outcome::NameNotResolved);
     let proves = cell.expectation == Expectation::Blocked || nothing_came;
     CellResult {
@@ -101,6 +104,15 @@ pub(super) fn record(
         command: track.command.clone(),
         probe: track.means,
         ..unprobed(cell, judgement, decided_by)
+    }
+}
+
+/// What became of a connection that was there before.
+fn fate(outcome: Outcome, after: Option<u64>) -> String {
+    let after = after.map(|after| format!(" from {after} ms after the change on")).unwrap_or_default();
+    match outcome {
+        Outcome::Reached => "not judged, only recorded: the connection goes on".to_owned(),
+        other => format!("not judged, only recorded: nothing passes over the connection{after} ({})", words(other)),
     }
 }
 

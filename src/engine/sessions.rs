@@ -9,7 +9,10 @@ use std::{
 };
 
 use futures::future::join_all;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::{Notify, OwnedMutexGuard},
+    time::timeout,
+};
 
 use super::plan::PlannedCell;
 use crate::{
@@ -62,6 +65,7 @@ impl ProbeWith {
         let (mut count, mut no_curl) = (0, false);
         for cell in cells {
             count += 1;
+            // What is asked over a connection that stays has a session of its own.
             no_curl |= cell.source_port.is_some() || matches!(cell.target, Some(Target::Udp { .. }));
         }
         match self {
@@ -80,7 +84,12 @@ pub(super) struct Sessions {
     /// How many of each kind are being opened for whoever comes.
     coming: Mutex<BTreeMap<(Source, How), usize>>,
     came: Notify,
+    /// The one session of a source that keeps connections, for its batches in turn.
+    keepers: Mutex<BTreeMap<Source, Keeper>>,
 }
+
+/// A session that keeps connections; none before it is needed.
+type Keeper = Arc<tokio::sync::Mutex<Option<Box<dyn Session>>>>;
 
 /// A session that is being opened for whoever comes.
 struct Coming {
@@ -142,7 +151,13 @@ impl Sessions {
     /// No session yet.
     #[must_use]
     pub(super) fn new(stage: Arc<dyn Stage>) -> Self {
-        Self { stage, resting: Pool::default(), coming: Mutex::default(), came: Notify::new() }
+        Self {
+            stage,
+            resting: Pool::default(),
+            coming: Mutex::default(),
+            came: Notify::new(),
+            keepers: Mutex::default(),
+        }
     }
 
     /// A session of a source: one that nobody uses, one that is being opened, or else a new one.
@@ -163,6 +178,19 @@ impl Sessions {
             }
             came.await;
         }
+    }
+
+    /// The session of a source that keeps connections.
+    pub(super) async fn keeper(&self, source: &Source) -> Result<OwnedMutexGuard<Option<Box<dyn Session>>>, LabError> {
+        let keeper = {
+            let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(keepers.entry(source.clone()).or_default())
+        };
+        let mut keeper = keeper.lock_owned().await;
+        if keeper.is_none() {
+            *keeper = Some(self.opened(source, How::Mixed(Means::Agent)).await?);
+        }
+        Ok(keeper)
     }
 
     async fn opened(&self, source: &Source, how: How) -> Result<Box<dyn Session>, LabError> {
@@ -202,6 +230,7 @@ impl Sessions {
     /// Forgets the sessions of a source that is about to be replaced.
     pub(super) fn forget(&self, source: &Source) {
         self.coming().retain(|(from, _), _| from != source);
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
         self.resting.forget(source);
         self.came.notify_waiters();
     }

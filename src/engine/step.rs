@@ -16,7 +16,7 @@ use super::{
     conclude::worst,
     history::{History, PathKey},
     judge::{BaselineEvidence, words},
-    plan::{self, PlannedCell, StepOracle},
+    plan::{self, Connection, PlannedCell, StepOracle},
     quiet::Quiet,
     record::{Circumstances, Logs, has_arrived, keeps_log, record, unprobed},
     round::Nonces,
@@ -229,7 +229,11 @@ impl Staged<'_> {
         let world = self.stage.world();
         let planned = plan::cells(self.loaded, index, &world)
             .map_err(|error| LabError::Broken { message: error.to_string(), hint: error.hint })?;
-        let (cells, skipped) = self.split(planned.clone());
+        let (mut cells, skipped) = self.split(planned.clone());
+        if occasion == Occasion::Restored {
+            // It is not defined whether they are still there.
+            cells.retain(|cell| cell.connection == Connection::New);
+        }
         let (probes, end) = (self.part(name, "probes"), self.part(name, "logs and answers"));
         let events = self.events;
         let calibration = if occasion == Occasion::Baseline { self.denied_later() } else { Vec::new() };
@@ -347,7 +351,8 @@ impl Staged<'_> {
         let steps = &self.loaded.scenario.steps;
         let first = usize::from(self.occasion(0) == Occasion::Baseline);
         let known = if first == 1 { plan::cells(self.loaded, 0, &world).unwrap_or_default() } else { Vec::new() };
-        let mut paths: BTreeSet<PathKey> = known.iter().map(PathKey::of).collect();
+        let known = known.iter().filter(|cell| cell.connection == Connection::New);
+        let mut paths: BTreeSet<PathKey> = known.map(PathKey::of).collect();
         let later = (first..steps.len()).flat_map(|index| plan::cells(self.loaded, index, &world).unwrap_or_default());
         let (later, _) = self.split(later.collect());
         later
@@ -421,7 +426,7 @@ impl Staged<'_> {
             let mut lease = self.sessions.lease(&cell.from, How::Curl).await.ok()?;
             let (nonce, server) = (self.nonces.next(), cell.identity.clone());
             let (connect_limit, resolve_limit, source_port) = (ALLOW_LIMIT, ALLOW_LIMIT, cell.source_port);
-            let request = Request { target, nonce, server, connect_limit, resolve_limit, source_port };
+            let request = Request { target, nonce, server, connect_limit, resolve_limit, source_port, keep: None };
             let (observation, body) = lease.session()?.fetch(&request).await;
             address = observation.address.or(address);
             text = match observation.outcome {

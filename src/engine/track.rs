@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Expectation, Witness, plan::PlannedCell, witness::Cover};
+use super::{
+    Expectation, Witness,
+    plan::{Connection, PlannedCell},
+    witness::Cover,
+};
 use crate::probe::{Means, Observation, Outcome};
 
 /// A resolution that takes so long was asked for again, by a resolver whose question or answer was lost.
@@ -102,7 +106,7 @@ impl Track {
         else {
             return;
         };
-        let good = as_expected(cell, &round);
+        let good = as_expected(cell, &round) && self.is_steady(cell, &telling);
         let was_good = self.good_rounds > 0;
         if !good || !was_good {
             self.attempts = 0;
@@ -137,6 +141,14 @@ impl Track {
         self.last = Some(telling);
         self.seen_by = round.seen_by;
         self.cover = round.cover;
+    }
+
+    /// Whether what is only recorded, of a connection that was there before, is what it was in the last round. When it turned
+    /// is what is worth knowing about it.
+    fn is_steady(&self, cell: &PlannedCell, now: &Observation) -> bool {
+        let may_turn = cell.connection == Connection::Kept && cell.expectation == Expectation::Recorded;
+        let reached = |observation: &Observation| observation.outcome == Outcome::Reached;
+        !may_turn || self.last.as_ref().is_none_or(|last| reached(last) == reached(now))
     }
 
     /// Whether the last round was as expected, or would have been if the witness had been answered more often.

@@ -82,6 +82,7 @@ impl Question {
             connect_limit: self.limit,
             resolve_limit: self.limit,
             source_port: None,
+            keep: None,
         }
     }
 }

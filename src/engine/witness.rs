@@ -9,7 +9,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Expectation, WitnessKind, plan::PlannedCell};
+use super::{
+    Expectation, WitnessKind,
+    plan::{Connection, PlannedCell},
+};
 use crate::{
     lab::{ServerId, Source, World, WorldPod},
     probe::{Outcome, Target},
@@ -79,6 +82,13 @@ pub(super) fn answered(cells: &[PlannedCell]) -> BTreeMap<ServerKey, Vec<&Planne
     servers
 }
 
+/// Whether who asks one of these cells may be a witness of the other: another source, or over a connection that was there
+/// before the same one, which makes a new one.
+#[must_use]
+pub(super) fn may_witness(other: &PlannedCell, cell: &PlannedCell) -> bool {
+    other.from != cell.from || (other.connection == Connection::New && cell.connection != Connection::New)
+}
+
 /// Who may be the witness of a cell, the best first: other sources that should be allowed, the node that the server is
 /// on (any node for a server outside the cluster), the server to itself.
 #[must_use]
@@ -91,11 +101,12 @@ pub(super) fn candidates(
     let Some(target) = at_server(cell, world) else { return Vec::new() };
     let mut found: Vec<Candidate> = Vec::new();
     let mut add = |kind, source: Source, from: String, target: Target| {
-        if source != cell.from && found.iter().all(|candidate| candidate.source != source) {
+        if found.iter().all(|candidate| candidate.source != source) {
             found.push(Candidate { kind, source, from, target });
         }
     };
-    for other in answered.get(&ServerKey::of(cell)).into_iter().flatten() {
+    let others = answered.get(&ServerKey::of(cell)).into_iter().flatten();
+    for other in others.filter(|other| may_witness(other, cell)) {
         if let Some(target) = by_address(other) {
             add(WitnessKind::Source, other.from.clone(), other.from_text.clone(), target);
         }
@@ -119,6 +130,7 @@ pub(super) fn candidates(
         }
         _ => {}
     }
+    found.retain(|candidate| candidate.kind == WitnessKind::Source || candidate.source != cell.from);
     found
 }
 

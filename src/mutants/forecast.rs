@@ -7,7 +7,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use crate::{
     engine::{
         Expectation,
-        plan::{self, ClusterState, PlannedCell},
+        plan::{self, ClusterState, Connection, PlannedCell},
     },
     lab::{
         Source, World,
@@ -54,6 +54,8 @@ struct Question {
     protocol: Protocol,
     port: u16,
     from_port: u16,
+    /// Whether it is asked over a connection that was there before.
+    kept: bool,
     /// Whether it is tried before the enforcer has heard more of the source than that it is there.
     first: bool,
     must_pass: bool,
@@ -160,6 +162,7 @@ fn question(cell: &PlannedCell, world: &World) -> Option<Question> {
         protocol: cell.protocol,
         port: cell.server_port,
         from_port: cell.source_port.unwrap_or(EPHEMERAL),
+        kept: cell.connection == Connection::Kept,
         first: cell.first,
         must_pass,
     })
@@ -171,10 +174,13 @@ fn passes(rulesets: &[Ruleset; 2], question: &Question) -> bool {
     if from == to {
         return true;
     }
+    if question.kept && !has(rulesets, |quirk| quirk == Quirk::JudgesReplies) {
+        return !has(rulesets, |quirk| matches!(quirk, Quirk::OnlyConnectionsSince(_)));
+    }
     let there = judged(rulesets, (from, question.from_node), (to, question.to_node), protocol, (from_port, port));
     // Only the packets of the connection's start are judged, unless that is the fault.
     let back = || judged(rulesets, (to, question.to_node), (from, question.from_node), protocol, (port, from_port));
-    there && (!has(rulesets, Quirk::JudgesReplies) || back())
+    there && (!has(rulesets, |quirk| quirk == Quirk::JudgesReplies) || back())
 }
 
 /// Whether a packet passes the egress rules of its source and the ingress rules of its destination.
@@ -185,10 +191,10 @@ fn judged(
     protocol: Protocol,
     (from_port, port): (u16, u16),
 ) -> bool {
-    if protocol == Protocol::Udp && from_port == DNS && has(rulesets, Quirk::TrustsDnsPort) {
+    if protocol == Protocol::Udp && from_port == DNS && has(rulesets, |quirk| quirk == Quirk::TrustsDnsPort) {
         return true;
     }
-    let both_ports = has(rulesets, Quirk::ReadsBothPorts);
+    let both_ports = has(rulesets, |quirk| quirk == Quirk::ReadsBothPorts);
     let (source, destination) = (place(rulesets, from), place(rulesets, to));
     let open = |direction: &Direction, peer| match direction {
         Direction::Open => true,
@@ -207,8 +213,8 @@ fn judged(
     egress && ingress
 }
 
-fn has(rulesets: &[Ruleset; 2], quirk: Quirk) -> bool {
-    rulesets.iter().any(|rules| rules.quirk == Some(quirk))
+fn has(rulesets: &[Ruleset; 2], is_meant: impl Fn(Quirk) -> bool) -> bool {
+    rulesets.iter().filter_map(|rules| rules.quirk).any(is_meant)
 }
 
 /// The pod that an address belongs to.

@@ -1,5 +1,7 @@
 //! What was found: which cases kill which mutants, which mutants survive, which cases kill nothing.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::{engine::RunFailure, lab::embedded::enforcer::Mutant};
@@ -59,6 +61,9 @@ pub struct Trial {
     pub skipped: usize,
     /// Cases about which nothing could be said: no kills.
     pub inconclusive: Vec<String>,
+    /// Why: of each of them the first cell that is, with its step and its reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub reasons: BTreeMap<String, String>,
     /// From the mutant's first lab to its last, in milliseconds.
     pub took_ms: u64,
     /// Why the mutant could not be tried.
@@ -75,6 +80,7 @@ impl Trial {
             played: 0,
             skipped: 0,
             inconclusive: Vec::new(),
+            reasons: BTreeMap::new(),
             took_ms: 0,
             error: None,
         }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::record::{CANARY, Trial};
 use crate::{
-    engine::{self, Event, Events, Options, RunResult, Verdict},
+    engine::{self, Event, Events, Options, RunResult, ScenarioResult, Verdict},
     lab::embedded::{EmbeddedBuilder, enforcer::Mutant},
     scenario::LoadedScenario,
 };
@@ -120,7 +120,10 @@ fn note(trial: &mut Trial, event: &Event) -> bool {
             trial.inconclusive.retain(|id| *id != case.id);
             match case.verdict {
                 Verdict::Skipped => trial.skipped += 1,
-                Verdict::Inconclusive => trial.inconclusive.push(case.id.clone()),
+                Verdict::Inconclusive => {
+                    trial.inconclusive.push(case.id.clone());
+                    trial.reasons.extend(reason(case).map(|reason| (case.id.clone(), reason)));
+                }
                 _ => {}
             }
             trial.played += usize::from(!matches!(case.verdict, Verdict::Skipped | Verdict::NotEnforcing));
@@ -131,4 +134,11 @@ fn note(trial: &mut Trial, event: &Event) -> bool {
         }
         _ => false,
     }
+}
+
+/// Of the first cell about which nothing could be said.
+fn reason(case: &ScenarioResult) -> Option<String> {
+    let mut cells = case.steps.iter().flat_map(|step| step.cells.iter().map(move |cell| (step, cell)));
+    let (step, cell) = cells.find(|(_, cell)| cell.verdict == Verdict::Inconclusive)?;
+    Some(format!("`{}`, {}: {}", step.name, cell.id, cell.reason.as_deref().unwrap_or_default()))
 }

@@ -114,6 +114,7 @@ fn ask(index: usize, request: &Request) -> Option<Ask> {
         port,
         v6: family == Family::Ipv6,
         source_port: request.source_port,
+        keep: request.keep.clone(),
         how,
     })
 }

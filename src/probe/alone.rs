@@ -99,6 +99,7 @@ mod tests {
             connect_limit: Duration::from_secs(1),
             resolve_limit: Duration::ZERO,
             source_port: None,
+            keep: None,
         };
         let batch = [
             request(Target::Resolve { name: "a.b".to_owned(), family: Family::Ipv4 }),

@@ -14,6 +14,9 @@ use crate::{
     scenario::{Credential, Family},
 };
 
+/// What a shell passes over, and a person should know.
+const STAYS: &str = "  # but over one connection that stays open";
+
 /// `--parallel-max` of curl 7 is capped at 300; a longer batch is split.
 pub const MAX_BATCH: usize = 250;
 
@@ -84,7 +87,7 @@ pub fn fetch_config(request: &Request) -> String {
 #[must_use]
 pub fn command(request: &Request) -> String {
     let limit = seconds(request.connect_limit);
-    match &request.target {
+    let text = match &request.target {
         Target::Http { method, tls, headers, family, credential, patch, .. } => {
             let mut text = format!("curl -q --noproxy '*' --connect-timeout {limit}");
             if !method.is_get() {
@@ -117,7 +120,8 @@ pub fn command(request: &Request) -> String {
             format!("curl -q --noproxy '*' --connect-timeout {limit} --interface '{NO_INTERFACE}' {}", quoted(name))
         }
         Target::Udp { host, port, family } => by_hand(host, *port, *family, request),
-    }
+    };
+    if request.keep.is_some() { text + STAYS } else { text }
 }
 
 fn quoted(text: &str) -> String {
@@ -296,6 +300,7 @@ pub(super) mod tests {
             connect_limit: Duration::from_millis(100),
             resolve_limit: Duration::from_millis(50),
             source_port: None,
+            keep: None,
         }
     }
 

@@ -25,8 +25,8 @@ impl<A: AgentHost, C: CurlHost> Mixed<A, C> {
     fn choose(&self, request: &Request) -> Means {
         match &request.target {
             Target::Udp { .. } => Means::Agent,
-            // A process for each request leaves a connection behind that keeps the port for a minute.
-            target if is_direct(target) && request.source_port.is_some() => Means::Agent,
+            // A process for each request ends its connection, or leaves one behind that keeps the port for a minute.
+            target if is_direct(target) && (request.source_port.is_some() || request.keep.is_some()) => Means::Agent,
             target if is_direct(target) => self.prefer,
             _ => Means::Curl,
         }

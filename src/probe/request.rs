@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Means, Outcome};
+use super::{Means, Outcome, direct::Keep};
 use crate::scenario::{Credential, Family, Method};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -29,6 +29,8 @@ pub struct Request {
     /// The port of its own that the source asks from; one of the system's choice where none is said. Requests that share
     /// one are made one after the other.
     pub source_port: Option<u16>,
+    /// The connection that it is made over, where that is one that stays. Requests over such are made one after the other.
+    pub keep: Option<Keep>,
 }
 
 /// What a request asks for.

@@ -228,6 +228,7 @@ mod tests {
             connect_limit: Duration::from_secs(2),
             resolve_limit: Duration::ZERO,
             source_port: None,
+            keep: None,
         }
     }
 

@@ -60,8 +60,12 @@ fn line(text: &mut String, theme: Theme, trial: &Trial, names: usize) {
         why(BAD, trial.fault);
         let skipped = if trial.skipped > 0 { format!(", {} skipped", trial.skipped) } else { String::new() };
         why(FAINT, &format!("{} played{skipped}", cases(trial.played)));
-        if !trial.inconclusive.is_empty() {
-            why(FAINT, &format!("inconclusive: {}", trial.inconclusive.join(", ")));
+        for id in trial.inconclusive.iter().take(SHOWN) {
+            let reason = trial.reasons.get(id).map(|reason| format!(", {reason}")).unwrap_or_default();
+            why(FAINT, &format!("inconclusive: {id}{reason}"));
+        }
+        if let Some(more) = trial.inconclusive.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+            why(FAINT, &format!("inconclusive: {more} more"));
         }
         return;
     }
@@ -92,6 +96,8 @@ fn cases(number: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::lab::embedded::enforcer::Mutant;
 
@@ -103,6 +109,7 @@ mod tests {
             played: 7,
             skipped: 2,
             inconclusive: Vec::new(),
+            reasons: BTreeMap::new(),
             took_ms: 1,
             error: None,
         }

@@ -107,6 +107,8 @@ pub enum Need {
     NodeCredential,
     /// Pods whose first process is one of the harness'.
     FirstPackets,
+    /// Connections that stay open over the steps.
+    Established,
 }
 
 /// What the lab has while the scenario runs.
@@ -499,6 +501,10 @@ pub struct Destination {
     #[serde(default, rename = "sourcePort", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub source_port: Option<u16>,
+    /// Whether it is asked over one connection, or over UDP from one socket, that stays open over the steps. The first step
+    /// that asks so makes it. It is not defined whether a policy that is made later ends it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub established: bool,
     /// The address family.
     #[serde(default)]
     pub family: Family,

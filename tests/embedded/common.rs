@@ -109,6 +109,7 @@ pub(crate) fn request(host: &str, port: u16, path: &str, server: &str, limit_ms:
         connect_limit: Duration::from_millis(limit_ms),
         resolve_limit: Duration::from_secs(1),
         source_port: None,
+        keep: None,
     }
 }
 

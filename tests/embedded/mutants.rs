@@ -50,7 +50,7 @@ async fn a_case_about_something_else_kills_nothing() {
 }
 
 #[tokio::test]
-async fn source_ports_and_first_packets_are_what_some_mutants_fall_over() {
+async fn source_ports_first_packets_and_connections_are_what_some_mutants_fall_over() {
     let Some(lab) = lab(DenyBy::Drop).await else { return };
     drop(lab);
     for (mutant, case) in [
@@ -59,6 +59,7 @@ async fn source_ports_and_first_packets_are_what_some_mutants_fall_over() {
         (Mutant::SourcePortCounts, "source-ports-allowed-one-opens-no-udp"),
         (Mutant::FromPort53Open, "source-ports-53-is-no-answer"),
         (Mutant::LaterPodsLag, "first-packets-egress-deny-all"),
+        (Mutant::EndsConnections, "established-goes-on-under-other-policies"),
     ] {
         let found = Campaign { mutants: vec![mutant], ..campaign(false) };
         let found = found.run(&select(&[case]), &CancellationToken::new(), |_| {}).await.unwrap();
@@ -84,5 +85,7 @@ fn a_forecast_tells_which_cases_notice_a_fault() {
     assert!(notices("source-ports-allowed-one-opens-no-ingress", Mutant::SourcePortCounts));
     assert!(notices("source-ports-53-is-no-answer", Mutant::FromPort53Open));
     assert!(notices("first-packets-egress-deny-all", Mutant::LaterPodsLag));
+    assert!(notices("established-goes-on-under-other-policies", Mutant::EndsConnections));
+    assert!(!notices("isolation-deny-all-egress", Mutant::EndsConnections));
     assert!(!notices("changes-new-target", Mutant::LaterPodsLag), "its pod is asked only once it serves");
 }

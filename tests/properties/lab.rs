@@ -294,6 +294,7 @@ fn request(to: &Party, port: u16) -> Request {
         connect_limit: WINDOW,
         resolve_limit: Duration::ZERO,
         source_port: None,
+        keep: None,
     }
 }
 

@@ -275,6 +275,7 @@ impl Canary {
             connect_limit: limit,
             resolve_limit: Duration::ZERO,
             source_port: None,
+            keep: None,
         };
         // To the end: a prober whose answers are not all taken is given up, and would never answer again.
         let answers: Vec<_> = self.session.probe(std::slice::from_ref(&request)).collect().await;
@@ -309,6 +310,7 @@ impl Round<'_> {
                 connect_limit: limit,
                 resolve_limit: Duration::ZERO,
                 source_port: None,
+                keep: None,
             });
             let batch: Vec<_> = batch.collect();
             async move {

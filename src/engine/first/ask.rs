@@ -90,6 +90,7 @@ impl First {
                 connect_limit: WINDOW,
                 resolve_limit: Duration::ZERO,
                 source_port: None,
+                keep: None,
             });
             let mut candidates = candidates(&others, &cell, now, from_nodes);
             // A node is always let in, whatever the step is about to change.

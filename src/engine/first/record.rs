@@ -82,7 +82,15 @@ pub(in crate::engine) fn record(
 fn command(cell: &PlannedCell) -> Option<String> {
     let (target, server) = (cell.target.clone()?, cell.identity.clone());
     let (nonce, connect_limit, resolve_limit) = (String::new(), WINDOW, Duration::ZERO);
-    Some(probe::command(&Request { target, nonce, server, connect_limit, resolve_limit, source_port: None }))
+    Some(probe::command(&Request {
+        target,
+        nonce,
+        server,
+        connect_limit,
+        resolve_limit,
+        source_port: None,
+        keep: None,
+    }))
 }
 
 fn slowest(attempts: &[probe::Attempt]) -> Option<Duration> {

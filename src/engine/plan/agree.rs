@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    ClusterState, PlanError, PlannedCell, cells,
+    ClusterState, Connection, PlanError, PlannedCell, cells,
     flow::{dns_flow, flow, onward},
 };
 use crate::{
@@ -12,6 +12,9 @@ use crate::{
     policy::{Decision, decide},
     scenario::{LoadedScenario, Tier},
 };
+
+/// Where it stands that nothing is said of connections that are there when a policy comes.
+const ESTABLISHED: &str = "https://kubernetes.io/docs/concepts/services-networking/network-policies/#networkpolicy-s-impact-on-existing-connections";
 
 /// What the simulator says of a step.
 #[derive(Clone, Debug)]
@@ -123,6 +126,7 @@ fn judge_cell(tier: Tier, state: &ClusterState, cell: PlannedCell) -> CellOracle
         (Some(Decision::Allow(_)), Some(onward)) => Some(decide(&cluster, &onward)),
         (decision, _) => decision,
     };
+    let decision = decision.map(|decision| if cell.connection == Connection::Kept { kept(decision) } else { decision });
     let name = dns_flow(&cluster, state.world(), &cell)
         .filter(|_| cell.by_name && matches!(cell.from, Source::Pod(..)))
         .map(|flow| decide(&cluster, &flow));
@@ -131,6 +135,17 @@ fn judge_cell(tier: Tier, state: &ClusterState, cell: PlannedCell) -> CellOracle
         .filter(|_| state.is_modelled())
         .and_then(|decision| contradiction(tier, &cell.expectation, decision, name.as_ref()));
     CellOracle { cell, decision, disagreement }
+}
+
+/// What a decision about new connections says of one that was there before.
+fn kept(decision: Decision) -> Decision {
+    match decision {
+        Decision::Deny(_) => Decision::Undefined {
+            reason: "the connection was made before the policy that denies it".to_owned(),
+            documentation: ESTABLISHED,
+        },
+        decision => decision,
+    }
 }
 
 /// Where an expectation and the simulator differ. `name` is the decision about the name that must be resolved first.

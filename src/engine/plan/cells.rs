@@ -13,14 +13,14 @@ use crate::{
     lab::{ServerId, Source, World},
     policy::ServiceAddress,
     probe::Target,
-    scenario::{Expect, Family, LoadedScenario, Need, NodeName, Protocol, Scenario},
+    scenario::{Destination, Expect, Family, LoadedScenario, Need, NodeName, Protocol, Scenario, Step},
 };
 
 /// One source, one destination, one step.
 #[derive(Clone, Debug)]
 pub struct PlannedCell {
     /// Unique in the step, and the same in every step and every lab: `app1 -> metadata:80/tcp`, then `by name`,
-    /// `over ipv6`, `from port`, `at first`, a path and headers where they are not the target's usual ones.
+    /// `over ipv6`, `from port`, `established`, `at first`, a path and headers where they are not the target's usual ones.
     pub id: String,
     /// The source.
     pub from: Source,
@@ -52,6 +52,8 @@ pub struct PlannedCell {
     pub family: Family,
     /// The port of its own that the source asks from, where the scenario names one. No policy knows it.
     pub source_port: Option<u16>,
+    /// What it is asked over.
+    pub connection: Connection,
     /// Whether it is about the source's first packets: they are asked for where the source is made, and not again.
     pub first: bool,
     /// Whether the source has to resolve a name first.
@@ -60,6 +62,18 @@ pub struct PlannedCell {
     pub service: Option<ServiceAddress>,
     /// What the lab must be able to do for this cell.
     pub needs: BTreeSet<Need>,
+}
+
+/// What a cell is asked over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Connection {
+    /// Each request has a connection of its own.
+    #[default]
+    New,
+    /// One that this step makes, and that stays.
+    Made,
+    /// The one that an earlier step made.
+    Kept,
 }
 
 #[cfg(test)]
@@ -82,6 +96,7 @@ impl PlannedCell {
             protocol: Protocol::Tcp,
             family: Family::Ipv4,
             source_port: None,
+            connection: Connection::New,
             first: false,
             by_name: false,
             service: None,
@@ -93,11 +108,12 @@ impl PlannedCell {
 /// Plans a step, with the addresses of the world as it is once the step's actions are done. Cells are in the order of the
 /// file: by expectation, then `allow`, `deny`, `status`, `silent`, `refused`, `record`. A step that does not exist has no cells.
 pub fn cells(loaded: &LoadedScenario, step: usize, world: &World) -> Result<Vec<PlannedCell>, PlanError> {
-    let Some(step) = loaded.scenario.steps.get(step) else { return Ok(Vec::new()) };
+    let scenario = &loaded.scenario;
+    let Some(([earlier @ .., step], _)) = scenario.steps.split_at_checked(step + 1) else { return Ok(Vec::new()) };
     let mut cells = Vec::new();
     let mut seen = BTreeSet::new();
     for expect in &step.expect {
-        for cell in expected_cells(&loaded.scenario, world, expect).map_err(|fault| fault.in_step(&step.name))? {
+        for cell in expected_cells(scenario, world, expect, earlier).map_err(|fault| fault.in_step(&step.name))? {
             if !seen.insert(cell.id.clone()) {
                 let fault = Fault::new(format!("`{}` is expected twice", cell.id));
                 return Err(fault.hint("name each source once for each destination").in_step(&step.name));
@@ -108,7 +124,12 @@ pub fn cells(loaded: &LoadedScenario, step: usize, world: &World) -> Result<Vec<
     Ok(cells)
 }
 
-fn expected_cells(scenario: &Scenario, world: &World, expect: &Expect) -> Result<Vec<PlannedCell>, Fault> {
+fn expected_cells(
+    scenario: &Scenario,
+    world: &World,
+    expect: &Expect,
+    earlier: &[Step],
+) -> Result<Vec<PlannedCell>, Fault> {
     let to = destination::resolve(scenario, world, &expect.to)?;
     let status = expect.status.as_ref().map(|status| (&status.from, Expectation::Status { code: status.code }));
     [(&expect.allow, Expectation::Reachable), (&expect.deny, Expectation::Blocked)]
@@ -121,8 +142,27 @@ fn expected_cells(scenario: &Scenario, world: &World, expect: &Expect) -> Result
         ])
         .flat_map(|(sources, expectation)| sources.iter().map(move |from| (from, expectation.clone())))
         .map(|(from, expectation)| cell(scenario, world, &to, from, expectation))
-        .map(|cell| cell.map(|cell| if expect.first_packets { at_first(cell) } else { cell }))
+        .map(|cell| {
+            let cell = cell?;
+            let connection = connection(scenario, &expect.to, &cell.from, earlier);
+            let cell = PlannedCell { connection, ..cell };
+            Ok(if expect.first_packets { at_first(cell) } else { cell })
+        })
         .collect()
+}
+
+/// What a source asks a destination over.
+fn connection(scenario: &Scenario, to: &Destination, from: &Source, earlier: &[Step]) -> Connection {
+    let mut same = earlier.iter().flat_map(|step| &step.expect).filter(|expect| expect.to == *to);
+    let has = |expect: &Expect| {
+        let mut names = expect.lists().into_iter().flat_map(|(_, names)| names);
+        names.any(|name| scenario.source(name).as_ref() == Ok(from))
+    };
+    match to.established {
+        false => Connection::New,
+        true if same.any(has) => Connection::Kept,
+        true => Connection::Made,
+    }
 }
 
 fn cell(
@@ -173,6 +213,7 @@ fn cell(
         protocol: to.protocol,
         family: to.family,
         source_port: to.source_port,
+        connection: Connection::New,
         first: false,
         by_name: to.by_name,
         service: to.service,

@@ -123,6 +123,9 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
     if let Some(port) = to.source_port {
         let _ = write!(text, " from port {port}");
     }
+    if to.established {
+        text.push_str(" established");
+    }
     if !place.about.is_empty() {
         text.extend([" ", &place.about]);
     }
@@ -145,6 +148,9 @@ pub(super) fn resolve(scenario: &Scenario, world: &World, to: &Destination) -> R
     }
     if to.family == Family::Ipv6 {
         needs.insert(Need::Ipv6);
+    }
+    if to.established {
+        needs.insert(Need::Established);
     }
     match to.protocol {
         Protocol::Tcp => {}

@@ -8,6 +8,7 @@ use super::{
         Expectation, WitnessKind,
         calibrate::{self, ALLOW_LIMIT, PAST_RETRANSMISSION},
         history::{History, PathKey},
+        plan::{Connection, PlannedCell},
         round::{Ask, Nonces},
         watch::{Question, Watching},
         witness::{Candidate, ServerKey},
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     lab::{LabError, Source},
-    probe::Request,
+    probe::{Request, direct::Keep},
 };
 
 /// Parallel connects of each cell in the baseline, from which its window and the path's loss are calibrated. More of them
@@ -89,8 +90,8 @@ impl Settling<'_> {
         let resolve_limit = self.resolve_limit(index, history);
         self.tracks[index].window = connect_limit;
         let (nonce, server) = (String::new(), cell.identity.clone());
-        let source_port = cell.source_port;
-        let request = Request { target, nonce, server, connect_limit, resolve_limit, source_port };
+        let (source_port, keep) = (cell.source_port, keep(cell));
+        let request = Request { target, nonce, server, connect_limit, resolve_limit, source_port, keep };
         let asks = plan.batches.entry(cell.from.clone()).or_default();
         asks.extend((0..attempts).map(|_| Ask { cell: index, request: request.clone() }));
         Some(connect_limit)
@@ -225,4 +226,14 @@ impl Settling<'_> {
         }
         Ok(())
     }
+}
+
+/// The connection that a cell is asked over, where it is one that stays.
+fn keep(cell: &PlannedCell) -> Option<Keep> {
+    let make = match cell.connection {
+        Connection::New => return None,
+        Connection::Made => true,
+        Connection::Kept => false,
+    };
+    Some(Keep { name: cell.id.clone(), make })
 }

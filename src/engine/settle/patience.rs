@@ -47,11 +47,12 @@ impl Settling<'_> {
         (limit * 2).max(BUSY_PATIENCE)
     }
 
-    /// Whether a cell that should be reached has only had limits below a retransmission.
+    /// Whether a cell that should be reached has only had limits below a retransmission, or no witness yet.
     pub(super) fn is_given_up_early(&self) -> bool {
-        self.tracks
-            .iter()
-            .zip(&self.cells)
-            .any(|(track, cell)| cell.expects_answer() && track.failed_tries > 0 && track.window < PAST_RETRANSMISSION)
+        let mut cells = self.tracks.iter().zip(&self.cells).zip(&self.candidates);
+        cells.any(|((track, cell), candidates)| {
+            let unseen = track.cover.is_none() && track.seen_by.is_none() && !candidates.is_empty();
+            cell.expects_answer() && track.failed_tries > 0 && (track.window < PAST_RETRANSMISSION || unseen)
+        })
     }
 }

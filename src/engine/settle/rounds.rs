@@ -16,12 +16,12 @@ use super::{
     super::{
         Event, Expectation, Witness, WitnessKind, calibrate,
         history::History,
-        plan::PlannedCell,
+        plan::{Connection, PlannedCell},
         round::{CellSeen, volley},
         sessions::How,
         track::{CellRound, Hold, Track, looks_good},
         watch::Watches,
-        witness::{Candidate, Cover, ServerKey, answered, candidates, cover},
+        witness::{Candidate, Cover, ServerKey, answered, candidates, cover, may_witness},
     },
     ask::Plan,
     gone::Answers,
@@ -290,7 +290,10 @@ impl<'a> Settling<'a> {
             let Some(seen) = seen.remove(&index) else { continue };
             let (cell, key) = (self.cells[index], &self.keys[index]);
             let limit = self.tracks[index].window;
-            history.learn(cell, seen.started, limit, &seen.attempts, self.table.occasion == Occasion::Baseline);
+            // What is asked over one connection tells little of what it takes to make another.
+            if cell.connection == Connection::New {
+                history.learn(cell, seen.started, limit, &seen.attempts, self.table.occasion == Occasion::Baseline);
+            }
             history.see(cell, &seen.attempts, self.table.world);
             let ended = seen.ended().unwrap_or(seen.started);
             let witness = self.chosen[index].as_ref().map(|candidate| {
@@ -305,7 +308,7 @@ impl<'a> Settling<'a> {
                 Some((Cover::Confirmed | Cover::Gap(_), witness)) => Some(witness.clone()),
                 _ => reached
                     .iter()
-                    .find(|other| self.cells[**other].from != cell.from && self.keys[**other] == *key)
+                    .find(|other| may_witness(self.cells[**other], cell) && self.keys[**other] == *key)
                     .map(|other| Witness { kind: WitnessKind::Source, from: self.cells[*other].from_text.clone() }),
             };
             // To try everybody in turn takes longer than a window that is a little longer.

@@ -131,7 +131,7 @@ impl ClusterLab {
         let (server, name) = match agent_for(&facts.architectures) {
             Ok(agent) => {
                 // First packets prove themselves by headers, which `netexec` does not bring back.
-                capabilities.has.extend([Need::Udp, Need::FirstPackets, Need::Relays]);
+                capabilities.has.extend([Need::Udp, Need::FirstPackets, Need::Established, Need::Relays]);
                 (Server::Agent(agent), "policyprobe-agent")
             }
             Err(why) => {

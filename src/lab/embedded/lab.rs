@@ -167,6 +167,7 @@ fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabili
             Need::Udp,
             Need::HostNetwork,
             Need::FirstPackets,
+            Need::Established,
         ]
         .into(),
         why_not: BTreeMap::from([
@@ -223,6 +224,6 @@ mod tests {
     fn every_need_is_either_met_or_explained() {
         let capabilities = capabilities("8.0.0", DenyBy::Drop, None);
         assert!(capabilities.why_not.keys().all(|need| !capabilities.has.contains(need)));
-        assert_eq!(capabilities.has.len() + capabilities.why_not.len(), 18);
+        assert_eq!(capabilities.has.len() + capabilities.why_not.len(), 19);
     }
 }

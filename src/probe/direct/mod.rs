@@ -7,6 +7,7 @@
 mod datagram;
 mod dns;
 mod http;
+mod kept;
 mod log;
 mod names;
 mod ports;

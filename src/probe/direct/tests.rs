@@ -11,11 +11,11 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex},
     net::{TcpListener, UdpSocket},
-    sync::mpsc::unbounded_channel,
+    sync::{mpsc::unbounded_channel, oneshot},
     task::JoinSet,
 };
 
-use super::{Ask, Command, Finding, Here, HereFrom, How, Prober, Report, Sockets, Work, serve};
+use super::{Ask, Command, Finding, Here, HereFrom, How, Keep, Prober, Report, Sockets, Work, serve};
 use crate::{
     http::{Echo, Log, NONCE, Server, control},
     probe::Outcome,
@@ -73,6 +73,7 @@ fn ask(index: usize, to: SocketAddr, how: How) -> Ask {
         port: to.port(),
         v6: false,
         source_port: None,
+        keep: None,
         how,
     }
 }
@@ -86,8 +87,12 @@ async fn run(work: Work) -> Vec<Finding> {
 }
 
 async fn run_from<S: Sockets>(work: Work, sockets: &S) -> Vec<Finding> {
+    run_by(&Prober::new(4096), work, sockets).await
+}
+
+async fn run_by<S: Sockets>(prober: &Prober, work: Work, sockets: &S) -> Vec<Finding> {
     let (sender, mut findings) = unbounded_channel();
-    let answered = Prober::new(4096).run(work, sockets, move |finding| drop(sender.send(finding))).await;
+    let answered = prober.run(work, sockets, move |finding| drop(sender.send(finding))).await;
     let mut found = Vec::new();
     while let Some(finding) = findings.recv().await {
         found.push(finding);
@@ -320,4 +325,81 @@ async fn a_port_that_somebody_else_keeps_is_no_deny() {
     let found = run(Work { asks, every_us: None }).await;
     assert_eq!(found[0].outcome, Outcome::ProbeLost);
     assert!(found[0].detail.as_deref().unwrap().starts_with(&format!("no socket from port {port}: ")), "{found:?}");
+}
+
+fn keep(ask: Ask, make: bool) -> Ask {
+    let name = format!("{}:{:?}", ask.port, ask.how);
+    Ask { keep: Some(Keep { name, make }), ..ask }
+}
+
+#[tokio::test]
+async fn connections_stay_and_are_asked_over_again() {
+    let (world, prober) = (world().await, Prober::new(4096));
+    let both = |from: usize, make| {
+        let asks = vec![keep(ask(from, world.web, get()), make), keep(ask(from + 1, world.udp, How::Udp), make)];
+        Work { asks, every_us: None }
+    };
+    let outcomes = |found: &[Finding]| found.iter().map(|finding| finding.outcome).collect::<Vec<_>>();
+    let found = run_by(&prober, both(0, false), &Here).await;
+    assert_eq!(outcomes(&found), [Outcome::ProbeLost; 2], "nobody has made them: {found:?}");
+    for (from, make) in [(2, true), (4, true), (6, false)] {
+        let found = run_by(&prober, both(from, make), &Here).await;
+        assert_eq!(outcomes(&found), [Outcome::Reached; 2], "{found:?}");
+        assert_eq!(found[0].connect_us.is_some(), from == 2, "only one of them connects");
+    }
+    let clients: BTreeSet<_> = world.log.entries().into_iter().map(|entry| (entry.method, entry.peer)).collect();
+    assert_eq!(clients.len(), 2, "one connection, and one flow of datagrams: {clients:?}");
+    let found = run_by(&prober.apart(), both(8, false), &Here).await;
+    assert_eq!(outcomes(&found), [Outcome::ProbeLost; 2], "another prober has none of them: {found:?}");
+}
+
+/// Serves one connection: the requests of each item are read, and then answered in their order. It goes when that is said.
+async fn by_and_by(listener: TcpListener, groups: &[usize], go: oneshot::Receiver<()>, reset: bool) {
+    let mut lines = BufReader::new(listener.accept().await.unwrap().0).lines();
+    for requests in groups {
+        let mut nonces = Vec::new();
+        while nonces.len() < *requests {
+            let Some(line) = lines.next_line().await.unwrap() else { return };
+            nonces.extend(line.strip_prefix(&format!("{NONCE}: ")).map(str::to_owned));
+        }
+        let stream = lines.get_mut().get_mut();
+        for nonce in nonces {
+            let head = format!("HTTP/1.1 200 OK\r\n{NONCE}: {nonce}\r\nPolicyprobe-Server: pod/a/b\r\n");
+            stream.write_all(format!("{head}Content-Length: 2\r\n\r\nok").as_bytes()).await.unwrap();
+        }
+    }
+    go.await.unwrap();
+    if reset {
+        lines.get_ref().get_ref().set_zero_linger().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn late_answers_are_nobody_elses_and_ends_are_told_apart() {
+    for (reset, end, why) in
+        [(false, Outcome::ProbeLost, "the server closed"), (true, Outcome::Refused, "the connection ended")]
+    {
+        let listener = TcpListener::bind(LOOPBACK).await.unwrap();
+        let (at, prober) = (listener.local_addr().unwrap(), Prober::new(4096));
+        // As when a policy holds up the second request, and goes before the third.
+        let (go, gone) = oneshot::channel();
+        let server = tokio::spawn(by_and_by(listener, &[1, 2], gone, reset));
+        let quick = |ask: Ask| Ask { limit_us: 60_000, ..ask };
+        let mut found = Vec::new();
+        for asked in
+            [keep(ask(0, at, get()), true), quick(keep(ask(1, at, get()), false)), keep(ask(2, at, get()), false)]
+        {
+            found.extend(run_by(&prober, Work { asks: vec![asked], every_us: None }, &Here).await);
+        }
+        let outcomes: Vec<_> = found.iter().map(|finding| finding.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Reached, Outcome::TimedOut, Outcome::Reached], "{found:?}");
+        go.send(()).unwrap();
+        server.await.unwrap();
+        for _ in 0..2 {
+            let asked = keep(ask(3, at, get()), false);
+            let [last] = run_by(&prober, Work { asks: vec![asked], every_us: None }, &Here).await.try_into().unwrap();
+            assert_eq!(last.outcome, end, "{last:?}");
+            assert!(last.detail.as_deref().unwrap().contains(why), "{last:?}");
+        }
+    }
 }

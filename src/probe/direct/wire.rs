@@ -71,8 +71,20 @@ pub struct Ask {
     /// The port of its own to ask from; one of the system's choice where none is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_port: Option<u16>,
+    /// The connection to ask over; one that nothing else is asked over where none is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keep>,
     /// What is asked.
     pub how: How,
+}
+
+/// A connection, or over UDP a socket, that stays open from one request to the next.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Keep {
+    /// Which of the source's it is.
+    pub name: String,
+    /// Whether to make it where it is not there yet. Otherwise it has to be there.
+    pub make: bool,
 }
 
 /// The protocol of a request.

@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     Ask, Finding, How, Kind, Port, Socket, Sockets, Transport, Work, datagram, dns,
     http::{self, Get},
+    kept::{Connection, Kept},
     micros,
     names::Names,
     ports::Ports,
@@ -43,6 +44,7 @@ pub struct Prober {
     /// How many requests are under way at once: none fails because there are too many.
     slots: Arc<Semaphore>,
     ports: Arc<Ports>,
+    kept: Kept,
 }
 
 impl Prober {
@@ -50,7 +52,13 @@ impl Prober {
     #[must_use]
     pub fn new(files: u64) -> Self {
         let slots = usize::try_from(files / 4).unwrap_or(usize::MAX).clamp(64, 4096);
-        Self { slots: Arc::new(Semaphore::new(slots)), ports: Arc::default() }
+        Self { slots: Arc::new(Semaphore::new(slots)), ports: Arc::default(), kept: Kept::default() }
+    }
+
+    /// Another one in the same process, which keeps connections of its own. They end with the last of its clones.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self { kept: Kept::default(), ..self.clone() }
     }
 
     /// Does some work, and hands on what is found as it comes; how many requests have a finding. Dropping the future gives
@@ -65,10 +73,12 @@ impl Prober {
         if let Some(every) = work.every_us.map(Duration::from_micros) {
             return self.in_turn(work.asks, every, &names, sockets, found).await;
         }
-        let (own, free) = work.asks.into_iter().partition(|ask| ask.source_port.is_some());
+        let (kept, asks): (Vec<Ask>, Vec<Ask>) = work.asks.into_iter().partition(|ask| ask.keep.is_some());
+        let (own, free) = asks.into_iter().partition(|ask| ask.source_port.is_some());
         let free = self.at_once(free, &names, sockets, found.clone());
-        let (free, own) = tokio::join!(free, self.one_by_one(own, &names, sockets, found));
-        free + own
+        let own = self.one_by_one(own, &names, sockets, found.clone());
+        let (free, own, kept) = tokio::join!(free, own, self.over_kept(kept, &names, sockets, found));
+        free + own + kept
     }
 
     async fn at_once<S, F>(&self, mut asks: Vec<Ask>, names: &Arc<Names>, sockets: &S, found: F) -> usize
@@ -89,7 +99,7 @@ impl Prober {
                 }
                 let (names, found) = (Arc::clone(names), found.clone());
                 running.spawn(async move {
-                    let finding = made(&ask, make(&ask, kit, &names).await);
+                    let finding = made(&ask, make(&ask, kit, &names, None).await);
                     drop((slot, pass));
                     found(finding);
                 });
@@ -116,7 +126,7 @@ impl Prober {
             sleep_until(next).await;
             next = Instant::now() + every;
             for kit in self.kits(std::slice::from_ref(&ask), names, sockets).await {
-                found(made(&ask, make(&ask, kit, names).await));
+                found(made(&ask, make(&ask, kit, names, None).await));
                 answered += 1;
             }
         }
@@ -137,7 +147,7 @@ impl Prober {
             let patience = Instant::now() + TAKEN_PATIENCE;
             for mut kit in self.kits(std::slice::from_ref(&ask), names, sockets).await {
                 let finding = loop {
-                    match make(&ask, kit, names).await {
+                    match make(&ask, kit, names, None).await {
                         Err(error) if is_taken(&error) && Instant::now() < patience => sleep(LOOK_AGAIN).await,
                         done => break made(&ask, done),
                     }
@@ -147,6 +157,32 @@ impl Prober {
                     kit = next;
                 };
                 found(finding);
+                answered += 1;
+            }
+        }
+        answered
+    }
+
+    /// Requests over connections that stay.
+    async fn over_kept<S: Sockets>(
+        &self,
+        asks: Vec<Ask>,
+        names: &Names,
+        sockets: &S,
+        found: impl Fn(Finding),
+    ) -> usize {
+        let mut answered = 0;
+        for ask in asks {
+            let Some(keep) = &ask.keep else { continue };
+            let connection = self.kept.named(&keep.name);
+            let mut connection = connection.lock().await;
+            if !keep.make || connection.is_there() {
+                found(connection.ask(&ask).await);
+                answered += 1;
+                continue;
+            }
+            for kit in self.kits(std::slice::from_ref(&ask), names, sockets).await {
+                found(made(&ask, make(&ask, kit, names, Some(&mut connection)).await));
                 answered += 1;
             }
         }
@@ -190,8 +226,9 @@ struct Kit {
     questions: Option<io::Result<Socket>>,
 }
 
-/// Makes one request. An error is about its sockets: it was not made.
-async fn make(ask: &Ask, kit: Kit, names: &Names) -> io::Result<Finding> {
+/// Makes one request, on a connection of its own or with the connection that is to stay. An error is about its sockets: it
+/// was not made.
+async fn make(ask: &Ask, kit: Kit, names: &Names, stays: Option<&mut Connection>) -> io::Result<Finding> {
     let began = Instant::now();
     let (address, resolve_us) = match (ask.host.parse(), kit.questions) {
         (Ok(address), _) => (address, None),
@@ -201,13 +238,14 @@ async fn make(ask: &Ask, kit: Kit, names: &Names) -> io::Result<Finding> {
         },
     };
     let to = SocketAddr::new(address, ask.port);
-    let found = match (kit.own, &ask.how) {
-        (Ok(Socket::Stream(socket)), How::Http { path, headers, nonce_header }) => {
+    let found = match (kit.own, &ask.how, stays) {
+        (Ok(socket), _, Some(stays)) => stays.make(ask, socket, to).await?,
+        (Ok(Socket::Stream(socket)), How::Http { path, headers, nonce_header }, None) => {
             http::get(ask, &Get { path, headers, nonce_header }, socket, to).await?
         }
-        (Ok(Socket::Datagrams(socket)), How::Udp) => datagram::ask(ask, &socket, to).await,
-        (Ok(_), _) => return Err(io::Error::other("it is of another kind")),
-        (Err(error), _) => return Err(error),
+        (Ok(Socket::Datagrams(socket)), How::Udp, None) => datagram::ask(ask, &socket, to).await,
+        (Ok(_), _, None) => return Err(io::Error::other("it is of another kind")),
+        (Err(error), ..) => return Err(error),
     };
     Ok(Finding { resolve_us, ..found })
 }

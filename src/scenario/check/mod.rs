@@ -3,6 +3,7 @@
 mod contrast;
 mod control_plane;
 mod destination;
+mod established;
 mod first_packets;
 mod lab;
 pub(crate) mod names;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, control_plane, destination, first_packets, lab, names, place, source_port};
+use super::{Context, control_plane, destination, established, first_packets, lab, names, place, source_port};
 use crate::{
     lab::Source,
     scenario::{
@@ -158,6 +158,7 @@ impl StepCheck<'_> {
         destination::check(self.context, expect, &to, faults);
         control_plane::check(self.context, expect, at, faults);
         source_port::check(self.context, self.index, expect, at, faults);
+        established::check(self.context, self.index, expect, at, faults);
         if let Some(pod) = &expect.to.pod
             && let Ok(pod) = self.context.scenario.pod(pod)
         {

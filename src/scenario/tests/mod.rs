@@ -1,6 +1,7 @@
 //! Tests of the loader as a whole: bad inputs and what is said of them, hostile inputs, and the shipped scenarios.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod established;
 mod files;
 mod manifests;
 mod meaning;

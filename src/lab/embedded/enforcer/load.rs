@@ -116,10 +116,16 @@ impl Loader {
         let base = BaseChain::filter(FilterHook::Forward, Priority::Filter).policy(Policy::Drop);
         let forward = Chain::new(TABLE, "forward")?.family(INET).base(base);
         let ingress = Chain::new(TABLE, "ingress")?.family(INET);
-        let known = rule("forward").match_ct_state(CtState::ESTABLISHED | CtState::RELATED).accept();
+        let known = rule("forward").match_ct_state(CtState::ESTABLISHED | CtState::RELATED);
         self.add(|tx| tx.add_chain(forward).add_chain(ingress));
-        if self.quirk != Some(Quirk::JudgesReplies) {
-            self.add(|tx| tx.add_rule(known));
+        match self.quirk {
+            Some(Quirk::JudgesReplies) => {}
+            Some(Quirk::OnlyConnectionsSince(number)) => {
+                let first = rule("forward").match_ct_state(CtState::NEW).set_ct_mark(number);
+                let other = rule("forward").match_ct_state(CtState::ESTABLISHED).drop();
+                self.add(|tx| tx.add_rule(first).add_rule(known.match_ct_mark(number).accept()).add_rule(other));
+            }
+            _ => self.add(|tx| tx.add_rule(known.accept())),
         }
         if self.quirk == Some(Quirk::TrustsDnsPort) {
             let from_dns = rule("forward").match_range(PacketField::UdpSport, DNS, DNS).accept();

@@ -25,6 +25,8 @@ pub enum Quirk {
     ReadsBothPorts,
     /// UDP from the port of DNS passes, as if it were an answer.
     TrustsDnsPort,
+    /// What is no first packet passes only if its connection was begun under these rules, which have this number.
+    OnlyConnectionsSince(u32),
 }
 
 /// The rules of one pod.

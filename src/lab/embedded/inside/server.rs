@@ -124,7 +124,8 @@ impl Server {
             Request::Open { stage, run, spec, deny_by, mutant } => {
                 lock(&self.stages).insert(stage, None);
                 let _turn = self.building.lock().await;
-                let made = Arc::new(Stage::new(run, spec, deny_by, mutant).await?);
+                let prober = self.prober.apart();
+                let made = Arc::new(Stage::new(run, spec, deny_by, mutant, prober).await?);
                 let world = made.world().await;
                 // A stage that was closed before it was ready is dropped here.
                 *lock(&self.stages).get_mut(&stage).context("the stage is closed")? = Some(made);
@@ -185,7 +186,7 @@ impl Server {
                 let frames = self.frames.clone();
                 let found = move |finding| drop(frames.send(Frame::Found { id, finding }));
                 return tokio::select! {
-                    answered = self.prober.run(work, &sockets, found) => Ok(Reply::Answered(answered)),
+                    answered = stage.prober().run(work, &sockets, found) => Ok(Reply::Answered(answered)),
                     () = stage.closed() => bail!("the stage is closed"),
                 };
             }

@@ -35,6 +35,7 @@ use crate::{
             protocol::Document,
         },
     },
+    probe::direct::Prober,
     scenario::{LabSpec, LabelAction, Labels, NodeName, PodSpec},
 };
 
@@ -44,6 +45,7 @@ pub(super) struct Stage {
     deny_by: DenyBy,
     agent: std::sync::Mutex<Agent>,
     closed: CancellationToken,
+    prober: Prober,
     state: Mutex<State>,
     coredns: LivePod,
     metadata: Option<Metadata>,
@@ -58,6 +60,7 @@ impl Stage {
         spec: LabSpec,
         deny_by: DenyBy,
         mutant: Option<Mutant>,
+        prober: Prober,
     ) -> anyhow::Result<Self> {
         let backbone = starting(Backbone::new().await, "the nodes")?;
         let relays_to = spec.metadata.map(|cloud| cloud.definition().endpoints[0]);
@@ -79,7 +82,7 @@ impl Stage {
         }
         let closed = CancellationToken::new();
         let (state, agent) = (Mutex::new(state), Agent::new(mutant).into());
-        let made = Self { spec, deny_by, agent, closed, state, coredns, metadata, outside, backbone };
+        let made = Self { spec, deny_by, agent, closed, prober, state, coredns, metadata, outside, backbone };
         made.enforce(&*made.state.lock().await).await?;
         Ok(made)
     }
@@ -87,6 +90,11 @@ impl Stage {
     /// Ends the probes that still run; each lets go of the stage.
     pub(super) fn close(&self) {
         self.closed.cancel();
+    }
+
+    /// What makes its requests, and keeps connections for as long as it is there.
+    pub(super) fn prober(&self) -> &Prober {
+        &self.prober
     }
 
     /// Until the stage is closed.

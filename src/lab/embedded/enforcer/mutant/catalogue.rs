@@ -178,6 +178,8 @@ mutants! {
     SourcePortCounts = "source-port-counts",
     /// UDP from port 53 passes: it is taken for an answer of DNS.
     FromPort53Open = "from-port-53-open",
+    /// Whenever the rules are written anew, the connections that are there end, also those that stay allowed.
+    EndsConnections = "ends-connections",
 
     // Changes over time.
     /// A deleted policy stays in force.

@@ -72,6 +72,11 @@ impl Memory {
         }
     }
 
+    /// How often the cluster was looked at.
+    pub(super) fn looks(&self) -> u32 {
+        u32::try_from(self.looks).unwrap_or(u32::MAX)
+    }
+
     /// Whether a pod was not there at the start.
     pub(super) fn is_later(&self, namespace: &str, name: &str) -> bool {
         self.pods.get(&(namespace.to_owned(), name.to_owned())).is_some_and(|(since, _)| *since > 1)

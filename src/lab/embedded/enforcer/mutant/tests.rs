@@ -260,6 +260,7 @@ fn verdicts() {
         (Mutant::JudgesOwnNode, Quirk::JudgesOwnNode),
         (Mutant::SourcePortCounts, Quirk::ReadsBothPorts),
         (Mutant::FromPort53Open, Quirk::TrustsDnsPort),
+        (Mutant::EndsConnections, Quirk::OnlyConnectionsSince(1)),
     ] {
         let rulesets = Agent::new(Some(mutant)).rulesets(&cluster(&[])).unwrap();
         assert_eq!(rulesets.map(|it| it.quirk), [Some(quirk); 2]);

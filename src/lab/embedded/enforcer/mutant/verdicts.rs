@@ -28,6 +28,7 @@ pub(in super::super) fn misjudge(
         Mutant::JudgesOwnNode => ruleset.quirk = Some(Quirk::JudgesOwnNode),
         Mutant::SourcePortCounts => ruleset.quirk = Some(Quirk::ReadsBothPorts),
         Mutant::FromPort53Open => ruleset.quirk = Some(Quirk::TrustsDnsPort),
+        Mutant::EndsConnections => ruleset.quirk = Some(Quirk::OnlyConnectionsSince(memory.looks())),
         Mutant::SameNodeOpen => open_both(ruleset, &here(true), None),
         Mutant::OtherNodeOpen => {
             let (others, ingress) = (here(false), ruleset.pods.iter_mut().map(|pod| &mut pod.ingress));
