@@ -36,6 +36,9 @@ const KEPT: [&str; 9] = [
     "RUSTC",
 ];
 
+/// Has a linker keep functions once that came out the same. LLVM's and mold know it, GNU's does not.
+const FOLD: &str = "-Wl,--icf=all";
+
 fn main() {
     for source in SOURCES.into_iter().filter(|source| Path::new(source).exists()) {
         println!("cargo::rerun-if-changed={source}");
@@ -49,8 +52,8 @@ fn main() {
     if env::var_os("CARGO_FEATURE_HARNESS").is_none() {
         return;
     }
-    stay_in_place();
     let out = PathBuf::from(variable("OUT_DIR"));
+    link_small(&out);
     let (agent, why_not) = match build(&out) {
         Ok(agent) => (agent, String::new()),
         Err(reason) => {
@@ -65,13 +68,33 @@ fn main() {
     }
 }
 
-/// Links development builds to a fixed address: otherwise the quarter of a million addresses in a program that nobody
-/// optimised are put right at each start, and take a fifth of its memory.
-fn stay_in_place() {
+/// Has development builds take less memory, nearly all of which is a program that nobody optimised. They are linked to a
+/// fixed address: otherwise a quarter of a million addresses are put right at each start. And functions that came out the
+/// same are kept once, where the linker can do that.
+fn link_small(out: &Path) {
     let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
     if is("PROFILE", "debug") && is("CARGO_CFG_TARGET_OS", "linux") && is("CARGO_CFG_TARGET_ENV", "gnu") {
         println!("cargo::rustc-link-arg-bins=-no-pie");
+        if links_with(FOLD, out) {
+            println!("cargo::rustc-link-arg-bins={FOLD}");
+        }
     }
+}
+
+/// Whether the linker of this build takes an argument, found out by linking a program that does nothing.
+fn links_with(argument: &str, out: &Path) -> bool {
+    let source = out.join("nothing.rs");
+    if fs::write(&source, "fn main() {}\n").is_err() {
+        return false;
+    }
+    let mut rustc = Command::new(variable("RUSTC"));
+    rustc.args(variable("CARGO_ENCODED_RUSTFLAGS").split('\u{1f}').filter(|flag| !flag.is_empty()));
+    if let Ok(linker) = env::var("RUSTC_LINKER") {
+        rustc.arg(format!("-Clinker={linker}"));
+    }
+    rustc.args(["--target", &variable("TARGET"), &format!("-Clink-arg={argument}"), "-o"]);
+    rustc.arg(out.join("nothing")).arg(source);
+    rustc.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// The agent's executable, for the first of the possible targets for which it can be built.

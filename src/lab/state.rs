@@ -158,6 +158,15 @@ impl RunState {
         Ok(Some(Self { run: run.to_owned(), folder: folder.to_owned(), record: Mutex::new(record), _lock: lock }))
     }
 
+    /// What a run has written down so far, whoever holds the record. A run that writes none, or none that can be read, has made
+    /// nothing.
+    #[must_use]
+    pub fn peek(run: &str) -> Record {
+        let read = |folder: PathBuf| fs::read(folder.join(format!("{run}.json"))).ok();
+        let text = folder().ok().and_then(read).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
     /// The run's id.
     #[must_use]
     pub fn run(&self) -> &str {

@@ -269,22 +269,25 @@ fn load_document(
 ) -> Option<LoadedScenario> {
     let mut found = Vec::new();
     let scenario: Option<Scenario> = decode(document, json_schema, &mut found);
-    let clean = found.is_empty();
-    let manifests = load_manifests(document, (file, origin), own, &mut found);
+    let mut clean = found.is_empty();
+    let mut of_manifests = Vec::new();
+    let manifests = load_manifests(document, (file, origin), own, &mut of_manifests);
     let Some(mut scenario) = scenario else {
-        faults.extend(found);
+        faults.extend(found.into_iter().chain(of_manifests));
         return None;
     };
     // A scenario that lacks what was faulty would only give faults that follow from the first.
     if clean {
         matrix::expand(document, &mut scenario, &mut found);
         scenario.expand_sources();
+        clean = found.iter().all(|fault| fault.severity == Severity::Warning);
     }
-    if clean && found.iter().all(|fault| fault.severity == Severity::Warning) {
+    if clean {
         let context =
             Context { document, scenario: &scenario, manifests: &manifests, shipped: origin == Origin::Shipped };
         check::check(&context, &mut found);
     }
+    found.extend(of_manifests);
     let warnings = if found.iter().all(|fault| fault.severity == Severity::Warning) {
         Diagnostics(std::mem::take(&mut found)).tidy().0
     } else {

@@ -59,19 +59,26 @@ async fn network_exists(name: &str) -> Result<bool, LabError> {
 
 /// A cluster that an earlier run kept, and that run's record.
 fn kept(name: &str) -> Result<RunState, LabError> {
+    let mut others = Vec::new();
     for run in state::runs()? {
         // A record that cannot be read is `cleanup`'s business.
-        if let Ok(Some(state)) = RunState::claim(&run) {
-            let record = state.record();
-            if record.kept && record.cluster.as_deref() == Some(name) {
-                return Ok(state);
+        let record = RunState::peek(&run);
+        match record.cluster.filter(|_| record.kept) {
+            Some(cluster) if cluster == name => {
+                return RunState::claim(&run)?.ok_or_else(|| {
+                    LabError::with_hint(
+                        format!("another run uses the cluster `{name}`"),
+                        "let it end, or leave `--cluster` out: a run of its own makes a cluster of its own",
+                    )
+                });
             }
+            Some(cluster) => others.push(cluster),
+            None => {}
         }
     }
-    Err(LabError::with_hint(
-        format!("there is no kept cluster `{name}`, or another run uses it"),
-        "`--cluster` takes the name of a cluster that a run with `--keep` left",
-    ))
+    let hint = "`--cluster` takes the name of a cluster that a run with `--keep` left";
+    let kept = if others.is_empty() { ", and there is none".to_owned() } else { format!(": {}", others.join(", ")) };
+    Err(LabError::with_hint(format!("there is no kept cluster `{name}`"), format!("{hint}{kept}")))
 }
 
 /// Removes the Deployments, pods and policies that an earlier run left in a kept cluster.

@@ -222,3 +222,11 @@ spec:
 ";
     assert_snapshot!(faults_of(&[("s.yaml", scenario), ("ok.yaml", DENY), ("m.yaml", manifest)]), @"");
 }
+
+#[test]
+fn a_manifest_that_is_missing_hides_no_other_fault() {
+    let step = "  - name: s\n    apply: [nope.yaml]\n    expect: [{to: {pod: nobody}, deny: [a]}]\n";
+    let said = faults_of(&[("s.yaml", &opened(step))]);
+    assert!(said.contains("the manifest `nope.yaml` cannot be used"), "{said}");
+    assert!(said.contains("there is no pod `nobody`"), "{said}");
+}
