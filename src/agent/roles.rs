@@ -111,11 +111,12 @@ async fn run(server: Server, listen: &[SocketAddr], datagrams: &[SocketAddr], at
     if let Some(at) = at {
         tasks.spawn(Arc::new(control_of(&server)).serve(listen_on(at).await?));
     }
+    let mut sockets = Vec::new();
     for address in datagrams {
-        let socket =
-            bind(*address, UdpSocket::bind).await.with_context(|| format!("cannot listen on {address} over UDP"))?;
-        tasks.spawn(udp::serve(socket, server.identity.clone(), server.log.clone()));
+        let bound = bind(*address, UdpSocket::bind).await.and_then(UdpSocket::into_std);
+        sockets.push(bound.with_context(|| format!("cannot listen on {address} over UDP"))?);
     }
+    answer(sockets, &server)?;
     let server = Arc::new(server);
     for address in listen {
         tasks.spawn(Arc::clone(&server).serve(listen_on(*address).await?));
@@ -125,6 +126,24 @@ async fn run(server: Server, listen: &[SocketAddr], datagrams: &[SocketAddr], at
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    Ok(())
+}
+
+/// Answers datagrams, on a thread of their own: behind a crowd of connections they would make their path look slow.
+fn answer(sockets: Vec<std::net::UdpSocket>, server: &Server) -> Result<()> {
+    if sockets.is_empty() {
+        return Ok(());
+    }
+    let (identity, log) = (server.identity.clone(), server.log.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let answering = async move {
+        let mut tasks = JoinSet::new();
+        for socket in sockets.into_iter().filter_map(|socket| UdpSocket::from_std(socket).ok()) {
+            tasks.spawn(udp::serve(socket, identity.clone(), log.clone()));
+        }
+        while tasks.join_next().await.is_some() {}
+    };
+    std::thread::Builder::new().name("datagrams".to_owned()).spawn(move || runtime.block_on(answering))?;
     Ok(())
 }
 

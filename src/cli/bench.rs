@@ -60,7 +60,7 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
                 .into());
         }
         shown.event(&Event::Phase(format!("run {number} of {}", args.runs)));
-        let (result, spans) = once(builder, &scenarios, &cancel).await;
+        let (result, spans) = once(builder, &scenarios, &cancel, args.select.is_empty()).await;
         if result.exit_code != engine::OK {
             shown.clear();
             match &result.error {
@@ -103,9 +103,11 @@ async fn once(
     builder: Box<dyn crate::lab::LabBuilder>,
     scenarios: &[LoadedScenario],
     cancel: &tokio_util::sync::CancellationToken,
+    is_lab: bool,
 ) -> (RunResult, Vec<Span>) {
     let (events, mut receiver) = Events::channel();
-    let options = Options { show_answers: true, ..Options::default() };
+    // As the commands do that it measures.
+    let options = Options { show_answers: is_lab, ..Options::default() };
     let result = engine::run(builder, scenarios, &options, &events, cancel).await;
     let mut spans = Vec::new();
     while let Ok(event) = receiver.try_recv() {

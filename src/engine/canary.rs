@@ -44,7 +44,7 @@ pub(super) async fn run(company: &Company<'_>) -> Result<Canary, LabError> {
     // Where nothing is enforced no round is ever as expected, so one that is says enough.
     company.rules.hold = Hold::ONCE;
     let (verdict, detail) = match loaded() {
-        Ok(loaded) => match play(&company, &loaded).await {
+        Ok(loaded) => match play(&company, &loaded, &mut None).await {
             Ok(result) => judge(&result),
             Err(error @ (LabError::RealMetadata { .. } | LabError::Cancelled)) => return Err(error),
             Err(error) => (Verdict::Inconclusive, error.to_string()),

@@ -49,6 +49,20 @@ impl PathKey {
     }
 }
 
+impl PathKey {
+    /// Where it begins.
+    #[must_use]
+    pub(super) fn from(&self) -> &Source {
+        &self.from
+    }
+
+    /// Where it ends.
+    #[must_use]
+    pub(super) fn server(&self) -> &ServerId {
+        &self.server
+    }
+}
+
 /// A path that was open.
 #[derive(Clone, Copy, Debug, Default)]
 struct Open {
@@ -140,6 +154,30 @@ impl History {
         if let Some(outcome) = attempts.iter().map(|attempt| attempt.observation.outcome).min() {
             self.last.insert(key, outcome);
         }
+    }
+
+    /// What was learnt of some paths, for another scenario: whether a baseline was sound, and what was given up, is not its
+    /// business.
+    #[must_use]
+    pub(super) fn of_paths(&self, is_meant: impl Fn(&PathKey) -> bool) -> Self {
+        let open = self.open.iter().filter(|(path, _)| is_meant(path)).map(|(path, open)| (path.clone(), *open));
+        let last = self.last.iter().filter(|(path, _)| is_meant(path)).map(|(path, last)| (path.clone(), *last));
+        let (open, last): (BTreeMap<_, _>, BTreeMap<_, _>) = (open.collect(), last.collect());
+        let from = self.from.iter().filter(|(source, _)| open.keys().any(|path| path.from == **source));
+        let to = self.to.iter().filter(|(server, _)| open.keys().any(|path| path.server == **server));
+        Self {
+            from: from.map(|(source, losses)| (source.clone(), *losses)).collect(),
+            to: to.map(|(server, losses)| (server.clone(), *losses)).collect(),
+            open,
+            last,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the connects of a cell's path were timed.
+    #[must_use]
+    pub(super) fn is_timed(&self, cell: &PlannedCell) -> bool {
+        self.open.get(&PathKey::of(cell)).is_some_and(|open| open.baseline && open.slowest.is_some())
     }
 
     /// The slowest connect of a cell's own path.

@@ -66,6 +66,7 @@ pub(super) async fn play_all(
     let lane = |lane: u32| {
         let (senders, next, stopped) = (&senders, &next, &stopped);
         async move {
+            let mut heritage = None;
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(loaded) = scenarios.get(index) else { return Ok(()) };
@@ -77,7 +78,7 @@ pub(super) async fn play_all(
                     events.send(Event::ScenarioFinished(unplayed.clone()));
                     unplayed
                 } else {
-                    play(&company, loaded).await?
+                    play(&company, loaded, &mut heritage).await?
                 };
                 if options.fail_fast && played.verdict == Verdict::Fail {
                     stopped.store(true, Ordering::Relaxed);

@@ -11,6 +11,7 @@ mod conclude;
 mod event;
 mod exit;
 mod first;
+mod heritage;
 mod history;
 mod judge;
 mod lanes;

@@ -179,6 +179,9 @@ pub struct StepResult {
     pub settled_ms: Option<u64>,
     /// How many rounds were needed, void ones included.
     pub rounds: u32,
+    /// Of a baseline, the scenario whose last check it shares: what that found is not asked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares: Option<String>,
     /// The worst of the cells' verdicts.
     pub verdict: Verdict,
     /// The cells.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures::future::join;
 use tokio::{
     sync::RwLockReadGuard,
     time::{Instant, timeout},
@@ -11,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     CellResult, Event, Events, Expectation, ScenarioResult, StepResult, Verdict, WitnessKind, action,
     conclude::worst,
-    history::{History, PathKey},
+    heritage::Heritage,
+    history::PathKey,
     plan::{self, StepOracle},
     quiet::Quiet,
     record::unprobed,
@@ -54,10 +56,16 @@ pub(super) struct Company<'a> {
 }
 
 /// Plays one scenario. An error is one after which the run cannot go on.
-pub(super) async fn play(company: &Company<'_>, loaded: &LoadedScenario) -> Result<ScenarioResult, LabError> {
+///
+/// `heritage` is what the scenario before left; afterwards it is what this one leaves.
+pub(super) async fn play(
+    company: &Company<'_>,
+    loaded: &LoadedScenario,
+    heritage: &mut Option<Heritage>,
+) -> Result<ScenarioResult, LabError> {
     let result = match missing(&plan::scenario_needs(loaded), company.lab.capabilities()) {
         Some(reason) => unplayed(loaded, Verdict::Skipped, &reason),
-        None => Box::pin(staged(company, loaded)).await?,
+        None => Box::pin(staged(company, loaded, heritage)).await?,
     };
     company.events.send(Event::ScenarioFinished(result.clone()));
     Ok(result)
@@ -73,7 +81,11 @@ async fn begin<'a>(company: &Company<'a>) -> Option<RwLockReadGuard<'a, ()>> {
     Some(company.quiet.ready().await)
 }
 
-async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<ScenarioResult, LabError> {
+async fn staged(
+    company: &Company<'_>,
+    loaded: &LoadedScenario,
+    heritage: &mut Option<Heritage>,
+) -> Result<ScenarioResult, LabError> {
     let began = Instant::now();
     let id = &loaded.scenario.id;
     let ready = begin(company).await;
@@ -123,15 +135,15 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
         known: company.known,
     };
     let watches = Watches::new(Arc::clone(&staged.sessions), Arc::clone(company.nonces));
-    let mut course = Course { history: History::default(), watches, opening: Vec::new(), ready };
-    let sessions = company.events.timed(format!("{id} › sessions"), staged.open_sessions());
-    let dns = async {
-        if !needs_dns || !staged.capabilities.has.contains(&Need::Dns) {
-            return Ok(None);
-        }
-        company.events.timed(format!("{id} › DNS"), staged.stage.dns_ready()).await.map(Some)
+    let before = heritage.take();
+    let mut course = Course {
+        history: before.as_ref().map(|before| before.history(&world)).unwrap_or_default(),
+        inherited: staged.inherited(before.as_ref()),
+        watches,
+        opening: Vec::new(),
+        ready,
     };
-    match futures::future::join(sessions, dns).await.1 {
+    match open(&staged, needs_dns).await {
         Ok(took) => result.dns_wait_ms = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
         Err(error) => return broken(company, &oracles, result, 0, began, error),
     }
@@ -156,6 +168,7 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
             match staged.restore(&mut course).await {
                 Ok(step) => {
                     taint(&mut result.steps, &step);
+                    *heritage = staged.bequeath(&step, &course);
                     tell(company.events, &mut result, step);
                 }
                 Err(error) => return broken(company, &oracles, result, oracles.len(), began, error),
@@ -170,6 +183,19 @@ async fn staged(company: &Company<'_>, loaded: &LoadedScenario) -> Result<Scenar
     }
     conclude(&mut result, began);
     Ok(result)
+}
+
+/// Opens the sessions, and waits for the cluster's DNS where that is needed; how long that took.
+async fn open(staged: &Staged<'_>, needs_dns: bool) -> Result<Option<Duration>, LabError> {
+    let (id, events) = (&staged.loaded.scenario.id, staged.events);
+    let sessions = events.timed(format!("{id} › sessions"), staged.open_sessions());
+    let dns = async {
+        if !needs_dns || !staged.capabilities.has.contains(&Need::Dns) {
+            return Ok(None);
+        }
+        events.timed(format!("{id} › DNS"), staged.stage.dns_ready()).await.map(Some)
+    };
+    join(sessions, dns).await.1
 }
 
 fn tell(events: &Events, result: &mut ScenarioResult, step: StepResult) {
@@ -262,7 +288,7 @@ pub(super) fn unplayed(loaded: &LoadedScenario, verdict: Verdict, reason: &str) 
 }
 
 fn unplayed_step(name: &str, verdict: Verdict, cells: Vec<CellResult>) -> StepResult {
-    StepResult { name: name.to_owned(), actions: Vec::new(), settled_ms: None, rounds: 0, verdict, cells }
+    StepResult { name: name.to_owned(), actions: Vec::new(), settled_ms: None, rounds: 0, shares: None, verdict, cells }
 }
 
 fn empty(loaded: &LoadedScenario, verdict: Verdict) -> ScenarioResult {

@@ -14,6 +14,7 @@ use super::{
     CellResult, Event, Events, Expectation, StepResult, Verdict, action,
     calibrate::ALLOW_LIMIT,
     conclude::worst,
+    heritage::{Heritage, Inherited},
     history::{History, PathKey},
     judge::{BaselineEvidence, words},
     plan::{self, Connection, PlannedCell, StepOracle},
@@ -87,6 +88,8 @@ pub(super) struct Course<'a> {
     pub(super) watches: Watches,
     /// Who opens the sessions that will be needed.
     pub(super) opening: Vec<AbortOnDropHandle<()>>,
+    /// What stands for the baseline, or for a part of it.
+    pub(super) inherited: Inherited,
     /// Held until the first table is told.
     pub(super) ready: Option<RwLockReadGuard<'a, ()>>,
 }
@@ -236,11 +239,21 @@ impl Staged<'_> {
         }
         let (probes, end) = (self.part(name, "probes"), self.part(name, "logs and answers"));
         let events = self.events;
-        let calibration = if occasion == Occasion::Baseline { self.denied_later() } else { Vec::new() };
+        let mut calibration = if occasion == Occasion::Baseline { self.denied_later() } else { Vec::new() };
+        let mut records: BTreeMap<String, CellResult> = asked.into_iter().map(|cell| (cell.id.clone(), cell)).collect();
+        let mut shares = None;
+        if occasion == Occasion::Baseline {
+            calibration.retain(|cell| !course.history.is_timed(cell));
+            shares = self.inherit(&mut cells, &mut records, course);
+        }
         let deadline = since + self.rules.limit;
         let table =
             Table { step: name, occasion, cells: &cells, calibration: &calibration, world: &world, since, deadline };
-        let mut settled = events.timed(probes, self.settle(&table, course)).await?;
+        let mut settled = if cells.is_empty() && calibration.is_empty() && shares.is_some() {
+            Settled::already()
+        } else {
+            events.timed(probes, self.settle(&table, course)).await?
+        };
         if occasion == Occasion::Baseline {
             for (cell, track) in cells.iter().zip(&settled.tracks).filter(|(cell, _)| cell.expects_answer()) {
                 course.history.set_baseline(cell, track.good_rounds > 0);
@@ -263,7 +276,6 @@ impl Staged<'_> {
             logs = self.read_logs(&cells, &settled.tracks).await;
         }
         course.ready = None;
-        let mut records: BTreeMap<String, CellResult> = asked.into_iter().map(|cell| (cell.id.clone(), cell)).collect();
         for (cell, track) in cells.iter().zip(&settled.tracks) {
             let circumstances = Circumstances {
                 baseline: match occasion {
@@ -297,9 +309,48 @@ impl Staged<'_> {
             actions: Vec::new(),
             settled_ms: settled.after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
             rounds: settled.rounds,
+            shares,
             verdict: worst(cells.iter().map(|cell| cell.verdict)),
             cells,
         })
+    }
+
+    /// Takes over what was found before of the baseline's cells; the scenario that found it, if there is anything.
+    fn inherit(
+        &self,
+        cells: &mut Vec<PlannedCell>,
+        records: &mut BTreeMap<String, CellResult>,
+        course: &mut Course<'_>,
+    ) -> Option<String> {
+        let mut inherited = std::mem::take(&mut course.inherited);
+        cells.retain(|cell| {
+            let Some(result) = inherited.results.remove(&cell.id) else { return true };
+            course.history.set_baseline(cell, true);
+            records.insert(cell.id.clone(), CellResult { decided_by: self.decided_by(0, cell), ..result });
+            false
+        });
+        (!records.is_empty()).then_some(inherited.scenario)
+    }
+
+    /// What the scenario before has found out for this one's baseline.
+    pub(super) fn inherited(&self, before: Option<&Heritage>) -> Inherited {
+        // Who asks along with the document wants to see each answer.
+        let asks = self.occasion(0) == Occasion::Baseline && !self.rules.show_answers;
+        let Some(before) = before.filter(|_| asks) else { return Inherited::default() };
+        let world = self.stage.world();
+        let (cells, _) = self.split(plan::cells(self.loaded, 0, &world).unwrap_or_default());
+        before.baseline(&cells, &world)
+    }
+
+    /// What the next scenario of the lane need not find out again.
+    pub(super) fn bequeath(&self, restored: &StepResult, course: &Course<'_>) -> Option<Heritage> {
+        if !self.stage.hands_on_pods() {
+            return None;
+        }
+        let world = self.stage.world();
+        let (planned, _) = self.split(plan::cells(self.loaded, 0, &world).ok()?);
+        let id = &self.loaded.scenario.id;
+        Some(Heritage::new(id, world, course.history.clone(), planned, &restored.cells))
     }
 
     async fn settle(&self, table: &Table<'_>, course: &mut Course<'_>) -> Result<Settled, LabError> {
@@ -334,7 +385,8 @@ impl Staged<'_> {
 
     /// Calibrates the paths that later steps deny, without judging anything.
     async fn calibrate(&self, course: &mut Course<'_>) -> Result<(), LabError> {
-        let calibration = self.denied_later();
+        let mut calibration = self.denied_later();
+        calibration.retain(|cell| !course.history.is_timed(cell));
         if calibration.is_empty() {
             return Ok(());
         }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     Expectation, Witness,
+    judge::FLAPS,
     plan::{Connection, PlannedCell},
     witness::Cover,
 };
@@ -158,11 +159,17 @@ impl Track {
         self.good_rounds > 0 || (stopped && matches!(self.cover, Some((Cover::Gap(_), _))))
     }
 
+    /// Rounds in a row that make a hold. What was as expected and then was not has to be so for longer the next time.
+    #[must_use]
+    pub(super) fn rounds(&self, hold: Hold) -> u32 {
+        hold.rounds + 2 * self.flaps.min(FLAPS)
+    }
+
     /// Whether the cell was as expected for a whole hold.
     #[must_use]
     pub(super) fn held(&self, hold: Hold) -> bool {
         let (Some(since), Some(until)) = (self.good_since, self.good_until) else { return false };
-        self.good_rounds >= hold.rounds
+        self.good_rounds >= self.rounds(hold)
             && until.saturating_duration_since(since) >= hold.span
             && self.needed.is_some_and(|needed| self.attempts >= needed)
     }

@@ -266,8 +266,8 @@ impl Board {
         let mut found: Vec<Option<Sample>> = vec![None; requests.len()];
         if let Some(session) = lease.session() {
             listen(session, &requests, |index, attempt| {
-                let Observation { outcome, connect, .. } = attempt.observation;
-                found[index].get_or_insert(Sample { asked, ended: attempt.ended, outcome, connect });
+                let Observation { outcome, connect, held, .. } = attempt.observation;
+                found[index].get_or_insert(Sample { asked, ended: attempt.ended, outcome, connect, held });
             })
             .await;
         }
@@ -344,8 +344,8 @@ impl Worker {
         let mut heard = false;
         if let Some(session) = lease.session() {
             read(session.watch(&requests, period), &requests, (question.limit + period) * count, |_, attempt| {
-                let Observation { outcome, connect, .. } = attempt.observation;
-                let sample = Sample { asked, ended: attempt.ended, outcome, connect };
+                let Observation { outcome, connect, held, .. } = attempt.observation;
+                let sample = Sample { asked, ended: attempt.ended, outcome, connect, held };
                 self.board.add(&self.source, key, sample);
                 asked = attempt.ended;
                 heard = true;
@@ -360,7 +360,7 @@ impl Worker {
 }
 
 fn lost(asked: Instant) -> Sample {
-    Sample { asked, ended: Instant::now(), outcome: Outcome::ProbeLost, connect: None }
+    Sample { asked, ended: Instant::now(), outcome: Outcome::ProbeLost, connect: None, held: None }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

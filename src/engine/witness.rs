@@ -187,6 +187,8 @@ pub(super) struct Sample {
     pub(super) outcome: Outcome,
     /// How long the connect took.
     pub(super) connect: Option<Duration>,
+    /// How long the server had it wait besides.
+    pub(super) held: Option<Duration>,
 }
 
 impl Sample {
@@ -235,6 +237,7 @@ mod tests {
             ended: start + Duration::from_millis(at + 1),
             outcome: if *answered { Outcome::Reached } else { Outcome::Refused },
             connect: None,
+            held: None,
         };
         answered.iter().map(sample).collect()
     }

@@ -100,6 +100,11 @@ pub trait Stage: Send + Sync {
     /// Removes every policy that was applied, and restores labels and pods to the scenario's start.
     async fn reset(&self) -> Result<(), LabError>;
 
+    /// Whether the next stage of the lane has the very same pods, as far as it asks for such.
+    fn hands_on_pods(&self) -> bool {
+        false
+    }
+
     /// What has happened since then for which policies may not be as they were applied, and which is not the CNI's fault.
     fn disturbed(&self, _since: Instant) -> Option<String> {
         None

@@ -130,6 +130,7 @@ impl From<Finding> for Observation {
             client: found.client,
             resolve: duration(found.resolve_us),
             connect: duration(found.connect_us),
+            held: duration(found.held_us),
             resent: found.resent,
             detail: found.detail,
         }

@@ -116,6 +116,7 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
         client: fields.client,
         resolve: (resolved && by_name(&request.target)).then_some(fields.lookup),
         connect: connected.then(|| fields.connect.saturating_sub(fields.lookup)),
+        held: None,
         resent: None,
         detail,
     };

@@ -161,8 +161,11 @@ pub struct Observation {
     pub client: Option<IpAddr>,
     /// How long the resolution of a name took.
     pub resolve: Option<Duration>,
-    /// From the start of the connection to its establishment, name resolution not included.
+    /// From the start of the connection to its establishment, name resolution not included; over UDP, how long the question
+    /// and its answer were on their way.
     pub connect: Option<Duration>,
+    /// Over UDP, how long the question waited at the server besides.
+    pub held: Option<Duration>,
     /// How many datagrams were lost before the one that was answered, or all of them but one. None over TCP, which sends
     /// again by itself: there it shows in the time that the connection took.
     pub resent: Option<u32>,
@@ -183,6 +186,7 @@ impl Observation {
             client: None,
             resolve: None,
             connect: None,
+            held: None,
             resent: None,
             detail,
         }

@@ -136,6 +136,7 @@ fn step(name: &str, actions: &[&str], settled_ms: Option<u64>, cells: Vec<CellBu
         actions: actions.iter().map(|&action| action.to_owned()).collect(),
         settled_ms,
         rounds: 3,
+        shares: None,
         verdict: worst(cells.iter().map(|cell| cell.verdict)),
         cells,
     }

@@ -24,6 +24,8 @@ pub struct Question {
 pub struct Answer {
     /// The question that is answered.
     pub question: Question,
+    /// How long it waited at the server, in microseconds: no part of the way.
+    pub held_us: u64,
     /// Who answers.
     pub identity: String,
 }
@@ -56,14 +58,17 @@ impl Answer {
     /// As it is sent.
     #[must_use]
     pub fn text(&self) -> String {
-        format!("{ANSWER}{} {} {}\n", self.question.nonce, self.question.number, self.identity)
+        let Self { question: Question { nonce, number }, held_us, identity } = self;
+        format!("{ANSWER}{nonce} {number} {held_us} {identity}\n")
     }
 
     /// Reads an answer.
     #[must_use]
     pub fn read(datagram: &[u8]) -> Option<Self> {
-        let (question, identity) = Question::words(datagram, ANSWER)?;
-        (!identity.is_empty()).then(|| Self { question, identity: identity.to_owned() })
+        let (question, rest) = Question::words(datagram, ANSWER)?;
+        let (held, identity) = rest.split_once(' ')?;
+        let held_us = held.parse().ok()?;
+        (!identity.is_empty()).then(|| Self { question, held_us, identity: identity.to_owned() })
     }
 }
 
@@ -74,7 +79,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_and_never_taken_for_the_other() {
         let question = Question { nonce: "run-7".to_owned(), number: 2 };
-        let answer = Answer { question: question.clone(), identity: "pod/default/a b".to_owned() };
+        let answer = Answer { question: question.clone(), held_us: 17, identity: "pod/default/a b".to_owned() };
         assert_eq!(Question::read(question.text().as_bytes()), Some(question.clone()));
         assert_eq!(Answer::read(answer.text().as_bytes()), Some(answer.clone()));
         assert_eq!(Question::read(answer.text().as_bytes()), None);
@@ -91,6 +96,6 @@ mod tests {
             assert_eq!(Question::read(garbage.as_bytes()), None, "{garbage}");
         }
         assert_eq!(Question::read(b"policyprobe? \xff"), None);
-        assert_eq!(Answer::read(b"policyprobe! n 1"), None, "without identity");
+        assert_eq!(Answer::read(b"policyprobe! n 1 17"), None, "without identity");
     }
 }

@@ -2,15 +2,17 @@
 
 use tokio::net::UdpSocket;
 
-use super::{Answer, LONGEST, Question};
+use super::{Answer, LONGEST, Question, Received, receive, say_when};
 use crate::http::{Entry, Event, Log, now};
 
 /// Answers each question with the identity, until the future is dropped. Its nonce is in the log before the answer is sent;
 /// whatever else comes is neither answered nor logged.
 pub async fn serve(socket: UdpSocket, identity: String, log: Log) {
     let mut buffer = [0; LONGEST];
+    // Where that is refused, nobody knows how long a question waits.
+    let _ = say_when(&socket);
     loop {
-        let Ok((length, peer)) = socket.recv_from(&mut buffer).await else {
+        let Ok(Received { length, peer, at }) = receive(&socket, &mut buffer).await else {
             // An error here is of an earlier answer, and is gone with the call.
             tokio::task::yield_now().await;
             continue;
@@ -21,7 +23,9 @@ pub async fn serve(socket: UdpSocket, identity: String, log: Log) {
         let nonce = Some(question.nonce.clone());
         let number =
             log.add(Entry { event: Event::Request, at: now(), nonce, peer, local, method, path, status: None });
-        let answer = Answer { question, identity: identity.clone() };
+        let held = at.and_then(|at| at.elapsed().ok()).unwrap_or_default();
+        let held_us = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
+        let answer = Answer { question, held_us, identity: identity.clone() };
         if socket.send_to(answer.text().as_bytes(), peer).await.is_ok() {
             log.answered(number, 200);
         }
@@ -47,8 +51,8 @@ mod tests {
         client.send(question.text().as_bytes()).await.unwrap();
         let mut buffer = [0; LONGEST];
         let length = client.recv(&mut buffer).await.unwrap();
-        let answer = Answer { question, identity: "pod/a/b".to_owned() };
-        assert_eq!(Answer::read(&buffer[..length]), Some(answer));
+        let read = Answer::read(&buffer[..length]).unwrap();
+        assert_eq!((&read.question, read.identity.as_str()), (&question, "pod/a/b"));
         let [entry] = log.entries().try_into().unwrap();
         assert_eq!(
             (entry.nonce.as_deref(), entry.method.as_str(), entry.peer),

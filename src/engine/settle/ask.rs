@@ -140,8 +140,10 @@ impl Settling<'_> {
     /// The window of a denied attempt.
     fn window(&self, index: usize, history: &History) -> Duration {
         let (cell, track) = (self.cells[index], &self.tracks[index]);
-        let window = calibrate::window(history.slowest(cell), self.witness_now(index), self.setting.strict);
-        window.max(track.at_least)
+        let (witness, held) = self.witness_now(index);
+        let window = calibrate::window(history.slowest(cell), witness, self.setting.strict);
+        // A server that is busy is slow once, however long the way.
+        (window + held).max(track.at_least)
     }
 
     /// What the resolution of a name may take besides: it is no part of the window.
@@ -157,16 +159,14 @@ impl Settling<'_> {
         }
     }
 
-    /// The slowest connect of the witnesses of a cell's server, in their latest samples.
-    fn witness_now(&self, index: usize) -> Option<Duration> {
+    /// The slowest connect of the witnesses of a cell's server, in their latest samples, and how long it had them wait.
+    fn witness_now(&self, index: usize) -> (Option<Duration>, Duration) {
         let samples = self.watches.samples();
         let of_server = samples.iter().filter(|((_, key), _)| *key == self.keys[index]);
-        of_server
-            .flat_map(|(_, samples)| samples.iter().rev().take(5))
-            .filter(|sample| sample.answered())
-            .filter_map(|sample| sample.connect)
-            .map(|connect| calibrate::read_connect(connect).0)
-            .max()
+        let latest = of_server.flat_map(|(_, samples)| samples.iter().rev().take(5)).filter(|sample| sample.answered());
+        let connects = latest.clone().filter_map(|sample| sample.connect);
+        let slowest = connects.map(|connect| calibrate::read_connect(connect).0).max();
+        (slowest, latest.filter_map(|sample| sample.held).max().unwrap_or_default())
     }
 
     /// Chooses the witness of a cell, and has it ask.
@@ -187,7 +187,7 @@ impl Settling<'_> {
             }
         }
         let period = (window / 3).min(LONGEST_PERIOD);
-        let slowest = self.witness_now(index).or_else(|| history.slowest(self.cells[index])).unwrap_or_default();
+        let slowest = self.witness_now(index).0.or_else(|| history.slowest(self.cells[index])).unwrap_or_default();
         let watching =
             watches.entry(candidate.source.clone()).or_insert_with(|| Watching { questions: BTreeMap::new(), period });
         watching.period = watching.period.min(period);

@@ -13,8 +13,9 @@ use super::{
 
 /// A table that only a crowded machine keeps from its hold gets at least this much time beyond its deadline.
 const BUSY_PATIENCE: Duration = Duration::from_secs(30);
-/// How long cells are waited for that the CNI is known to treat otherwise, or that were not reached before any policy:
-/// most policies take effect sooner.
+/// How long cells are waited for that the CNI is known to treat otherwise, and those that were not reached before any
+/// policy: most policies take effect sooner.
+const KNOWN_PATIENCE: Duration = Duration::from_millis(1500);
 pub(super) const LOST_PATIENCE: Duration = Duration::from_secs(3);
 
 impl Settling<'_> {
@@ -24,13 +25,14 @@ impl Settling<'_> {
         let (setting, table) = (self.setting, self.table);
         let known = setting.known.filter(|_| table.occasion == Occasion::Change);
         let is_known = |cell: &PlannedCell| known.is_some_and(|known| known.covers(setting.scenario, &cell.id));
+        let waited = table.since.elapsed();
         let mut judged = table.cells.iter().zip(&self.tracks).zip(0..);
         table.occasion != Occasion::Baseline
-            && table.since.elapsed() > LOST_PATIENCE
+            && waited > KNOWN_PATIENCE
             && judged.all(|((cell, track), index)| {
                 track.held(self.hold)
                     || is_known(cell)
-                    || history.is_baseline_wrong(cell)
+                    || (waited > LOST_PATIENCE && history.is_baseline_wrong(cell))
                     || self.is_gone(index, history)
             })
     }

@@ -42,6 +42,8 @@ const AROUND_VOLLEYS: Duration = Duration::from_millis(150);
 const SMALL_GAP: Duration = Duration::from_millis(400);
 /// Volleys under way at the same time.
 const FLYING: usize = 2;
+/// After so many volleys the next are planned anew, however it looks: windows follow what the witnesses see.
+const MOST_VOLLEYS: u32 = 8;
 
 /// Probes a table until it holds, or until its deadline.
 pub(in crate::engine) async fn settle(
@@ -206,12 +208,12 @@ impl<'a> Settling<'a> {
 
     /// How many volleys the hold still needs, if all of them are as expected.
     fn volleys(&self) -> u32 {
-        let held = self.tracks.iter().take(self.table.cells.len()).map(|track| track.good_rounds).min();
-        self.hold.rounds.saturating_sub(held.unwrap_or_default()).max(1)
+        let tracks = self.tracks.iter().take(self.table.cells.len());
+        tracks.map(|track| track.rounds(self.hold).saturating_sub(track.good_rounds)).max().unwrap_or(0).max(1)
     }
 
-    /// Volleys, for as long as they are as expected. In a table with denials one begins when the one before is half over,
-    /// because most of a volley is waiting.
+    /// Volleys, until so many in a row are as expected, or one is not for which the next has to be planned anew. In a table
+    /// with denials one begins when the one before is half over, because most of a volley is waiting.
     pub(super) async fn fire(&self, plan: &Plan, most: u32) -> Result<Vec<BTreeMap<usize, CellSeen>>, LabError> {
         let one = || async {
             let calibrating = self.table.occasion == Occasion::Baseline;
@@ -220,7 +222,7 @@ impl<'a> Settling<'a> {
         };
         let pace = self.hold_pace().max(plan.window() / 2);
         let (mut flying, mut landed) = (FuturesOrdered::new(), Vec::new());
-        let (mut left, mut next) = (most, Instant::now());
+        let (mut left, mut next, mut fired) = (most, Instant::now(), 0);
         while left > 0 || !flying.is_empty() {
             tokio::select! {
                 Some(seen) = flying.next(), if !flying.is_empty() => {
@@ -228,19 +230,34 @@ impl<'a> Settling<'a> {
                     let good = self.table.cells.iter().zip(0..).all(|(cell, index)| {
                         seen.get(&index).is_none_or(|seen| looks_good(cell, &seen.attempts))
                     });
-                    landed.push(seen);
-                    if !good || Instant::now() >= self.table.deadline {
+                    if Instant::now() >= self.table.deadline {
                         left = 0;
+                    } else if !good {
+                        let goes_on = fired < MOST_VOLLEYS && self.is_early(&seen);
+                        let flying = u32::try_from(flying.len()).unwrap_or(u32::MAX);
+                        left = if goes_on { self.hold.rounds.saturating_sub(flying) } else { 0 };
                     }
+                    landed.push(seen);
                 }
                 () = sleep_until(next), if left > 0 && flying.len() < FLYING => {
                     flying.push_back(one());
                     left -= 1;
+                    fired += 1;
                     next = Instant::now() + pace;
                 }
             }
         }
         Ok(landed)
+    }
+
+    /// Whether nothing is wrong with a volley but that some of what is to be denied was still answered: it was too early, and
+    /// the next may follow at once.
+    fn is_early(&self, seen: &BTreeMap<usize, CellSeen>) -> bool {
+        self.table.occasion == Occasion::Change
+            && seen.iter().all(|(index, seen)| {
+                let cell = self.cells[*index];
+                looks_good(cell, &seen.attempts) || (cell.expectation == Expectation::Blocked && was_reached(seen))
+            })
     }
 
     /// From the start of one round of a hold to the start of the next, at least.
@@ -292,7 +309,8 @@ impl<'a> Settling<'a> {
             let limit = self.tracks[index].window;
             // What is asked over one connection tells little of what it takes to make another.
             if cell.connection == Connection::New {
-                history.learn(cell, seen.started, limit, &seen.attempts, self.table.occasion == Occasion::Baseline);
+                let calibrates = self.table.occasion != Occasion::Change;
+                history.learn(cell, seen.started, limit, &seen.attempts, calibrates);
             }
             history.see(cell, &seen.attempts, self.table.world);
             let ended = seen.ended().unwrap_or(seen.started);

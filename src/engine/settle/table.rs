@@ -71,6 +71,14 @@ pub(in crate::engine) struct Table<'a> {
     pub(in crate::engine) deadline: Instant,
 }
 
+impl Settled {
+    /// Of a table of which nothing is left to be probed.
+    #[must_use]
+    pub(in crate::engine) fn already() -> Self {
+        Self { tracks: Vec::new(), after: Some(Duration::ZERO), rounds: 0, hold: Hold::ONCE }
+    }
+}
+
 /// How a table ended.
 pub(in crate::engine) struct Settled {
     /// The cells, in the table's order.

@@ -348,6 +348,10 @@ impl Stage for ClusterStage {
         self.log(server, nonces).await
     }
 
+    fn hands_on_pods(&self) -> bool {
+        true
+    }
+
     fn disturbed(&self, since: tokio::time::Instant) -> Option<String> {
         let away = self.shared.access.outages.since(since);
         away.then(|| "the API server was away, and the CNI's agents may not have heard of every change yet".to_owned())

@@ -12,11 +12,12 @@ use tokio::{
 use super::{Command, Prober, Report, Sockets, Work, log};
 
 /// How long a finding may wait for others of its batch: each that is sent by itself wakes every program that passes the
-/// stream on, in a cluster four of them.
+/// stream on, in a cluster four of them. Those of witnesses, who ask side by side, are in no hurry.
 const LINGER: Duration = Duration::from_millis(3);
+const LINGER_OF_WITNESSES: Duration = Duration::from_millis(12);
 
-/// A report, and whether others are likely to follow at once.
-type Queued = (Report, bool);
+/// A report, and how long it may wait for others.
+type Queued = (Report, Duration);
 
 /// Takes commands until the input ends; what is still under way then is given up. An error is of the streams, or of a
 /// command that cannot be read: whoever sends such has to be told, and not to wait.
@@ -27,7 +28,7 @@ pub async fn serve<S: Sockets>(
     sockets: S,
 ) -> io::Result<()> {
     let (reports, queue) = unbounded_channel();
-    let _ = reports.send((Report::Ready { version: env!("CARGO_PKG_VERSION").to_owned() }, false));
+    let _ = reports.send((Report::Ready { version: env!("CARGO_PKG_VERSION").to_owned() }, Duration::ZERO));
     tokio::select! {
         ended = write(output, queue) => ended,
         ended = read(input, prober, sockets, reports) => ended,
@@ -53,17 +54,17 @@ async fn read<S: Sockets>(
                 match serde_json::from_str(&line)? {
                     Command::Cancel { id } => drop(running.remove(&id).inspect(AbortHandle::abort)),
                     Command::Call { id, work } => {
-                        let (prober, sockets, others) = (prober.clone(), Arc::clone(&sockets), is_batch(&work));
+                        let (prober, sockets, linger) = (prober.clone(), Arc::clone(&sockets), linger(&work));
                         running.insert(id, calls.spawn(async move {
                             let found = reports.clone();
-                            let found = move |finding| drop(found.send((Report::Found { id, finding }, others)));
+                            let found = move |finding| drop(found.send((Report::Found { id, finding }, linger)));
                             let answered = prober.run(work, &*sockets, found).await;
-                            let _ = reports.send((Report::Done { id, answered }, false));
+                            let _ = reports.send((Report::Done { id, answered }, Duration::ZERO));
                         }));
                     }
                     Command::Seen { id, at, nonces } => {
                         running.insert(id, calls.spawn(async move {
-                            let _ = reports.send((Report::Seen { id, seen: log::seen(at, &nonces).await }, false));
+                            let _ = reports.send((Report::Seen { id, seen: log::seen(at, &nonces).await }, Duration::ZERO));
                         }));
                     }
                 }
@@ -73,18 +74,24 @@ async fn read<S: Sockets>(
     }
 }
 
-fn is_batch(work: &Work) -> bool {
-    work.every_us.is_none() && work.asks.len() > 1
+/// How long a finding of some work may wait.
+fn linger(work: &Work) -> Duration {
+    match work.every_us {
+        Some(_) => LINGER_OF_WITNESSES,
+        None if work.asks.len() > 1 => LINGER,
+        None => Duration::ZERO,
+    }
 }
 
 /// Writes reports until nobody makes any more.
 async fn write(mut output: impl AsyncWrite + Unpin, mut queue: UnboundedReceiver<Queued>) -> io::Result<()> {
-    while let Some((report, mut others)) = queue.recv().await {
+    while let Some((report, linger)) = queue.recv().await {
         let mut text = line(&report)?;
-        let until = Instant::now() + LINGER;
-        while others && let Ok(Some((report, more))) = timeout_at(until, queue.recv()).await {
+        let mut until = Instant::now() + linger;
+        // The one that is most in a hurry takes the others along.
+        while let Ok(Some((report, linger))) = timeout_at(until, queue.recv()).await {
             text.push_str(&line(&report)?);
-            others = more;
+            until = until.min(Instant::now() + linger);
         }
         while let Ok((report, _)) = queue.try_recv() {
             text.push_str(&line(&report)?);

@@ -8,6 +8,7 @@ use std::{
 use tokio::net::{TcpSocket, UdpSocket};
 
 use super::ports::opposite;
+use crate::udp::say_when;
 
 /// A kind of socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +118,7 @@ fn datagrams(local: SocketAddr) -> io::Result<Socket> {
     // Nobody else may have the port at the same time: which of two would get an answer is the system's choice.
     let socket = std::net::UdpSocket::bind(local)?;
     socket.set_nonblocking(true)?;
-    tell_of_errors(&socket, local.is_ipv6())?;
+    tell_more(&socket, local.is_ipv6())?;
     UdpSocket::from_std(socket).map(Socket::Datagrams)
 }
 
@@ -126,10 +127,12 @@ pub(super) fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
 }
 
-/// Without this the kernel keeps to itself that a host or a network is unreachable, ip(7).
+/// Without this the kernel keeps to itself that a host or a network is unreachable, ip(7), and when a datagram came,
+/// socket(7).
 #[cfg(target_os = "linux")]
-fn tell_of_errors(socket: &std::net::UdpSocket, v6: bool) -> io::Result<()> {
+fn tell_more(socket: &std::net::UdpSocket, v6: bool) -> io::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt};
+    say_when(socket)?;
     if v6 {
         setsockopt(socket, sockopt::Ipv6RecvErr, &true)?;
     } else {
@@ -139,7 +142,7 @@ fn tell_of_errors(socket: &std::net::UdpSocket, v6: bool) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn tell_of_errors(_: &std::net::UdpSocket, _: bool) -> io::Result<()> {
+fn tell_more(_: &std::net::UdpSocket, _: bool) -> io::Result<()> {
     Ok(())
 }
 

@@ -158,9 +158,13 @@ pub struct Finding {
     /// How long the resolution of a name took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolve_us: Option<u64>,
-    /// How long the connection took to be made; over UDP, from the datagram that was answered to its answer.
+    /// How long the connection took to be made; over UDP, how long the datagram that was answered and its answer were on their
+    /// way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_us: Option<u64>,
+    /// Over UDP, how long the question waited at the server besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_us: Option<u64>,
     /// Over UDP, how many datagrams were lost before the one that was answered, or all of them but one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resent: Option<u32>,
@@ -182,6 +186,7 @@ impl Finding {
             client: None,
             resolve_us: None,
             connect_us: None,
+            held_us: None,
             resent: None,
             detail,
         }
