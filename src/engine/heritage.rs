@@ -19,6 +19,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Heritage {
     scenario: String,
+    ground: u64,
     world: World,
     history: History,
     /// The cells that were reached again, by their ids.
@@ -39,7 +40,7 @@ impl Heritage {
     #[must_use]
     pub(super) fn new(
         scenario: &str,
-        world: World,
+        (ground, world): (u64, World),
         history: History,
         planned: Vec<PlannedCell>,
         restored: &[CellResult],
@@ -50,7 +51,13 @@ impl Heritage {
             let result = (*passed.get(cell.id.as_str())?).clone();
             Some((cell.id.clone(), (cell, result)))
         });
-        Self { scenario: scenario.to_owned(), world, history, restored: restored.collect() }
+        Self { scenario: scenario.to_owned(), ground, world, history, restored: restored.collect() }
+    }
+
+    /// This, if the next stage is on the same ground.
+    #[must_use]
+    pub(super) fn on(self, ground: Option<u64>) -> Option<Self> {
+        (ground == Some(self.ground)).then_some(self)
     }
 
     /// What was learnt of paths that are the same in another world.
@@ -131,8 +138,9 @@ mod tests {
         let mut results: Vec<CellResult> =
             planned.iter().map(|cell| unprobed(cell, (Verdict::Pass, None), None)).collect();
         let stands = |results: &[CellResult], planned_now: &[PlannedCell], now: &World| {
-            let left = Heritage::new("first", before.clone(), History::default(), planned.clone(), results);
-            left.baseline(planned_now, now).results.len()
+            let left = Heritage::new("first", (7, before.clone()), History::default(), planned.clone(), results);
+            assert!(left.clone().on(Some(8)).is_none() && left.clone().on(None).is_none(), "other pods");
+            left.on(Some(7)).map_or(0, |left| left.baseline(planned_now, now).results.len())
         };
         assert_eq!(stands(&results, &planned, &before), planned.len());
 

@@ -135,7 +135,7 @@ async fn staged(
         known: company.known,
     };
     let watches = Watches::new(Arc::clone(&staged.sessions), Arc::clone(company.nonces));
-    let before = heritage.take();
+    let before = heritage.take().and_then(|before| before.on(staged.stage.ground()));
     let mut course = Course {
         history: before.as_ref().map(|before| before.history(&world)).unwrap_or_default(),
         inherited: staged.inherited(before.as_ref()),

@@ -334,9 +334,10 @@ impl Staged<'_> {
 
     /// What the scenario before has found out for this one's baseline.
     pub(super) fn inherited(&self, before: Option<&Heritage>) -> Inherited {
-        // Who asks along with the document wants to see each answer.
-        let asks = self.occasion(0) == Occasion::Baseline && !self.rules.show_answers;
-        let Some(before) = before.filter(|_| asks) else { return Inherited::default() };
+        // Who asks along with the document wants to see each answer, and what is not judged is no pass.
+        let may = !self.rules.show_answers && self.loaded.scenario.tier == Tier::Required;
+        let is_baseline = self.occasion(0) == Occasion::Baseline;
+        let Some(before) = before.filter(|_| may && is_baseline) else { return Inherited::default() };
         let world = self.stage.world();
         let (cells, _) = self.split(plan::cells(self.loaded, 0, &world).unwrap_or_default());
         before.baseline(&cells, &world)
@@ -344,13 +345,11 @@ impl Staged<'_> {
 
     /// What the next scenario of the lane need not find out again.
     pub(super) fn bequeath(&self, restored: &StepResult, course: &Course<'_>) -> Option<Heritage> {
-        if !self.stage.hands_on_pods() {
-            return None;
-        }
+        let ground = self.stage.ground()?;
         let world = self.stage.world();
         let (planned, _) = self.split(plan::cells(self.loaded, 0, &world).ok()?);
         let id = &self.loaded.scenario.id;
-        Some(Heritage::new(id, world, course.history.clone(), planned, &restored.cells))
+        Some(Heritage::new(id, (ground, world), course.history.clone(), planned, &restored.cells))
     }
 
     async fn settle(&self, table: &Table<'_>, course: &mut Course<'_>) -> Result<Settled, LabError> {

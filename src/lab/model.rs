@@ -100,9 +100,10 @@ pub trait Stage: Send + Sync {
     /// Removes every policy that was applied, and restores labels and pods to the scenario's start.
     async fn reset(&self) -> Result<(), LabError>;
 
-    /// Whether the next stage of the lane has the very same pods, as far as it asks for such.
-    fn hands_on_pods(&self) -> bool {
-        false
+    /// What its pods are on: where the next stage of the lane is on the same, pods of the same name and address are the very
+    /// same pods. None where every stage has its own.
+    fn ground(&self) -> Option<u64> {
+        None
     }
 
     /// What has happened since then for which policies may not be as they were applied, and which is not the CNI's fault.

@@ -42,6 +42,8 @@ pub(super) struct Faults {
     pub(super) dead: bool,
     /// Another server is at the metadata address.
     pub(super) impostor: bool,
+    /// What its stages' pods are on.
+    pub(super) ground: Option<u64>,
     /// Probes of this source are lost.
     pub(super) mute: Option<&'static str>,
     /// Names are not resolved any more.
@@ -293,6 +295,10 @@ struct ScriptedStage(Arc<Net>);
 impl Stage for ScriptedStage {
     fn world(&self) -> World {
         self.0.world.clone()
+    }
+
+    fn ground(&self) -> Option<u64> {
+        self.0.faults.ground
     }
 
     async fn apply(&self, manifest: &Manifest) -> Result<(), LabError> {

@@ -10,7 +10,7 @@ use crate::{
     engine::{CellResult, Event, Events, Options, Profiles, RunResult, Verdict, WitnessKind, run},
     probe::Outcome,
     profile::Known,
-    scenario::{LoadedScenario, Manifest},
+    scenario::{LoadedScenario, Manifest, Tier},
 };
 
 const WORKS: [&str; 4] = ["app1", "app2", "node/master", "node/worker"];
@@ -100,10 +100,14 @@ async fn go(faults: Faults, options: &Options, scenario: LoadedScenario) -> Ran 
 }
 
 async fn go_until(faults: Faults, options: &Options, scenario: LoadedScenario, cancel: &CancellationToken) -> Ran {
+    go_through(faults, options, &[scenario], cancel).await
+}
+
+async fn go_through(faults: Faults, options: &Options, all: &[LoadedScenario], cancel: &CancellationToken) -> Ran {
     let (events, mut reader) = Events::channel();
     let traces = Traces::default();
     let builder = Box::new(Builder { faults, traces: traces.clone() });
-    let result = run(builder, &[scenario], options, &events, cancel).await;
+    let result = run(builder, all, options, &events, cancel).await;
     let mut seen = Vec::new();
     while let Ok(event) = reader.try_recv() {
         seen.push(event);
@@ -134,6 +138,38 @@ async fn the_documents_lab_passes_with_witnesses() {
     assert_eq!(steps, ["no policy", "deny", "allow", "restored"]);
     assert!(ran.result.scenarios[0].steps.iter().all(|step| step.settled_ms.is_some()));
     assert!(ran.cells().all(|(_, cell)| cell.command.is_some() && cell.decided_by.is_some()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_check_at_the_end_is_the_next_baseline_on_the_same_ground_and_only_there() {
+    let second = || {
+        let mut second = document("address");
+        second.scenario.id = "second".to_owned();
+        second
+    };
+    let two = async |faults, second| {
+        let (options, cancel) = (Options::default(), CancellationToken::new());
+        go_through(faults, &options, &[document("address"), second], &cancel).await.result
+    };
+    let shared = Faults { ground: Some(1), ..Faults::default() };
+    let ran = two(shared.clone(), second()).await;
+    assert_eq!((ran.exit_code, ran.summary.pass), (0, 2 * 19), "{ran:#?}");
+    let [first, again] = [0, 1].map(|index| &ran.scenarios[index].steps[0]);
+    assert_eq!((first.shares.as_deref(), again.shares.as_deref()), (None, Some("lab")));
+    assert_eq!((again.rounds, again.cells.len()), (0, 5), "nothing was asked again");
+    assert!(again.cells.iter().all(|cell| cell.verdict == Verdict::Pass && cell.decided_by.is_some()));
+
+    let ran = two(Faults::default(), second()).await;
+    assert!(ran.scenarios[1].steps[0].shares.is_none(), "the pods are others");
+    let mut informational = second();
+    informational.scenario.tier = Tier::Informational;
+    let ran = two(shared.clone(), informational).await;
+    assert!(ran.scenarios[1].steps[0].cells.iter().all(|cell| cell.verdict == Verdict::Recorded), "{ran:#?}");
+
+    // The server dies in the first one's deny, so its last check finds it gone.
+    let dies = Faults { dies_after: Some(Duration::from_millis(150)), ..shared };
+    let ran = two(dies, second()).await;
+    assert!(ran.scenarios[1].steps[0].rounds > 0, "what was not reached again is asked anew");
 }
 
 #[tokio::test(start_paused = true)]

@@ -348,8 +348,9 @@ impl Stage for ClusterStage {
         self.log(server, nonces).await
     }
 
-    fn hands_on_pods(&self) -> bool {
-        true
+    fn ground(&self) -> Option<u64> {
+        // There is one cluster.
+        Some(0)
     }
 
     fn disturbed(&self, since: tokio::time::Instant) -> Option<String> {

@@ -43,24 +43,34 @@ pub struct EmbeddedLab {
 
 /// Stages that nobody uses, for whoever asks for the same again: making one costs more than playing a case on it.
 #[derive(Debug, Default)]
-pub(super) struct Pool(Mutex<Vec<(LabSpec, u64)>>);
+pub(super) struct Pool(Mutex<Vec<Idle>>);
+
+/// One of them, and the lane that had it.
+#[derive(Debug)]
+struct Idle {
+    spec: LabSpec,
+    lane: u32,
+    stage: u64,
+}
 
 /// So many are kept.
 const MOST_IDLE: usize = 8;
 
 impl Pool {
-    /// A stage of this specification.
-    fn take(&self, spec: &LabSpec) -> Option<u64> {
+    /// A stage of this specification, the lane's own if there is one.
+    fn take(&self, spec: &LabSpec, lane: u32) -> Option<u64> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = idle.iter().position(|(other, _)| other == spec)?;
-        Some(idle.remove(index).1)
+        let same = |one: &Idle| one.spec == *spec;
+        let own = idle.iter().rposition(|one| same(one) && one.lane == lane);
+        let index = own.or_else(|| idle.iter().position(same))?;
+        Some(idle.remove(index).stage)
     }
 
     /// Keeps a stage; the one that is to be closed in its place, if any.
-    pub(super) fn keep(&self, spec: LabSpec, stage: u64) -> Option<u64> {
+    pub(super) fn keep(&self, (spec, lane): (LabSpec, u32), stage: u64) -> Option<u64> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.push((spec, stage));
-        (idle.len() > MOST_IDLE).then(|| idle.remove(0).1)
+        idle.push(Idle { spec, lane, stage });
+        (idle.len() > MOST_IDLE).then(|| idle.remove(0).stage)
     }
 }
 
@@ -87,19 +97,19 @@ impl EmbeddedLab {
     }
 
     /// A stage that was used before, as if it were new; or a new one.
-    async fn stage_of(&self, spec: &LabSpec) -> Result<EmbeddedStage, LabError> {
+    async fn stage_of(&self, spec: &LabSpec, lane: u32) -> Result<EmbeddedStage, LabError> {
         // What a broken enforcer forgets to take back must not meet the next case.
         if self.mutant.is_some() {
             return self.open_stage(spec).await;
         }
-        if let Some(id) = self.idle.take(spec) {
+        if let Some(id) = self.idle.take(spec, lane) {
             let stage = EmbeddedStage::new(self.client.clone(), id);
             // What cannot be cleaned is closed by its drop.
             if stage.reset().await.is_ok() {
-                return Ok(stage.kept_by(&self.idle, spec));
+                return Ok(stage.kept_by(&self.idle, spec, lane));
             }
         }
-        Ok(self.open_stage(spec).await?.kept_by(&self.idle, spec))
+        Ok(self.open_stage(spec).await?.kept_by(&self.idle, spec, lane))
     }
 
     /// Makes a stage, as its own type.
@@ -124,9 +134,9 @@ impl Lab for EmbeddedLab {
         &self.capabilities
     }
 
-    async fn stage(&self, spec: &LabSpec, _lane: u32, cancel: &CancellationToken) -> Result<Arc<dyn Stage>, LabError> {
+    async fn stage(&self, spec: &LabSpec, lane: u32, cancel: &CancellationToken) -> Result<Arc<dyn Stage>, LabError> {
         tokio::select! {
-            stage = self.stage_of(spec) => Ok(Arc::new(stage?)),
+            stage = self.stage_of(spec, lane) => Ok(Arc::new(stage?)),
             () = cancel.cancelled() => Err(LabError::Cancelled),
         }
     }

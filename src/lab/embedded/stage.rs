@@ -30,7 +30,7 @@ pub struct EmbeddedStage {
     id: u64,
     world: Mutex<World>,
     /// Who keeps it for the next one that needs such a stage.
-    pool: Option<(Weak<Pool>, LabSpec)>,
+    pool: Option<(Weak<Pool>, LabSpec, u32)>,
 }
 
 impl EmbeddedStage {
@@ -39,8 +39,8 @@ impl EmbeddedStage {
     }
 
     /// The same stage, kept by a pool once nobody uses it.
-    pub(super) fn kept_by(mut self, pool: &Arc<Pool>, spec: &LabSpec) -> Self {
-        self.pool = Some((Arc::downgrade(pool), spec.clone()));
+    pub(super) fn kept_by(mut self, pool: &Arc<Pool>, spec: &LabSpec, lane: u32) -> Self {
+        self.pool = Some((Arc::downgrade(pool), spec.clone(), lane));
         self
     }
 
@@ -89,9 +89,9 @@ impl EmbeddedStage {
 
 impl Drop for EmbeddedStage {
     fn drop(&mut self) {
-        let kept = self.pool.take().and_then(|(pool, spec)| Some((pool.upgrade()?, spec)));
+        let kept = self.pool.take().and_then(|(pool, spec, lane)| Some((pool.upgrade()?, (spec, lane))));
         let closed = match kept {
-            Some((pool, spec)) => pool.keep(spec, self.id),
+            Some((pool, whose)) => pool.keep(whose, self.id),
             None => Some(self.id),
         };
         if let Some(stage) = closed {
@@ -166,6 +166,10 @@ impl Stage for EmbeddedStage {
 
     async fn reset(&self) -> Result<(), LabError> {
         self.act(Action::Reset).await
+    }
+
+    fn ground(&self) -> Option<u64> {
+        self.pool.is_some().then_some(self.id)
     }
 }
 

@@ -61,6 +61,11 @@ impl Prober {
         Self { kept: Kept::default(), ..self.clone() }
     }
 
+    /// Ends the connections that it keeps.
+    pub fn forget(&self) {
+        self.kept.forget();
+    }
+
     /// Does some work, and hands on what is found as it comes; how many requests have a finding. Dropping the future gives
     /// the work up.
     pub async fn run<S, F>(&self, work: Work, sockets: &S, found: F) -> usize

@@ -219,6 +219,7 @@ impl Stage {
     pub(super) async fn reset(&self) -> anyhow::Result<()> {
         let mut state = self.state.lock().await;
         state.policies.clear();
+        self.prober.forget();
         state.namespaces = namespaces(&self.spec, &self.coredns);
         let (kept, created): (Vec<_>, Vec<_>) = std::mem::take(&mut state.pods).into_iter().partition(|pod| {
             self.spec.pods.iter().any(|spec| (&spec.namespace, &spec.name) == (&pod.spec.namespace, &pod.spec.name))
