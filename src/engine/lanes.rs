@@ -1,7 +1,7 @@
 //! Scenarios side by side: lanes take them in turn, and what they tell is passed on in the scenarios' own order.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -53,6 +53,41 @@ impl Finished {
     }
 }
 
+/// How far ahead a lane looks for a scenario with the same lab. Who watches sees results in the scenarios' order.
+const AHEAD: usize = 64;
+
+/// The scenarios that no lane has taken yet.
+struct Left {
+    indices: Mutex<BTreeSet<usize>>,
+    /// For each scenario the first one that has the same lab.
+    labs: Vec<usize>,
+}
+
+impl Left {
+    fn of(scenarios: &[LoadedScenario]) -> Self {
+        let mut kinds: Vec<usize> = Vec::new();
+        let labs = scenarios.iter().enumerate().map(|(index, loaded)| {
+            let same = |first: &&usize| scenarios[**first].scenario.lab == loaded.scenario.lab;
+            kinds.iter().find(same).copied().unwrap_or_else(|| {
+                kinds.push(index);
+                index
+            })
+        });
+        let labs = labs.collect();
+        Self { indices: Mutex::new((0..scenarios.len()).collect()), labs }
+    }
+
+    /// The next one for a lane that has played this one: soon one with the same lab, which is there already, or else the first.
+    fn next(&self, last: Option<usize>) -> Option<usize> {
+        let mut indices = lock(&self.indices);
+        let mut ahead = indices.iter().take(AHEAD);
+        let same = last.and_then(|last| ahead.find(|index| self.labs[**index] == self.labs[last]));
+        let next = same.or_else(|| indices.first()).copied()?;
+        indices.remove(&next);
+        Some(next)
+    }
+}
+
 /// Plays the scenarios in as many lanes as the options say. An error ends all of them.
 pub(super) async fn play_all(
     company: &Company<'_>,
@@ -62,14 +97,15 @@ pub(super) async fn play_all(
 ) -> Result<(), LabError> {
     let (senders, readers): (Vec<_>, Vec<_>) = scenarios.iter().map(|_| company.events.aside()).unzip();
     let senders: Vec<Mutex<Option<_>>> = senders.into_iter().map(|sender| Mutex::new(Some(sender))).collect();
-    let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (left, stopped) = (Left::of(scenarios), AtomicBool::new(false));
     let lane = |lane: u32| {
-        let (senders, next, stopped) = (&senders, &next, &stopped);
+        let (senders, left, stopped) = (&senders, &left, &stopped);
         async move {
-            let mut heritage = None;
+            let (mut heritage, mut last) = (None, None);
             loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(loaded) = scenarios.get(index) else { return Ok(()) };
+                let Some(index) = left.next(last) else { return Ok(()) };
+                last = Some(index);
+                let loaded = &scenarios[index];
                 // It is dropped with the scenario's end, by which the reader knows of it.
                 let Some(events) = lock(&senders[index]).take() else { return Ok(()) };
                 let company = Company { events: &events, lane, ..*company };
@@ -108,4 +144,27 @@ pub(super) async fn play_all(
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::NamespaceSpec;
+
+    #[test]
+    fn a_lane_stays_with_its_lab_and_every_scenario_is_played_once() {
+        let lab = |name: usize| {
+            let mut loaded = crate::scenario::shipped()[0].clone();
+            loaded.scenario.lab.namespaces.insert(format!("n{name}"), NamespaceSpec::default());
+            loaded
+        };
+        let scenarios: Vec<LoadedScenario> = [1, 2, 1, 2, 3, 1].into_iter().map(lab).collect();
+        let left = Left::of(&scenarios);
+        let mut order = Vec::new();
+        while let Some(next) = left.next(order.last().copied()) {
+            order.push(next);
+        }
+        assert_eq!(order, [0, 2, 5, 1, 3, 4]);
+        assert_eq!(Left::of(&scenarios).next(None), Some(0));
+    }
 }
