@@ -19,7 +19,7 @@ use kube::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    agents,
+    agents, bridge,
     builder::{Cni, KindBuilder},
     cluster,
     command::run,
@@ -332,10 +332,20 @@ impl Build {
             let _ = all_up.run_until_cancelled(agents::ready_on(access, literal)).await;
             let preparing = Box::pin(lab.prepare(first, *node));
             self.events.timed(format!("lab › pods on the {}", node.as_str()), preparing).await;
+            // Now there is a bridge, if the CNI has any, and further pods are still to come.
+            self.pin_bridges(literal).await
         }));
         let up = up.inspect(|_| all_up.cancel());
-        let (up, _) = tokio::try_join!(up, early.map(Ok))?;
+        let (up, pinned) = tokio::try_join!(up, early.map(Ok))?;
+        pinned.into_iter().collect::<Result<(), _>>()?;
         Ok(up)
+    }
+
+    async fn pin_bridges(&self, node: &str) -> Result<(), LabError> {
+        for name in bridge::pin(node).await? {
+            self.events.note(format!("{node}: `{name}` keeps its address now, which new pods might have changed"));
+        }
+        Ok(())
     }
 
     /// Everything, from nothing.

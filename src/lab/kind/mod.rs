@@ -4,6 +4,7 @@
 //! The pods, policies and probes are those of [`super::cluster`].
 
 mod agents;
+mod bridge;
 mod build;
 mod builder;
 mod cluster;
