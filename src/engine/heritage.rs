@@ -3,7 +3,7 @@
 //! Once a scenario has taken everything back, it checks its baseline again. That is the next one's baseline too, as far as it
 //! asks for the same; and paths whose connects were timed need not be timed again.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
     CellResult, Verdict,
@@ -11,8 +11,8 @@ use super::{
     plan::PlannedCell,
 };
 use crate::{
-    lab::{ServerId, Source, World},
-    scenario::NodeName,
+    lab::{ServerId, Source, World, WorldNode, WorldOutside},
+    scenario::{NodeName, PortSpec},
 };
 
 /// What a scenario leaves behind.
@@ -24,15 +24,6 @@ pub(super) struct Heritage {
     history: History,
     /// The cells that were reached again, by their ids.
     restored: BTreeMap<String, (PlannedCell, CellResult)>,
-}
-
-/// Results that stand for those of a baseline.
-#[derive(Debug, Default)]
-pub(super) struct Inherited {
-    /// The scenario that they are of.
-    pub(super) scenario: String,
-    /// The results, by the cells' ids.
-    pub(super) results: BTreeMap<String, CellResult>,
 }
 
 impl Heritage {
@@ -66,58 +57,60 @@ impl Heritage {
         self.history.of_paths(|path: &PathKey| self.is_same(path.from(), path.server(), now))
     }
 
-    /// Results that another scenario's baseline need not ask for again.
+    /// The scenario that leaves it.
     #[must_use]
-    pub(super) fn baseline(&self, cells: &[PlannedCell], now: &World) -> Inherited {
-        let stands = |cell: &&PlannedCell| {
-            // What a name leads to may have changed.
-            !cell.by_name && cell.service.is_none() && self.is_same(&cell.from, &cell.server, now)
-        };
-        let results = cells.iter().filter(stands).filter_map(|cell| {
-            let (before, result) = self.restored.get(&cell.id)?;
-            let same = (&before.target, &before.identity, &before.expectation, before.connection)
-                == (&cell.target, &cell.identity, &cell.expectation, cell.connection);
-            same.then(|| (cell.id.clone(), result.clone()))
-        });
-        Inherited { scenario: self.scenario.clone(), results: results.collect() }
+    pub(super) fn scenario(&self) -> &str {
+        &self.scenario
+    }
+
+    /// What stands for the result of a cell of another scenario's baseline, if anything does.
+    #[must_use]
+    pub(super) fn result(&self, cell: &PlannedCell, now: &World) -> Option<&CellResult> {
+        let (before, result) = self.restored.get(&cell.id)?;
+        let same = (&before.target, &before.identity, &before.expectation, before.connection)
+            == (&cell.target, &cell.identity, &cell.expectation, cell.connection);
+        // What a name leads to may have changed.
+        let is_named = cell.by_name || cell.service.is_some();
+        (same && !is_named && self.is_same(&cell.from, &cell.server, now)).then_some(result)
     }
 
     /// Whether both ends of a path are what they were.
     fn is_same(&self, from: &Source, server: &ServerId, now: &World) -> bool {
         let before = &self.world;
         let is_from = match from {
-            Source::Pod(namespace, name) => same_pod(before, now, namespace, name),
-            Source::Node(name) => same_node(before, now, *name),
-            Source::Outside(name) => same_outside(before, now, name),
+            Source::Pod(namespace, name) => same(before, now, |world| pod(world, namespace, name)),
+            Source::Node(name) => same(before, now, |world| node(world, *name)),
+            Source::Outside(name) => same(before, now, |world| outside(world, name)),
         };
         is_from
             && match server {
-                ServerId::Pod(namespace, name) => same_pod(before, now, namespace, name),
-                ServerId::Node(name) => same_node(before, now, *name),
-                ServerId::Outside(name) => same_outside(before, now, name),
-                ServerId::Metadata => before.metadata == now.metadata && now.metadata.is_some(),
+                ServerId::Pod(namespace, name) => same(before, now, |world| pod(world, namespace, name)),
+                ServerId::Node(name) => same(before, now, |world| node(world, *name)),
+                ServerId::Outside(name) => same(before, now, |world| outside(world, name)),
+                ServerId::Metadata => same(before, now, |world| world.metadata.as_ref()),
                 ServerId::Dns | ServerId::Apiserver | ServerId::Kubelet(_) => false,
             }
     }
 }
 
-/// Labels may differ: without policies they mean nothing.
-fn same_pod(before: &World, now: &World, namespace: &str, name: &str) -> bool {
-    let find = |world: &World| {
-        let pod = world.pods.iter().find(|pod| pod.spec.namespace == namespace && pod.spec.name == name)?;
-        Some((pod.addresses.clone(), pod.identity.clone(), pod.spec.node, pod.spec.ports.clone()))
-    };
-    find(before).is_some_and(|pod| !pod.0.is_empty() && Some(pod) == find(now))
+/// Whether both worlds have it, and it is the same.
+fn same<'w, T: PartialEq>(before: &'w World, now: &'w World, find: impl Fn(&'w World) -> Option<T>) -> bool {
+    find(before).is_some_and(|found| Some(found) == find(now))
 }
 
-fn same_node(before: &World, now: &World, name: NodeName) -> bool {
-    let find = |world: &World| world.nodes.iter().find(|node| node.name == name).cloned();
-    find(before).is_some() && find(before) == find(now)
+/// What makes a pod the same. Its labels may differ: without policies they mean nothing.
+fn pod<'w>(world: &'w World, namespace: &str, name: &str) -> Option<(&'w [IpAddr], &'w str, NodeName, &'w [PortSpec])> {
+    let pod = world.pods.iter().find(|pod| pod.spec.namespace == namespace && pod.spec.name == name)?;
+    let addresses = Some(pod.addresses.as_slice()).filter(|addresses| !addresses.is_empty())?;
+    Some((addresses, &pod.identity, pod.spec.node, &pod.spec.ports))
 }
 
-fn same_outside(before: &World, now: &World, name: &str) -> bool {
-    let find = |world: &World| world.outside.iter().find(|host| host.name == name).cloned();
-    find(before).is_some() && find(before) == find(now)
+fn node(world: &World, name: NodeName) -> Option<&WorldNode> {
+    world.nodes.iter().find(|node| node.name == name)
+}
+
+fn outside<'w>(world: &'w World, name: &str) -> Option<&'w WorldOutside> {
+    world.outside.iter().find(|host| host.name == name)
 }
 
 #[cfg(test)]
@@ -140,7 +133,8 @@ mod tests {
         let stands = |results: &[CellResult], planned_now: &[PlannedCell], now: &World| {
             let left = Heritage::new("first", (7, before.clone()), History::default(), planned.clone(), results);
             assert!(left.clone().on(Some(8)).is_none() && left.clone().on(None).is_none(), "other pods");
-            left.on(Some(7)).map_or(0, |left| left.baseline(planned_now, now).results.len())
+            let left = left.on(Some(7)).unwrap();
+            planned_now.iter().filter(|cell| left.result(cell, now).is_some()).count()
         };
         assert_eq!(stands(&results, &planned, &before), planned.len());
 

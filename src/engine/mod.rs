@@ -5,6 +5,7 @@
 //! `watch`, `settle`, `first`, `step`, `scenario`, `lanes`, `canary`, `run`.
 
 mod action;
+mod baseline;
 mod calibrate;
 mod canary;
 mod conclude;

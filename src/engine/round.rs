@@ -10,11 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{
-    StreamExt,
-    future::{try_join, try_join_all},
-    stream::BoxStream,
-};
+use futures::{StreamExt, future::try_join_all, stream::BoxStream};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -82,103 +78,46 @@ impl CellSeen {
 /// probe.
 pub(super) async fn volley(
     sessions: &Arc<Sessions>,
-    how: How,
-    batches: &BTreeMap<Source, Vec<Ask>>,
+    batches: &BTreeMap<(Source, How), Vec<Ask>>,
 ) -> Result<BTreeMap<usize, CellSeen>, LabError> {
-    let seen = try_join_all(batches.iter().map(|(source, asks)| batch(sessions, how, source, asks))).await?;
+    let seen = try_join_all(batches.iter().map(|((source, how), asks)| batch(sessions, *how, source, asks))).await?;
     Ok(seen.into_iter().flatten().collect())
 }
 
-/// Makes one source's requests: those over connections that stay in the session that keeps them.
+/// Makes the requests of one source and one kind of session.
 async fn batch(
     sessions: &Arc<Sessions>,
     how: How,
     source: &Source,
     asks: &[Ask],
 ) -> Result<Vec<(usize, CellSeen)>, LabError> {
-    let (kept, free): (Vec<Ask>, Vec<Ask>) = asks.iter().cloned().partition(|ask| ask.request.keep.is_some());
-    let by_lease = async {
-        if free.is_empty() {
-            return Ok(Vec::new());
-        }
-        seen(&free, sessions.lease(source, how).await, async |mut lease| {
-            let talk = talk(lease.session(), &free).await;
-            if talk.is_lost() {
+    let requests: Vec<Request> = asks.iter().map(|ask| ask.request.clone()).collect();
+    let mut found: Vec<Option<Attempt>> = vec![None; asks.len()];
+    let mut commands: Vec<Option<(String, Means)>> = vec![None; asks.len()];
+    let mut why = "no answer came".to_owned();
+    let mut started = Instant::now();
+    match sessions.lease(source, how).await {
+        Ok(mut lease) => {
+            started = Instant::now();
+            if let Some(session) = lease.session() {
+                let mut shown = BTreeSet::new();
+                for (command, ask) in commands.iter_mut().zip(asks).filter(|(_, ask)| shown.insert(ask.cell)) {
+                    *command = Some((session.command(&ask.request), session.means(&ask.request)));
+                }
+                listen(session, &requests, |index, attempt| {
+                    if let Some(slot) = found.get_mut(index) {
+                        slot.get_or_insert(attempt);
+                    }
+                })
+                .await;
+            }
+            if found.iter().all(|found| found.as_ref().is_none_or(|it| it.observation.outcome == Outcome::ProbeLost)) {
                 lease.discard();
             }
-            talk
-        })
-        .await
-    };
-    let by_keeper = async {
-        if kept.is_empty() {
-            return Ok(Vec::new());
         }
-        seen(&kept, sessions.keeper(source).await, async |mut keeper| {
-            let talk = match &mut *keeper {
-                Some(session) => talk(Some(session.as_mut()), &kept).await,
-                None => talk(None, &kept).await,
-            };
-            if talk.is_lost() {
-                *keeper = None;
-            }
-            talk
-        })
-        .await
-    };
-    let (mut all, kept) = try_join(by_lease, by_keeper).await?;
-    all.extend(kept);
-    Ok(all)
-}
-
-/// What a session said of some requests.
-struct Talk {
-    started: Instant,
-    found: Vec<Option<Attempt>>,
-    /// Of the first request of each cell.
-    commands: Vec<Option<(String, Means)>>,
-}
-
-impl Talk {
-    fn about(asks: &[Ask]) -> Self {
-        Self { started: Instant::now(), found: vec![None; asks.len()], commands: vec![None; asks.len()] }
-    }
-
-    fn is_lost(&self) -> bool {
-        let is_lost = |attempt: &Attempt| attempt.observation.outcome == Outcome::ProbeLost;
-        self.found.iter().all(|found| found.as_ref().is_none_or(is_lost))
-    }
-}
-
-async fn talk(session: Option<&mut dyn Session>, asks: &[Ask]) -> Talk {
-    let mut talk = Talk::about(asks);
-    let Some(session) = session else { return talk };
-    let mut shown = BTreeSet::new();
-    for (command, ask) in talk.commands.iter_mut().zip(asks).filter(|(_, ask)| shown.insert(ask.cell)) {
-        *command = Some((session.command(&ask.request), session.means(&ask.request)));
-    }
-    let requests: Vec<Request> = asks.iter().map(|ask| ask.request.clone()).collect();
-    listen(session, &requests, |index, attempt| {
-        if let Some(slot) = talk.found.get_mut(index) {
-            slot.get_or_insert(attempt);
-        }
-    })
-    .await;
-    talk
-}
-
-/// What was seen of each cell, where a session could be had; without one every request is lost.
-async fn seen<S>(
-    asks: &[Ask],
-    session: Result<S, LabError>,
-    talk: impl AsyncFnOnce(S) -> Talk,
-) -> Result<Vec<(usize, CellSeen)>, LabError> {
-    let (talk, why) = match session {
-        Ok(session) => (talk(session).await, "no answer came".to_owned()),
         Err(error @ (LabError::RealMetadata { .. } | LabError::Cancelled)) => return Err(error),
-        Err(error) => (Talk::about(asks), error.to_string()),
-    };
-    let Talk { started, found, commands } = talk;
+        Err(error) => why = error.to_string(),
+    }
     let mut seen: BTreeMap<usize, CellSeen> = BTreeMap::new();
     for ((ask, attempt), command) in asks.iter().zip(found).zip(commands) {
         let attempt = attempt.unwrap_or_else(|| lost(&ask.request, &why));

@@ -138,7 +138,7 @@ async fn staged(
     let before = heritage.take().and_then(|before| before.on(staged.stage.ground()));
     let mut course = Course {
         history: before.as_ref().map(|before| before.history(&world)).unwrap_or_default(),
-        inherited: staged.inherited(before.as_ref()),
+        before,
         watches,
         opening: Vec::new(),
         ready,
@@ -168,7 +168,7 @@ async fn staged(
             match staged.restore(&mut course).await {
                 Ok(step) => {
                     taint(&mut result.steps, &step);
-                    *heritage = staged.bequeath(&step, &course);
+                    *heritage = staged.bequeath(&step, &mut course);
                     tell(company.events, &mut result, step);
                 }
                 Err(error) => return broken(company, &oracles, result, oracles.len(), began, error),

@@ -50,6 +50,8 @@ pub(super) enum How {
     Curl,
     /// One that chooses, and prefers this where it can.
     Mixed(Means),
+    /// One that keeps connections. A source has one of them, which is had in turn.
+    Keeper,
 }
 
 impl ProbeWith {
@@ -84,12 +86,9 @@ pub(super) struct Sessions {
     /// How many of each kind are being opened for whoever comes.
     coming: Mutex<BTreeMap<(Source, How), usize>>,
     came: Notify,
-    /// The one session of a source that keeps connections, for its batches in turn.
-    keepers: Mutex<BTreeMap<Source, Keeper>>,
+    /// Whose turn it is with a source's keeper of connections.
+    turns: Mutex<BTreeMap<Source, Arc<tokio::sync::Mutex<()>>>>,
 }
-
-/// A session that keeps connections; none before it is needed.
-type Keeper = Arc<tokio::sync::Mutex<Option<Box<dyn Session>>>>;
 
 /// A session that is being opened for whoever comes.
 struct Coming {
@@ -123,6 +122,8 @@ pub(super) struct Lease {
     how: How,
     ticket: Ticket,
     session: Option<Box<dyn Session>>,
+    /// Given back after the session, with which the next one begins.
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Lease {
@@ -151,20 +152,15 @@ impl Sessions {
     /// No session yet.
     #[must_use]
     pub(super) fn new(stage: Arc<dyn Stage>) -> Self {
-        Self {
-            stage,
-            resting: Pool::default(),
-            coming: Mutex::default(),
-            came: Notify::new(),
-            keepers: Mutex::default(),
-        }
+        Self { stage, resting: Pool::default(), coming: Mutex::default(), came: Notify::new(), turns: Mutex::default() }
     }
 
     /// A session of a source: one that nobody uses, one that is being opened, or else a new one.
     pub(super) async fn lease(self: &Arc<Self>, source: &Source, how: How) -> Result<Lease, LabError> {
+        let turn = self.turn(source, how).await;
         let lease = |ticket, session| {
             let (sessions, source) = (Arc::clone(self), source.clone());
-            Lease { sessions, source, how, ticket, session: Some(session) }
+            Lease { sessions, source, how, ticket, session: Some(session), _turn: turn }
         };
         loop {
             let mut came = pin!(self.came.notified());
@@ -180,17 +176,14 @@ impl Sessions {
         }
     }
 
-    /// The session of a source that keeps connections.
-    pub(super) async fn keeper(&self, source: &Source) -> Result<OwnedMutexGuard<Option<Box<dyn Session>>>, LabError> {
-        let keeper = {
-            let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(keepers.entry(source.clone()).or_default())
-        };
-        let mut keeper = keeper.lock_owned().await;
-        if keeper.is_none() {
-            *keeper = Some(self.opened(source, How::Mixed(Means::Agent)).await?);
+    /// A turn with a source's keeper, where such a session is wanted.
+    async fn turn(&self, source: &Source, how: How) -> Option<OwnedMutexGuard<()>> {
+        if how != How::Keeper {
+            return None;
         }
-        Ok(keeper)
+        let turns =
+            Arc::clone(self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(source.clone()).or_default());
+        Some(turns.lock_owned().await)
     }
 
     async fn opened(&self, source: &Source, how: How) -> Result<Box<dyn Session>, LabError> {
@@ -198,6 +191,7 @@ impl Sessions {
             match how {
                 How::Curl => self.stage.open(source).await,
                 How::Mixed(prefer) => self.stage.open_fast(source, prefer).await,
+                How::Keeper => self.stage.open_fast(source, Means::Agent).await,
             }
         };
         let late = || Err(anyhow::anyhow!("no session opens within {} s", OPENING.as_secs()).into());
@@ -230,7 +224,6 @@ impl Sessions {
     /// Forgets the sessions of a source that is about to be replaced.
     pub(super) fn forget(&self, source: &Source) {
         self.coming().retain(|(from, _), _| from != source);
-        self.keepers.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
         self.resting.forget(source);
         self.came.notify_waiters();
     }

@@ -14,7 +14,7 @@ use super::{
     CellResult, Event, Events, Expectation, StepResult, Verdict, action,
     calibrate::ALLOW_LIMIT,
     conclude::worst,
-    heritage::{Heritage, Inherited},
+    heritage::Heritage,
     history::{History, PathKey},
     judge::{BaselineEvidence, words},
     plan::{self, Connection, PlannedCell, StepOracle},
@@ -88,8 +88,8 @@ pub(super) struct Course<'a> {
     pub(super) watches: Watches,
     /// Who opens the sessions that will be needed.
     pub(super) opening: Vec<AbortOnDropHandle<()>>,
-    /// What stands for the baseline, or for a part of it.
-    pub(super) inherited: Inherited,
+    /// What the scenario before has found out.
+    pub(super) before: Option<Heritage>,
     /// Held until the first table is told.
     pub(super) ready: Option<RwLockReadGuard<'a, ()>>,
 }
@@ -239,13 +239,10 @@ impl Staged<'_> {
         }
         let (probes, end) = (self.part(name, "probes"), self.part(name, "logs and answers"));
         let events = self.events;
-        let mut calibration = if occasion == Occasion::Baseline { self.denied_later() } else { Vec::new() };
+        let baseline = occasion == Occasion::Baseline;
+        let calibration = if baseline { self.denied_later(&course.history) } else { Vec::new() };
         let mut records: BTreeMap<String, CellResult> = asked.into_iter().map(|cell| (cell.id.clone(), cell)).collect();
-        let mut shares = None;
-        if occasion == Occasion::Baseline {
-            calibration.retain(|cell| !course.history.is_timed(cell));
-            shares = self.inherit(&mut cells, &mut records, course);
-        }
+        let shares = if baseline { self.inherit(&mut cells, &mut records, &world, course) } else { None };
         let deadline = since + self.rules.limit;
         let table =
             Table { step: name, occasion, cells: &cells, calibration: &calibration, world: &world, since, deadline };
@@ -315,43 +312,6 @@ impl Staged<'_> {
         })
     }
 
-    /// Takes over what was found before of the baseline's cells; the scenario that found it, if there is anything.
-    fn inherit(
-        &self,
-        cells: &mut Vec<PlannedCell>,
-        records: &mut BTreeMap<String, CellResult>,
-        course: &mut Course<'_>,
-    ) -> Option<String> {
-        let mut inherited = std::mem::take(&mut course.inherited);
-        cells.retain(|cell| {
-            let Some(result) = inherited.results.remove(&cell.id) else { return true };
-            course.history.set_baseline(cell, true);
-            records.insert(cell.id.clone(), CellResult { decided_by: self.decided_by(0, cell), ..result });
-            false
-        });
-        (!records.is_empty()).then_some(inherited.scenario)
-    }
-
-    /// What the scenario before has found out for this one's baseline.
-    pub(super) fn inherited(&self, before: Option<&Heritage>) -> Inherited {
-        // Who asks along with the document wants to see each answer, and what is not judged is no pass.
-        let may = !self.rules.show_answers && self.loaded.scenario.tier == Tier::Required;
-        let is_baseline = self.occasion(0) == Occasion::Baseline;
-        let Some(before) = before.filter(|_| may && is_baseline) else { return Inherited::default() };
-        let world = self.stage.world();
-        let (cells, _) = self.split(plan::cells(self.loaded, 0, &world).unwrap_or_default());
-        before.baseline(&cells, &world)
-    }
-
-    /// What the next scenario of the lane need not find out again.
-    pub(super) fn bequeath(&self, restored: &StepResult, course: &Course<'_>) -> Option<Heritage> {
-        let ground = self.stage.ground()?;
-        let world = self.stage.world();
-        let (planned, _) = self.split(plan::cells(self.loaded, 0, &world).ok()?);
-        let id = &self.loaded.scenario.id;
-        Some(Heritage::new(id, (ground, world), course.history.clone(), planned, &restored.cells))
-    }
-
     async fn settle(&self, table: &Table<'_>, course: &mut Course<'_>) -> Result<Settled, LabError> {
         settle(&self.setting(), table, &mut course.history, &mut course.watches).await
     }
@@ -384,8 +344,7 @@ impl Staged<'_> {
 
     /// Calibrates the paths that later steps deny, without judging anything.
     async fn calibrate(&self, course: &mut Course<'_>) -> Result<(), LabError> {
-        let mut calibration = self.denied_later();
-        calibration.retain(|cell| !course.history.is_timed(cell));
+        let calibration = self.denied_later(&course.history);
         if calibration.is_empty() {
             return Ok(());
         }
@@ -396,8 +355,9 @@ impl Staged<'_> {
         self.settle(&table, course).await.map(drop)
     }
 
-    /// Cells that are denied in some step and not expected by the baseline, as far as their pods are there already.
-    fn denied_later(&self) -> Vec<PlannedCell> {
+    /// Cells that are denied in some step and not expected by the baseline, as far as their pods are there already and their
+    /// paths were not timed yet.
+    fn denied_later(&self, history: &History) -> Vec<PlannedCell> {
         let world = self.stage.world();
         let steps = &self.loaded.scenario.steps;
         let first = usize::from(self.occasion(0) == Occasion::Baseline);
@@ -408,14 +368,15 @@ impl Staged<'_> {
         let (later, _) = self.split(later.collect());
         later
             .into_iter()
-            .filter(|cell| cell.expectation == Expectation::Blocked && paths.insert(PathKey::of(cell)))
+            .filter(|cell| cell.expectation == Expectation::Blocked && !history.is_timed(cell))
+            .filter(|cell| paths.insert(PathKey::of(cell)))
             // The path is the same from every port, and over UDP a node would take what comes from this one for known.
             .map(|cell| PlannedCell { expectation: Expectation::Recorded, source_port: None, ..cell })
             .collect()
     }
 
     /// The cells that can be probed here, and those that cannot, with the reason. First packets are not sent again.
-    fn split(&self, cells: Vec<PlannedCell>) -> (Vec<PlannedCell>, Vec<(PlannedCell, String)>) {
+    pub(super) fn split(&self, cells: Vec<PlannedCell>) -> (Vec<PlannedCell>, Vec<(PlannedCell, String)>) {
         let mut probed = Vec::new();
         let mut skipped = Vec::new();
         for cell in cells {

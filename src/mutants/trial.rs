@@ -118,6 +118,7 @@ fn note(trial: &mut Trial, event: &Event) -> bool {
         Event::ScenarioFinished(case) => {
             // It may have been played before.
             trial.inconclusive.retain(|id| *id != case.id);
+            trial.reasons.remove(&case.id);
             match case.verdict {
                 Verdict::Skipped => trial.skipped += 1,
                 Verdict::Inconclusive => {

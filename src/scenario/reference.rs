@@ -1,6 +1,8 @@
 //! Names in scenario files, resolved: `app1`, `shop/app1`, `node/worker`, `outside/web`.
 
-use super::{DEFAULT_NAMESPACE, Expect, NodeName, PodSpec, Scenario, ServiceSpec, diagnostic::nearest};
+use super::{
+    DEFAULT_NAMESPACE, Destination, Expect, NodeName, PodSpec, Scenario, ServiceSpec, Step, diagnostic::nearest,
+};
 use crate::lab::Source;
 
 /// Why a name means nothing, or too much.
@@ -49,6 +51,14 @@ impl Expect {
 }
 
 impl Scenario {
+    /// Whether a step has this source ask this destination.
+    #[must_use]
+    pub fn asks(&self, step: &Step, to: &Destination, from: &Source) -> bool {
+        let same = step.expect.iter().filter(|expect| expect.to == *to);
+        let mut names = same.flat_map(Expect::lists).flat_map(|(_, names)| names);
+        names.any(|name| self.source(name).as_ref() == Ok(from))
+    }
+
     /// All pods: those of the lab, and those that steps create.
     pub fn all_pods(&self) -> impl Iterator<Item = &PodSpec> + Clone {
         self.lab.pods.iter().chain(self.steps.iter().flat_map(|step| &step.create))

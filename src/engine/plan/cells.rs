@@ -153,14 +153,9 @@ fn expected_cells(
 
 /// What a source asks a destination over.
 fn connection(scenario: &Scenario, to: &Destination, from: &Source, earlier: &[Step]) -> Connection {
-    let mut same = earlier.iter().flat_map(|step| &step.expect).filter(|expect| expect.to == *to);
-    let has = |expect: &Expect| {
-        let mut names = expect.lists().into_iter().flat_map(|(_, names)| names);
-        names.any(|name| scenario.source(name).as_ref() == Ok(from))
-    };
     match to.established {
         false => Connection::New,
-        true if same.any(has) => Connection::Kept,
+        true if earlier.iter().any(|step| scenario.asks(step, to, from)) => Connection::Kept,
         true => Connection::Made,
     }
 }

@@ -10,6 +10,7 @@ use super::{
         history::{History, PathKey},
         plan::{Connection, PlannedCell},
         round::{Ask, Nonces},
+        sessions::How,
         watch::{Question, Watching},
         witness::{Candidate, ServerKey},
     },
@@ -42,14 +43,14 @@ const CALIBRATIONS: u32 = 3;
 #[derive(Default)]
 pub(super) struct Plan {
     /// The cells' requests; each volley has nonces of its own.
-    pub(super) batches: BTreeMap<Source, Vec<Ask>>,
+    pub(super) batches: BTreeMap<(Source, How), Vec<Ask>>,
     /// The witnesses.
     pub(super) watches: BTreeMap<Source, Watching>,
 }
 
 impl Plan {
     /// What the next volley asks.
-    pub(super) fn batches(&self, nonces: &Nonces) -> BTreeMap<Source, Vec<Ask>> {
+    pub(super) fn batches(&self, nonces: &Nonces) -> BTreeMap<(Source, How), Vec<Ask>> {
         let mut batches = self.batches.clone();
         batches.values_mut().flatten().for_each(|ask| ask.request.nonce = nonces.next());
         batches
@@ -91,8 +92,9 @@ impl Settling<'_> {
         self.tracks[index].window = connect_limit;
         let (nonce, server) = (String::new(), cell.identity.clone());
         let (source_port, keep) = (cell.source_port, keep(cell));
+        let how = if keep.is_some() { How::Keeper } else { self.how };
         let request = Request { target, nonce, server, connect_limit, resolve_limit, source_port, keep };
-        let asks = plan.batches.entry(cell.from.clone()).or_default();
+        let asks = plan.batches.entry((cell.from.clone(), how)).or_default();
         asks.extend((0..attempts).map(|_| Ask { cell: index, request: request.clone() }));
         Some(connect_limit)
     }

@@ -13,9 +13,9 @@ use super::{
 
 /// A table that only a crowded machine keeps from its hold gets at least this much time beyond its deadline.
 const BUSY_PATIENCE: Duration = Duration::from_secs(30);
-/// How long cells are waited for that the CNI is known to treat otherwise, and those that were not reached before any
-/// policy: most policies take effect sooner.
+/// How long cells are waited for that the CNI is known to treat otherwise: most policies take effect sooner.
 const KNOWN_PATIENCE: Duration = Duration::from_millis(1500);
+/// The same for cells that were not reached before any policy.
 pub(super) const LOST_PATIENCE: Duration = Duration::from_secs(3);
 
 impl Settling<'_> {

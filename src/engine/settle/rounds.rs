@@ -218,7 +218,7 @@ impl<'a> Settling<'a> {
         let one = || async {
             let calibrating = self.table.occasion == Occasion::Baseline;
             let _quiet = if calibrating { Some(self.setting.quiet.timing().await) } else { None };
-            volley(self.setting.sessions, self.how, &plan.batches(self.setting.nonces)).await
+            volley(self.setting.sessions, &plan.batches(self.setting.nonces)).await
         };
         let pace = self.hold_pace().max(plan.window() / 2);
         let (mut flying, mut landed) = (FuturesOrdered::new(), Vec::new());

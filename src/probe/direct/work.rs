@@ -130,10 +130,8 @@ impl Prober {
         for ask in asks {
             sleep_until(next).await;
             next = Instant::now() + every;
-            for kit in self.kits(std::slice::from_ref(&ask), names, sockets).await {
-                found(made(&ask, make(&ask, kit, names, None).await));
-                answered += 1;
-            }
+            found(made(&ask, self.one(&ask, names, sockets, None).await));
+            answered += 1;
         }
         answered
     }
@@ -150,20 +148,14 @@ impl Prober {
         let mut answered = 0;
         for ask in asks {
             let patience = Instant::now() + TAKEN_PATIENCE;
-            for mut kit in self.kits(std::slice::from_ref(&ask), names, sockets).await {
-                let finding = loop {
-                    match make(&ask, kit, names, None).await {
-                        Err(error) if is_taken(&error) && Instant::now() < patience => sleep(LOOK_AGAIN).await,
-                        done => break made(&ask, done),
-                    }
-                    let Some(next) = self.kits(std::slice::from_ref(&ask), names, sockets).await.pop() else {
-                        break made(&ask, Err(io::Error::other("no socket was made")));
-                    };
-                    kit = next;
-                };
-                found(finding);
-                answered += 1;
-            }
+            let done = loop {
+                match self.one(&ask, names, sockets, None).await {
+                    Err(error) if is_taken(&error) && Instant::now() < patience => sleep(LOOK_AGAIN).await,
+                    done => break done,
+                }
+            };
+            found(made(&ask, done));
+            answered += 1;
         }
         answered
     }
@@ -181,17 +173,28 @@ impl Prober {
             let Some(keep) = &ask.keep else { continue };
             let connection = self.kept.named(&keep.name);
             let mut connection = connection.lock().await;
-            if !keep.make || connection.is_there() {
-                found(connection.ask(&ask).await);
-                answered += 1;
-                continue;
-            }
-            for kit in self.kits(std::slice::from_ref(&ask), names, sockets).await {
-                found(made(&ask, make(&ask, kit, names, Some(&mut connection)).await));
-                answered += 1;
-            }
+            found(if keep.make && !connection.is_there() {
+                made(&ask, self.one(&ask, names, sockets, Some(&mut connection)).await)
+            } else {
+                connection.ask(&ask).await
+            });
+            answered += 1;
         }
         answered
+    }
+
+    /// Makes one request with sockets of its own. An error is as that of [`make`].
+    async fn one<S: Sockets>(
+        &self,
+        ask: &Ask,
+        names: &Names,
+        sockets: &S,
+        stays: Option<&mut Connection>,
+    ) -> io::Result<Finding> {
+        match self.kits(std::slice::from_ref(ask), names, sockets).await.pop() {
+            Some(kit) => make(ask, kit, names, stays).await,
+            None => Err(io::Error::other("no socket was made")),
+        }
     }
 
     /// The sockets of some requests, all made in one go.

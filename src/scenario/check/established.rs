@@ -1,12 +1,9 @@
 //! Connections that stay open over the steps: what can be asked over one, and whether it is still there.
 
 use super::{Context, place};
-use crate::{
-    lab::Source,
-    scenario::{
-        Destination, Diagnostic, Expect, PodSpec, Step,
-        document::{Segment, at_path},
-    },
+use crate::scenario::{
+    Diagnostic, Expect, PodSpec, Step,
+    document::{Segment, at_path},
 };
 
 /// Adds the faults of an expectation of this step about connections that stay.
@@ -29,7 +26,8 @@ pub(super) fn check(context: &Context<'_>, step: usize, expect: &Expect, at: &[S
         for (number, name) in sources.iter().enumerate() {
             let at = at_path![at; number];
             let Ok(source) = context.scenario.source(name) else { continue };
-            let made = context.scenario.steps.iter().take(step).position(|step| asks(context, step, to, &source));
+            let made =
+                context.scenario.steps.iter().take(step).position(|step| context.scenario.asks(step, to, &source));
             match (list, made) {
                 ("allow", None) | ("allow" | "record", Some(_)) => {}
                 (_, None) => {
@@ -62,13 +60,6 @@ pub(super) fn check(context: &Context<'_>, step: usize, expect: &Expect, at: &[S
             }
         }
     }
-}
-
-/// Whether a source asks this over a connection that stays.
-fn asks(context: &Context<'_>, step: &Step, to: &Destination, source: &Source) -> bool {
-    let same = step.expect.iter().filter(|expect| expect.to == *to);
-    let mut names = same.flat_map(Expect::lists).flat_map(|(_, names)| names);
-    names.any(|name| context.scenario.source(name).as_ref() == Ok(source))
 }
 
 /// Whether a step makes a pod again, or has its containers start again.
