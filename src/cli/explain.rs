@@ -193,7 +193,14 @@ mod tests {
             ],
         });
         let scenario = serde_json::from_value(scenario).unwrap();
-        LoadedScenario { path: PathBuf::from("lab.yaml"), shipped: false, scenario, manifests, warnings: Vec::new() }
+        LoadedScenario {
+            path: PathBuf::from("lab.yaml"),
+            shipped: false,
+            scenario,
+            manifests,
+            warnings: Vec::new(),
+            places: scenario::Places::default(),
+        }
     }
 
     fn plain(only: Option<usize>) -> (String, bool) {
@@ -223,9 +230,9 @@ mod tests {
         3. allow
            apply allow.yaml
            label pod app1 a=b c-
-           app1 -> metadata:80/tcp     deny      isolated for egress by default/deny, no rule allows it
-           app2 -> metadata:80/tcp     200       allowed by default/allow egress[0].to[0]
-           app1 -> node/worker:80/tcp  record    allowed by default/deny egress[0].to[0]
+           app1 -> metadata:80/tcp       deny      isolated for egress by default/deny, no rule allows it
+           app2 -> metadata:80/tcp       200       allowed by default/allow egress[0].to[0]
+           app1 -> node/worker:9999/tcp  record    allowed by default/deny egress[0].to[0]
         ");
     }
 

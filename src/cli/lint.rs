@@ -1,4 +1,5 @@
-//! `policyprobe lint`: every fault of scenario files and their manifests, with places and hints. Touches no network.
+//! `policyprobe lint`: every fault of scenario files and their manifests, with places and hints, what the simulator
+//! contradicts included. Touches no network.
 
 use crate::{
     engine,
@@ -28,8 +29,10 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let (checked, faults) = match scenario::select(&args.paths) {
         Ok(scenarios) => {
-            let warnings = scenarios.iter().flat_map(|loaded| loaded.warnings.clone()).collect();
-            (Some(scenarios.len()), Diagnostics(warnings).tidy())
+            let mut faults: Vec<_> = scenarios.iter().flat_map(|loaded| loaded.warnings.clone()).collect();
+            faults.extend(scenarios.iter().filter_map(|loaded| engine::contradictions(loaded).err()).flatten());
+            let faults = Diagnostics(faults).tidy();
+            ((!faults.has_errors()).then_some(scenarios.len()), faults)
         }
         Err(faults) => (None, faults),
     };

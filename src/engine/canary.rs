@@ -15,7 +15,7 @@ use super::{
 use crate::{
     lab::LabError,
     probe::Outcome,
-    scenario::{LabSpec, LoadedScenario, Manifest, NodeName},
+    scenario::{LabSpec, LoadedScenario, Manifest, NodeName, Places},
 };
 
 /// How long a canary deny may take, whatever the lab allows: a lab that enforces nothing is found out soon.
@@ -119,7 +119,14 @@ fn loaded() -> Result<LoadedScenario, serde_json::Error> {
         ("ingress.yaml".to_owned(), vec![Arc::new(manifest("canary-ingress", &ingress)?)]),
         ("egress.yaml".to_owned(), vec![Arc::new(manifest("canary-egress", &egress)?)]),
     ]);
-    Ok(LoadedScenario { path: PathBuf::from("canary"), shipped: true, scenario, manifests, warnings: Vec::new() })
+    Ok(LoadedScenario {
+        path: PathBuf::from("canary"),
+        shipped: true,
+        scenario,
+        manifests,
+        warnings: Vec::new(),
+        places: Places::default(),
+    })
 }
 
 fn manifest(name: &str, spec: &Value) -> Result<Manifest, serde_json::Error> {

@@ -15,14 +15,14 @@ use super::{
     Canary, Event, Events, LabTimes, Latencies, RunFailure, RunResult, Summary, Verdict, canary,
     conclude::{Ending, exit_code},
     lanes::Finished,
-    plan,
+    plan::{self, StepOracle},
     play::Play,
     sessions::ProbeWith,
 };
 use crate::{
     lab::{LabBuilder, LabError},
     profile::{self, Known},
-    scenario::{LabSpec, LoadedScenario},
+    scenario::{Diagnostic, LabSpec, LoadedScenario},
 };
 
 /// The version of the record's format.
@@ -103,16 +103,21 @@ pub async fn run(
 fn check(scenarios: &[LoadedScenario]) -> Result<usize, RunFailure> {
     let (mut cells, mut faults) = (0, Vec::new());
     for loaded in scenarios {
-        match plan::agree(loaded, &plan::world(&loaded.scenario.lab)) {
-            Ok(oracles) => cells += oracles.iter().map(|step| step.cells.len()).sum::<usize>(),
-            Err(error) => faults.push(format!("{}: {error}", loaded.path.display())),
+        match contradictions(loaded) {
+            Ok(steps) => cells += steps.iter().map(|step| step.cells.len()).sum::<usize>(),
+            Err(found) => faults.extend(found),
         }
     }
-    if faults.is_empty() {
-        return Ok(cells);
-    }
-    let hint = "`policyprobe explain SCENARIO` says which rule decides each cell";
-    Err(RunFailure { message: faults.join("\n"), hint: Some(hint.to_owned()) })
+    let Some(first) = faults.first() else { return Ok(cells) };
+    let hint = first.hint.clone();
+    let line = |fault: &Diagnostic| format!("{}: {}", fault.location(), fault.message);
+    Err(RunFailure { message: faults.iter().map(line).collect::<Vec<_>>().join("\n"), hint })
+}
+
+/// What the simulator says of each step's cells, with no lab at hand; where a scenario cannot be planned or contradicts the
+/// simulator, its faults.
+pub fn contradictions(loaded: &LoadedScenario) -> Result<Vec<StepOracle>, Vec<Diagnostic>> {
+    plan::agree(loaded, &plan::world(&loaded.scenario.lab)).map_err(|error| error.diagnostics(loaded))
 }
 
 /// Everything that needs the lab, its making and its end included.

@@ -16,7 +16,9 @@ use super::draw::PORTS;
 use crate::{
     engine::plan,
     policy::Decision,
-    scenario::{AddressOf, Destination, Expect, LabSpec, LabelAction, LoadedScenario, Manifest, Scenario, Step, Tier},
+    scenario::{
+        AddressOf, Destination, Expect, LabSpec, LabelAction, LoadedScenario, Manifest, Places, Scenario, Step, Tier,
+    },
 };
 
 /// The name of the first step.
@@ -105,6 +107,7 @@ impl Case {
             scenario,
             manifests: manifests.collect::<anyhow::Result<_>>()?,
             warnings: Vec::new(),
+            places: Places::default(),
         };
         let oracles = plan::judge(&loaded, &plan::world(&self.lab))?;
         for (step, oracle) in loaded.scenario.steps.iter_mut().zip(oracles) {

@@ -8,9 +8,11 @@ pub mod embedded;
 mod error;
 pub mod kind;
 mod model;
+mod own;
 pub mod state;
 
 pub use builder::*;
 pub use doctor::*;
 pub use error::*;
 pub use model::*;
+pub use own::*;

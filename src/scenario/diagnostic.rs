@@ -163,7 +163,13 @@ impl Diagnostics {
     }
 
     fn render(&self, renderer: &Renderer) -> String {
-        let mut parts: Vec<String> = self.0.iter().take(MOST_SHOWN).map(|fault| fault.render(renderer)).collect();
+        let mut shown: Vec<&Diagnostic> = self.0.iter().collect();
+        if shown.len() > MOST_SHOWN {
+            // No error is left out for a warning.
+            shown.sort_by_key(|fault| fault.severity);
+            shown.truncate(MOST_SHOWN);
+        }
+        let mut parts: Vec<String> = shown.into_iter().map(|fault| fault.render(renderer)).collect();
         if let Some(rest) = self.0.get(MOST_SHOWN..).filter(|rest| !rest.is_empty()) {
             parts.push(format!("... and at least {} more", rest.len()));
         }

@@ -129,6 +129,17 @@ impl Document<'_> {
         Diagnostic { severity: Severity::Warning, ..self.error(path, message) }
     }
 
+    /// Whether what is at a path stands in this document, and was not taken over from another.
+    pub(crate) fn has_place(&self, path: &[Segment]) -> bool {
+        self.spans.contains_key(path)
+    }
+
+    /// Whether the text at a path stands there as it is, without quotes.
+    pub(crate) fn is_plain(&self, path: &[Segment], text: &str) -> bool {
+        let span = self.spans.get(path).and_then(|spans| spans.value.clone());
+        span.and_then(|span| self.file.text.get(span)).is_some_and(|written| written.trim() == text)
+    }
+
     /// The value at a path.
     pub(crate) fn get(&self, path: &[Segment]) -> Option<&Value> {
         path.iter().try_fold(&self.value, |value, segment| match segment {

@@ -17,6 +17,7 @@ use super::{
     files::{self, Origin, SHIPPED},
     manifest::{self, Strictness},
     matrix,
+    places::Places,
     schema::json_schema,
 };
 
@@ -246,7 +247,7 @@ fn load_documents(file: &Path, origin: Origin, in_folder: bool, faults: &mut Vec
             _ => {}
         }
     }
-    let own = Own::read(&inside);
+    let own = Own::read(&inside, faults);
     let mut loaded = Vec::new();
     let scenarios = documents.iter().zip(&kinds).filter(|(_, kind)| **kind == Some(Kind::Scenario));
     for (document, _) in scenarios {
@@ -276,7 +277,13 @@ fn load_document(
         faults.extend(found.into_iter().chain(of_manifests));
         return None;
     };
-    // A scenario that lacks what was faulty would only give faults that follow from the first.
+    // A scenario that lacks what was faulty would only give faults that follow from the first, and one that is too large
+    // is not made larger still.
+    if let Some(fault) = check::too_large(document, &scenario).filter(|_| clean) {
+        found.push(fault);
+        clean = false;
+    }
+    let places = if origin == Origin::Disk { Places::new(document, &scenario) } else { Places::default() };
     if clean {
         matrix::expand(document, &mut scenario, &mut found);
         scenario.expand_sources();
@@ -294,7 +301,8 @@ fn load_document(
         Vec::new()
     };
     faults.extend(found);
-    Some(LoadedScenario { path: file.to_owned(), shipped: origin == Origin::Shipped, scenario, manifests, warnings })
+    let (path, shipped) = (file.to_owned(), origin == Origin::Shipped);
+    Some(LoadedScenario { path, shipped, scenario, manifests, warnings, places })
 }
 
 /// The manifests that are documents of the scenario file itself, by name.
@@ -304,12 +312,23 @@ struct Own<'a> {
 }
 
 impl<'a> Own<'a> {
-    fn read(inside: &[&'a Document<'a>]) -> Self {
+    /// A name that several of one kind have is a fault: `#NAME` would be all of them.
+    fn read(inside: &[&'a Document<'a>], faults: &mut Vec<Diagnostic>) -> Self {
         let name = |document: &&'a Document<'a>| {
             let name = document.value.pointer("/metadata/name").and_then(|name| name.as_str());
             (*document, name.unwrap_or_default().to_owned())
         };
-        Self { documents: inside.iter().map(name).collect(), used: RefCell::default() }
+        let documents: Vec<_> = inside.iter().map(name).collect();
+        let mut taken = BTreeSet::new();
+        for (document, name) in documents.iter().filter(|(_, name)| !name.is_empty()) {
+            let of = |field| document.value.pointer(field).and_then(|value| value.as_str()).unwrap_or_default();
+            if !taken.insert((of("/kind"), of("/metadata/namespace"), name.as_str())) {
+                let message = format!("there are two documents `{name}` of this kind in the file");
+                let fault = document.error(&at_path![[]; "metadata", "name"], message);
+                faults.push(fault.hint(format!("`#{name}` would be both of them; give one another name")));
+            }
+        }
+        Self { documents, used: RefCell::default() }
     }
 
     /// The objects of a name; none where there is no such document.

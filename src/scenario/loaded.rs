@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
-use super::{Diagnostic, Scenario};
+use super::{Diagnostic, Places, Scenario};
 
 /// A scenario file that was read and checked, and the manifests that its steps name.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct LoadedScenario {
     pub manifests: BTreeMap<String, Vec<Arc<Manifest>>>,
     /// What is likely not meant as it stands; never an error.
     pub warnings: Vec<Diagnostic>,
+    /// Where its expectations stand, for faults that only show once they are planned.
+    pub places: Places,
 }
 
 /// One document of a manifest file.
@@ -38,4 +40,12 @@ pub struct Manifest {
     pub namespace: String,
     /// The parsed policy, where it is one that the simulator models.
     pub policy: Option<Arc<NetworkPolicy>>,
+}
+
+impl Manifest {
+    /// Whether it is of a kind that has no part in what reaches what.
+    #[must_use]
+    pub fn is_inert(&self) -> bool {
+        self.api_version == "v1" && ["ConfigMap", "Secret", "ServiceAccount"].contains(&self.kind.as_str())
+    }
 }

@@ -13,6 +13,7 @@ use super::{
     decode::decode,
     diagnostic::{enough, nearest},
     document::{Document, SourceFile, at_path, parse},
+    yaml11,
 };
 
 /// Whether a manifest has to be one that an API server takes.
@@ -36,12 +37,21 @@ pub(crate) fn read(file: &SourceFile, strictness: Strictness, faults: &mut Vec<D
     if documents.is_empty() {
         faults.push(Diagnostic::error(&file.path, "the manifest is empty").hint("write a Kubernetes object into it"));
     }
-    let mut manifests = Vec::new();
+    let mut manifests: Vec<Manifest> = Vec::new();
     for document in &documents {
         if enough(faults) {
             break;
         }
-        manifests.extend(read_one(document, strictness, faults));
+        let Some(manifest) = read_one(document, strictness, faults) else { continue };
+        let same = |other: &&Manifest| {
+            (&other.kind, &other.namespace, &other.name) == (&manifest.kind, &manifest.namespace, &manifest.name)
+        };
+        if manifests.iter().any(|other| same(&other)) {
+            let message = format!("{} `{}` is in this file already", manifest.kind, manifest.name);
+            let fault = document.warning(&at_path![[]; "metadata", "name"], message);
+            faults.push(fault.hint("the last one of a name is what counts; remove the other, or give it another name"));
+        }
+        manifests.push(manifest);
     }
     manifests
 }
@@ -53,6 +63,11 @@ pub(crate) fn read_one(
     faults: &mut Vec<Diagnostic>,
 ) -> Option<Manifest> {
     let before = faults.len();
+    if document.value.get("kind").and_then(Value::as_str) == Some("List") {
+        let fault = document.error_at_key(&at_path![[]; "kind"], "lists of objects are not supported");
+        faults.push(fault.hint("write each object as a document of its own, with `---` between them"));
+        return None;
+    }
     let api_version = text(document, &["apiVersion"], faults);
     let kind = text(document, &["kind"], faults);
     let name = text(document, &["metadata", "name"], faults);
@@ -71,10 +86,7 @@ pub(crate) fn read_one(
             if let Err(message) = names::dns_subdomain(&name) {
                 faults.push(document.error(&at_path![[]; "metadata", "name"], message));
             }
-            if kind == "List" {
-                let fault = document.error_at_key(&at_path![[]; "kind"], "lists of objects are not supported");
-                faults.push(fault.hint("write each object as a document of its own, with `---` between them"));
-            }
+            yaml11::check(document, faults);
             check_labels(document, faults);
             check_group(document, &api_version, &kind, faults);
             policy = check_type(document, &api_version, &kind, faults);

@@ -6,9 +6,12 @@ use std::collections::BTreeSet;
 use super::{
     DEFAULT_NAMESPACE, Destination, Diagnostic, Expect, Matrix, MatrixPort, MatrixRule, PodSpec, Protocol,
     ReferenceError, Scenario,
-    check::Context,
+    check::{Context, MOST_NAMED},
     document::{Segment, at_path},
 };
+
+/// How many cells a matrix may come near to; how many a scenario may have is counted once it is expanded.
+const MOST_CELLS: usize = 4 * MOST_NAMED;
 
 /// Everything a pod is known by here.
 type Name = (String, String);
@@ -102,6 +105,13 @@ impl Expansion<'_> {
             rules(&matrix.record, "record", faults),
         );
         let mut expects = Vec::new();
+        let ports = self.scenario.all_pods().map(|pod| pod.ports.len()).max().unwrap_or(0);
+        if among.len() * among.len() * ports > MOST_CELLS {
+            let message = format!("a matrix of {} pods and up to {ports} ports is too large", among.len());
+            let fault = self.document.error_at_key(&self.at, message);
+            faults.push(fault.hint("name fewer of them in `among`, or split the scenario"));
+            return expects;
+        }
         for to in &among {
             let Some(spec) = self.scenario.all_pods().find(|pod| name(pod) == *to) else { continue };
             let served = spec.ports.iter().map(|port| MatrixPort { port: port.port, protocol: port.protocol });
@@ -185,7 +195,14 @@ impl Scenario {
             Some(prefix) if prefix.ends_with('/') => {
                 let namespace = prefix.trim_end_matches('/');
                 let found: Vec<Name> = own().filter(|pod| pod.namespace == namespace).map(name).collect();
-                if found.is_empty() { self.pod(&format!("{namespace}/")).map(|pod| vec![name(pod)]) } else { Ok(found) }
+                match found.is_empty() {
+                    false => Ok(found),
+                    true if self.has_namespace(namespace) => Err(ReferenceError {
+                        message: format!("no pod of namespace `{namespace}` has a network of its own"),
+                        hint: Some("`/*` stands for the pods of a namespace without `hostNetwork`".to_owned()),
+                    }),
+                    true => self.pod(&format!("{namespace}/*")).map(|pod| vec![name(pod)]),
+                }
             }
             _ => self.pod(word).map(|pod| vec![name(pod)]),
         }

@@ -184,7 +184,7 @@ pub struct PodSpec {
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
     /// A Deployment of one replica, with the pod's name; the pod's own name is generated. Its labels are changed on the
-    /// pod and not in the Deployment's template.
+    /// pod and not in the Deployment's template, which its successors have theirs from.
     Deployment,
 }
 
@@ -287,7 +287,7 @@ pub struct ServiceSpec {
     pub protocol: Protocol,
 }
 
-/// One step: actions, in the order of the fields below, and then what must hold.
+/// One step: actions, in the order `apply`, `delete`, `label`, `create`, `recreate`, `restart`, and then what must hold.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
@@ -306,7 +306,8 @@ pub struct Step {
     /// Pods to create.
     #[serde(default)]
     pub create: Vec<PodSpec>,
-    /// Pods to delete and create again: same name, new address.
+    /// Pods to delete and create again: same name, new address, and the labels that they have by then. A Deployment's have
+    /// those of its template, which are the lab's.
     #[serde(default)]
     pub recreate: Vec<String>,
     /// Pods whose container is restarted in place.
@@ -478,7 +479,7 @@ pub struct Destination {
     /// A host outside the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outside: Option<String>,
-    /// A node's own address.
+    /// A node's own server, at the node's own address: TCP port 9999, in labs that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeName>,
     /// A name that the cluster's DNS must resolve (`kubernetes.default`).

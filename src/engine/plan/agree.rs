@@ -10,7 +10,7 @@ use crate::{
     engine::Expectation,
     lab::{Source, World},
     policy::{Decision, decide},
-    scenario::{LoadedScenario, Tier},
+    scenario::{Diagnostic, LoadedScenario, Tier},
 };
 
 /// Where it stands that nothing is said of connections that are there when a policy comes.
@@ -53,6 +53,8 @@ pub struct Disagreement {
     pub scenario: String,
     /// The step's name.
     pub step: String,
+    /// The number of the step's expectation that the cell is of.
+    pub expect: usize,
     /// The cell's id.
     pub cell: String,
     /// What the file expects.
@@ -78,6 +80,29 @@ pub enum AgreeError {
     /// Expectations contradict the simulator.
     #[error("{}", lines(.0))]
     Disagree(Vec<Disagreement>),
+}
+
+impl AgreeError {
+    /// The same as faults of the scenario's file.
+    #[must_use]
+    pub fn diagnostics(&self, loaded: &LoadedScenario) -> Vec<Diagnostic> {
+        let fault = |step: &str, expect: Option<usize>, message: String| {
+            let index = loaded.scenario.steps.iter().position(|other| other.name == step);
+            let place = index.and_then(|index| loaded.places.of(index, expect));
+            Diagnostic { place, ..Diagnostic::error(&loaded.path, message) }
+        };
+        let id = &loaded.scenario.id;
+        match self {
+            Self::Plan(error) => {
+                let fault = fault(&error.step, error.expect, format!("{id}, {error}"));
+                vec![Diagnostic { hint: error.hint.clone(), ..fault }]
+            }
+            Self::Disagree(all) => {
+                let hint = format!("`policyprobe explain` of it says which rule decides `{id}`'s cells");
+                all.iter().map(|one| fault(&one.step, Some(one.expect), one.to_string()).hint(&hint)).collect()
+            }
+        }
+    }
 }
 
 fn lines(disagreements: &[Disagreement]) -> String {
@@ -107,6 +132,7 @@ pub fn agree(loaded: &LoadedScenario, world: &World) -> Result<Vec<StepOracle>, 
                 Some(Disagreement {
                     scenario: loaded.scenario.id.clone(),
                     step: step.name.clone(),
+                    expect: oracle.cell.expect,
                     cell: oracle.cell.id.clone(),
                     expected: oracle.cell.expectation.clone(),
                     decision: oracle.decision.clone()?,

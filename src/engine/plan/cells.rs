@@ -38,6 +38,8 @@ pub struct PlannedCell {
     pub target: Option<Target>,
     /// What must come of it.
     pub expectation: Expectation,
+    /// The number of the step's expectation that it is of.
+    pub expect: usize,
     /// The address that is asked; none where only a name is known, or the lab has no such address.
     pub address: Option<IpAddr>,
     /// The port that is asked.
@@ -89,6 +91,7 @@ impl PlannedCell {
             identity: String::new(),
             target: None,
             expectation,
+            expect: 0,
             address: "10.0.0.1".parse().ok(),
             port: 80,
             server_port: 80,
@@ -112,13 +115,14 @@ pub fn cells(loaded: &LoadedScenario, step: usize, world: &World) -> Result<Vec<
     let Some(([earlier @ .., step], _)) = scenario.steps.split_at_checked(step + 1) else { return Ok(Vec::new()) };
     let mut cells = Vec::new();
     let mut seen = BTreeSet::new();
-    for expect in &step.expect {
-        for cell in expected_cells(scenario, world, expect, earlier).map_err(|fault| fault.in_step(&step.name))? {
+    for (number, expect) in step.expect.iter().enumerate() {
+        let broken = |fault: Fault| PlanError { expect: Some(number), ..fault.in_step(&step.name) };
+        for cell in expected_cells(scenario, world, expect, earlier).map_err(broken)? {
             if !seen.insert(cell.id.clone()) {
                 let fault = Fault::new(format!("`{}` is expected twice", cell.id));
-                return Err(fault.hint("name each source once for each destination").in_step(&step.name));
+                return Err(broken(fault.hint("name each source once for each destination")));
             }
-            cells.push(cell);
+            cells.push(PlannedCell { expect: number, ..cell });
         }
     }
     Ok(cells)
@@ -201,6 +205,7 @@ fn cell(
         identity,
         target: to.target.clone(),
         expectation,
+        expect: 0,
         address,
         port,
         server_port,

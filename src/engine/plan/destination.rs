@@ -9,7 +9,7 @@ use super::{
     reference::{node_in, outside_in, pod_in, short},
 };
 use crate::{
-    lab::{ServerId, Source, World, WorldPod},
+    lab::{NODE_PORT, ServerId, Source, World, WorldPod},
     metadata::Exposure,
     policy::ServiceAddress,
     probe::{Proof, Target},
@@ -244,9 +244,9 @@ fn place(scenario: &Scenario, world: &World, to: &Destination) -> Result<Place, 
         let ports = spec.map(|spec| spec.ports.as_slice()).unwrap_or_default();
         let address = of_family(&[host.address], to.family);
         if address.is_none() && spec.is_some_and(|spec| spec.address.is_some()) {
-            let other = if to.family == Family::Ipv4 { "ipv6" } else { "ipv4" };
-            return Err(Fault::new(format!("the outside host `{name}` has the address {}", host.address))
-                .hint(format!("set `family: {other}`")));
+            let (asked, other) = if to.family == Family::Ipv4 { ("IPv4", "ipv6") } else { ("IPv6", "ipv4") };
+            let message = format!("the outside host `{name}` has no {asked} address: its own is {}", host.address);
+            return Err(Fault::new(message).hint(format!("set `family: {other}`, or give it no `address`")));
         }
         let port = to.port.map_or_else(|| first_port(ports, to.protocol, name), Ok)?;
         let server = ServerId::Outside(name.clone());
@@ -259,7 +259,7 @@ fn place(scenario: &Scenario, world: &World, to: &Destination) -> Result<Place, 
     if let Some(name) = to.node {
         let node = node_in(world, name)?;
         let (identity, served) = node.server.clone().unwrap_or_default();
-        let port = to.port.or((served != 0).then_some(served)).unwrap_or(80);
+        let port = to.port.or((served != 0).then_some(served)).unwrap_or(NODE_PORT);
         return Ok(Place {
             address: of_family(&node.addresses, to.family),
             needs: [Need::NodeServer].into(),

@@ -6,6 +6,8 @@
 pub struct PlanError {
     /// The step's name.
     pub step: String,
+    /// The number of the step's expectation, where it is about one.
+    pub expect: Option<usize>,
     /// What is wrong.
     pub message: String,
     /// What the author can do.
@@ -29,6 +31,6 @@ impl Fault {
     }
 
     pub(super) fn in_step(self, step: &str) -> PlanError {
-        PlanError { step: step.to_owned(), message: self.message, hint: self.hint }
+        PlanError { step: step.to_owned(), expect: None, message: self.message, hint: self.hint }
     }
 }

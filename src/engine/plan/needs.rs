@@ -13,13 +13,13 @@ pub fn scenario_needs(loaded: &LoadedScenario) -> BTreeSet<Need> {
     let steps = &scenario.steps;
     let host_network = scenario.all_pods().any(|pod| pod.host_network);
     let service_account = scenario.all_pods().any(|pod| pod.service_account.is_some());
-    // Only an API server knows kinds other than NetworkPolicy.
+    // Only an API server knows kinds other than NetworkPolicy, as far as they matter.
     let other_kinds = steps
         .iter()
         .flat_map(|step| step.apply.iter().chain(&step.delete))
         .filter_map(|file| loaded.manifests.get(file))
         .flatten()
-        .any(|manifest| manifest.policy.is_none());
+        .any(|manifest| manifest.policy.is_none() && !manifest.is_inert());
     // Google Kubernetes Engine's own server has the paths of Google's: they cannot be one.
     let usual = MetadataServerSpec { topology: lab.metadata_server.topology, ..MetadataServerSpec::default() };
     let has_settings = lab.metadata == Some(Cloud::Gke) || lab.metadata_server != usual;

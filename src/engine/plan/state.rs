@@ -79,7 +79,11 @@ impl ClusterState {
         }
         for word in &step.recreate {
             let index = self.position(&loaded.scenario, word)?;
-            let spec = self.world.pods[index].spec.clone();
+            let mut spec = self.world.pods[index].spec.clone();
+            if spec.owner.is_some() {
+                // Its owner makes it as it was made before.
+                spec.labels.clone_from(&loaded.scenario.pod(word)?.labels);
+            }
             self.world.pods[index] = self.make(&spec);
         }
         Ok(())
@@ -90,6 +94,7 @@ impl ClusterState {
         let policy = manifest.policy.as_ref().and_then(|_| serde_json::from_value::<NetworkPolicy>(raw).ok());
         match policy {
             Some(policy) => _ = self.policies.insert(self.key(manifest), Arc::new(policy)),
+            None if manifest.is_inert() => {}
             None => _ = self.unmodelled.insert(object(manifest)),
         }
     }
@@ -108,7 +113,9 @@ impl ClusterState {
     fn labels(&mut self, scenario: &Scenario, action: &LabelAction) -> Result<&mut Labels, Fault> {
         match (&action.pod, &action.namespace) {
             (Some(word), None) => {
-                let index = self.position(scenario, word)?;
+                let hint =
+                    "labels are changed before pods are created: create it with them, or change them a step later";
+                let index = self.position(scenario, word).map_err(|fault| fault.hint(hint))?;
                 Ok(&mut self.world.pods[index].spec.labels)
             }
             (None, Some(name)) => self

@@ -11,7 +11,7 @@ use crate::{
     engine::Expectation,
     lab::{ServerId, Source, WorldNamespace},
     probe::{Proof, Target},
-    scenario::{LoadedScenario, Manifest, Need, NodeName},
+    scenario::{LoadedScenario, Manifest, Need, NodeName, Places},
 };
 
 fn loaded(scenario: Value, manifests: &[(&str, Value)]) -> LoadedScenario {
@@ -34,7 +34,14 @@ fn loaded(scenario: Value, manifests: &[(&str, Value)]) -> LoadedScenario {
     fields.entry("id").or_insert(json!("s"));
     fields.entry("title").or_insert(json!("S"));
     let scenario = serde_json::from_value(scenario).unwrap();
-    LoadedScenario { path: PathBuf::from("s.yaml"), shipped: false, scenario, manifests: files, warnings: Vec::new() }
+    LoadedScenario {
+        path: PathBuf::from("s.yaml"),
+        shipped: false,
+        scenario,
+        manifests: files,
+        warnings: Vec::new(),
+        places: Places::default(),
+    }
 }
 
 fn policy(name: &str, spec: Value) -> Value {
@@ -136,7 +143,7 @@ fn ids_say_what_is_unusual() {
         (json!({"pod": "shop/db", "path": "x"}), "app1 -> shop/db:80/tcp /x", vec![]),
         (json!({"service": "db"}), "app1 -> service/shop/db:8000/tcp", vec![Need::Services, Need::Dns]),
         (json!({"outside": "bank"}), "app1 -> outside/bank:80/tcp", vec![Need::Outside]),
-        (json!({"node": "master"}), "app1 -> node/master:80/tcp", vec![Need::NodeServer]),
+        (json!({"node": "master"}), "app1 -> node/master:9999/tcp", vec![Need::NodeServer]),
         (json!({"dns": "kubernetes.default"}), "app1 -> dns/kubernetes.default", vec![Need::Dns]),
         (json!({"apiserver": {}}), "app1 -> apiserver:443/tcp", vec![Need::Apiserver]),
         (
@@ -229,7 +236,7 @@ fn what_cannot_be_planned_is_said() {
         (json!([{"to": {}, "allow": ["app2"]}]), "a destination names nobody"),
         (
             json!([{"to": {"outside": "bank", "family": "ipv6"}, "allow": ["app2"]}]),
-            "the outside host `bank` has the address 203.0.113.99",
+            "the outside host `bank` has no IPv6 address: its own is 203.0.113.99",
         ),
     ] {
         assert_eq!(plan(expect).unwrap_err().message, message);

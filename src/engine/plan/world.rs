@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use crate::{
-    lab::{World, WorldMetadata, WorldNamespace, WorldNode, WorldOutside, WorldPod},
+    lab::{NODE_PORT, World, WorldMetadata, WorldNamespace, WorldNode, WorldOutside, WorldPod},
     policy::NAME_LABEL,
     probe::Proof,
     scenario::{DEFAULT_NAMESPACE, LabSpec, Labels, NamespaceSpec, NodeName, PodSpec, PortSpec, Protocol},
@@ -11,8 +11,6 @@ use crate::{
 
 /// The namespace of the cluster's DNS.
 const SYSTEM_NAMESPACE: &str = "kube-system";
-/// The port of a node's own server.
-const NODE_PORT: u16 = 80;
 /// The API server's Service: the first address of the range that kubeadm and kind give to Services, and its port.
 const APISERVER: (IpAddr, u16) = (IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 1)), 443);
 

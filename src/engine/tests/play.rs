@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::lab::{Builder, Faults, Traces};
 use crate::{
     engine::{CellResult, Event, Events, Options, RunResult, Verdict, run},
-    scenario::{LoadedScenario, Manifest},
+    scenario::{LoadedScenario, Manifest, Places},
 };
 
 pub(super) const WORKS: [&str; 4] = ["app1", "app2", "node/master", "node/worker"];
@@ -62,7 +62,14 @@ pub(super) fn document(by: &str) -> LoadedScenario {
         ("deny.yaml".to_owned(), manifest("deny", &deny)),
         ("allow.yaml".to_owned(), manifest("allow", &allow)),
     ]);
-    LoadedScenario { path: PathBuf::from("lab.yaml"), shipped: true, scenario, manifests, warnings: Vec::new() }
+    LoadedScenario {
+        path: PathBuf::from("lab.yaml"),
+        shipped: true,
+        scenario,
+        manifests,
+        warnings: Vec::new(),
+        places: Places::default(),
+    }
 }
 
 pub(super) struct Ran {

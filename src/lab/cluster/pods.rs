@@ -327,7 +327,8 @@ impl PodMaker {
         }
     }
 
-    /// Deletes a pod, waits until its successor serves, and gives that the same labels.
+    /// Deletes a pod and waits until its successor serves: with the labels that the pod had, or those of its owner's
+    /// template.
     pub(crate) async fn recreate(&self, live: &LivePod) -> Result<Vec<LivePod>, LabError> {
         self.end(&live.namespace, &live.name).await?;
         let labels = match live.spec.owner {
@@ -335,11 +336,7 @@ impl PodMaker {
             Some(Owner::Deployment) => &live.template,
         };
         let spec = PodSpec { labels: labels.clone(), ..live.spec.clone() };
-        let mut made = self.make(&[(live.namespace.clone(), spec)]).await?;
-        for successor in made.iter_mut().filter(|successor| successor.spec.labels != live.spec.labels) {
-            self.relabel(successor, &live.spec.labels).await?;
-        }
-        Ok(made)
+        self.make(&[(live.namespace.clone(), spec)]).await
     }
 
     /// Deletes a pod, with its owner, and waits until it is gone.

@@ -7,7 +7,7 @@ use super::{Context, destination};
 use crate::{
     lab::Source,
     scenario::{
-        Destination, Diagnostic, Family, Protocol, Scenario, Severity,
+        Destination, Diagnostic, Family, PodSpec, Protocol, Scenario, Severity,
         diagnostic::enough,
         document::{Segment, at_path},
     },
@@ -23,8 +23,18 @@ struct Cell {
     protocol: Option<Protocol>,
     family: Option<Family>,
     step: Option<usize>,
-    /// First packets are never seen before the policy: their pods are made under it.
     first: bool,
+}
+
+/// A cell that is judged.
+struct Placed {
+    cell: Cell,
+    /// Whether what is asked for is expected to come.
+    allowed: bool,
+    at: Vec<Segment>,
+    /// A denial that an earlier step could have shown to be possible: it is no server's own, and not about first packets
+    /// or about a pod that this step makes.
+    could_be_seen: bool,
 }
 
 pub(super) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
@@ -33,7 +43,7 @@ pub(super) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
         // Only recorded or refused: nothing that could pass without cause.
         return;
     }
-    if cells.iter().all(|(_, allowed, _)| *allowed) {
+    if cells.iter().all(|placed| placed.allowed) {
         faults.push(without(context, "nothing is denied"));
     } else if !has_contrast(&cells) {
         faults.push(without(context, "no two cells differ in one thing alone and in what is expected"));
@@ -50,13 +60,11 @@ fn without(context: &Context<'_>, why: &str) -> Diagnostic {
     )
 }
 
-/// A cell, whether it is allowed, and its place.
-type Placed = (Cell, bool, Vec<Segment>);
-
-/// All cells that are judged, with whether they are allowed, and their place.
+/// All cells that are judged.
 fn cells(scenario: &Scenario) -> Vec<Placed> {
     let mut cells = Vec::new();
     for (step_index, step) in scenario.steps.iter().enumerate() {
+        let is_made = |pod: &PodSpec| step.create.contains(pod);
         for (index, expect) in step.expect.iter().enumerate() {
             let at = at_path![[]; "steps", step_index, "expect", index];
             let status = expect.status.iter().flat_map(|status| &status.from).enumerate();
@@ -72,6 +80,8 @@ fn cells(scenario: &Scenario) -> Vec<Placed> {
                     at.push(inner.into());
                 }
                 at.push(number.into());
+                let ends = [Some(name.as_str()), expect.to.pod.as_deref()];
+                let made = ends.into_iter().flatten().filter_map(|end| scenario.pod(end).ok()).any(is_made);
                 let cell = Cell {
                     source: scenario.source(name).ok(),
                     destination: Some(identity(scenario, &expect.to)),
@@ -81,7 +91,8 @@ fn cells(scenario: &Scenario) -> Vec<Placed> {
                     step: Some(step_index),
                     first: expect.first_packets,
                 };
-                cells.push((cell, allowed, at));
+                let could_be_seen = !(allowed || made || expect.first_packets || list == "status");
+                cells.push(Placed { cell, allowed, at, could_be_seen });
             }
         }
     }
@@ -134,12 +145,12 @@ fn has_contrast(cells: &[Placed]) -> bool {
     ];
     strike.iter().any(|strike| {
         let mut seen: HashMap<Cell, (bool, bool)> = HashMap::new();
-        cells.iter().any(|(cell, allowed, _)| {
-            let mut cell = cell.clone();
+        cells.iter().any(|placed| {
+            let mut cell = placed.cell.clone();
             strike(&mut cell);
             let (allow, deny) = seen.entry(cell).or_default();
-            *allow |= allowed;
-            *deny |= !allowed;
+            *allow |= placed.allowed;
+            *deny |= !placed.allowed;
             *allow && *deny
         })
     })
@@ -149,20 +160,20 @@ fn has_contrast(cells: &[Placed]) -> bool {
 fn unseen(context: &Context<'_>, cells: &[Placed], faults: &mut Vec<Diagnostic>) {
     let mut steps: BTreeMap<Option<usize>, Vec<&Placed>> = BTreeMap::new();
     for entry in cells {
-        steps.entry(entry.0.step).or_default().push(entry);
+        steps.entry(entry.cell.step).or_default().push(entry);
     }
     let mut reached: HashSet<Cell> = HashSet::new();
     for entries in steps.values() {
         let whenever = |cell: &Cell| Cell { step: None, ..cell.clone() };
-        for (cell, allowed, at) in entries {
-            if !*allowed && !cell.first && !enough(faults) && !reached.contains(&whenever(cell)) {
-                let fault = context.warning(at, "this denial is never seen to work without the policy");
+        for placed in entries {
+            if placed.could_be_seen && !enough(faults) && !reached.contains(&whenever(&placed.cell)) {
+                let fault = context.warning(&placed.at, "this denial is never seen to work without the policy");
                 faults.push(fault.hint(
                     "add an earlier step in which the same source is allowed to reach the same destination; without it \
                      each attempt takes whole seconds",
                 ));
             }
         }
-        reached.extend(entries.iter().filter(|(_, allowed, _)| *allowed).map(|(cell, ..)| whenever(cell)));
+        reached.extend(entries.iter().filter(|placed| placed.allowed).map(|placed| whenever(&placed.cell)));
     }
 }

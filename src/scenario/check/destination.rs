@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::{Context, lab, names::dns_label};
-use crate::metadata::Exposure;
 use crate::scenario::{
     By, Destination, Diagnostic, Expect, PortSpec, Protocol,
     document::{Segment, at_path},
     schema::TARGETS,
 };
+use crate::{lab::NODE_PORT, metadata::Exposure};
 
 /// The names of the targets that a destination has.
 pub(super) fn targets(to: &Destination) -> Vec<&'static str> {
@@ -65,6 +65,11 @@ pub(super) fn check(context: &Context<'_>, expect: &Expect, at: &[Segment], faul
             Ok(host) => faults.extend(serves(&host.ports, format!("outside host `{}`", host.name))),
             Err(error) => faults.push(context.reference(&own, error)),
         },
+        "node" if judged && (to.protocol != Protocol::Tcp || to.port.is_some_and(|port| port != NODE_PORT)) => {
+            let field = if to.protocol == Protocol::Tcp { "port" } else { "protocol" };
+            let fault = context.error(&at_path![at; field], format!("a node serves TCP port {NODE_PORT} alone"));
+            faults.push(fault.hint("leave `port` and `protocol` out, or give a pod `hostNetwork: true` and ask that"));
+        }
         "dns" => {
             let name = to.dns.as_deref().unwrap_or_default();
             let host = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);

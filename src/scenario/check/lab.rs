@@ -2,16 +2,21 @@
 
 use std::{
     collections::BTreeSet,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde_json::Value;
 
 use super::{Context, names};
-use crate::scenario::{
-    AddressOf, Diagnostic, Labels, NodeName, PodSpec, PortSpec, Protocol,
-    diagnostic::nearest,
-    document::{Segment, at_path},
+use crate::{
+    lab::{NODE_PORT, OWN_NETWORKS},
+    metadata::is_metadata_address,
+    scenario::{
+        AddressOf, Diagnostic, Labels, NodeName, PodSpec, PortSpec, Protocol, Severity,
+        diagnostic::nearest,
+        document::{Segment, at_path},
+    },
 };
 
 /// Names that sources use for something else than namespaces (`node/worker`, `outside/web`).
@@ -48,7 +53,7 @@ pub(super) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
             pod(context, spec, &at_path![[]; "steps", step, "create", index], &mut taken, faults);
         }
     }
-    let mut hosts = BTreeSet::new();
+    let (mut hosts, mut at_hosts) = (BTreeSet::new(), BTreeSet::new());
     for (index, host) in scenario.lab.outside.iter().enumerate() {
         let at = at_path![lab; "outside", index];
         if let Err(message) = names::dns_label(&host.name) {
@@ -58,9 +63,39 @@ pub(super) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
             faults.push(context.error(&at_path![at; "name"], format!("there are two outside hosts `{}`", host.name)));
         }
         ports(context, &host.ports, &at_path![at; "ports"], faults);
+        if let Some(address) = host.address {
+            let at = at_path![at; "address"];
+            if !at_hosts.insert(address) {
+                faults.push(context.error(&at, format!("another outside host has the address {address} already")));
+            }
+            faults.extend(outside_address(address).map(|(message, hint)| context.error(&at, message).hint(hint)));
+        }
     }
     services(context, faults);
     addresses(context, faults);
+}
+
+/// Why no outside host can have an address, and what to do.
+fn outside_address(address: IpAddr) -> Option<(String, String)> {
+    let free = "take one of 203.0.113.0/24, or leave `address` out".to_owned();
+    let plain = address.to_canonical();
+    if plain != address {
+        return Some((format!("{address} is an IPv4 address in IPv6 notation"), format!("write {plain}")));
+    }
+    if is_metadata_address(address) {
+        let message = format!("{address} is a metadata server's address, or its neighbour on the link");
+        return Some((message, "`metadata: gcp` in `lab` puts a metadata server there".to_owned()));
+    }
+    let is_nobodys = match address {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_multicast() || v4.octets()[0] == 0 || v4.octets()[0] >= 240,
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_multicast() || v6.is_unspecified() || v6.is_unicast_link_local(),
+    };
+    if is_nobodys {
+        return Some((format!("{address} is no address that a host elsewhere can have"), free));
+    }
+    let own = |v4: Ipv4Addr| OWN_NETWORKS.into_iter().find(|network| network.contains(&v4));
+    let network = if let IpAddr::V4(v4) = address { own(v4) } else { None };
+    network.map(|network| (format!("labs use {network} themselves, and {address} is in it"), free))
 }
 
 /// What addresses stand for must be there; and an address that is really used stands for nothing.
@@ -77,6 +112,25 @@ fn addresses(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
             let fault = context.document.error_at_key(&at, format!("{address} is an address that is really used"));
             faults.push(fault.hint("take one of 192.0.2.0/24, 198.51.100.0/24 or 2001:db8::/32"));
         }
+        let mut manifests = context.manifests.values().flatten();
+        let is_own = !context.shipped && context.document.has_place(&at);
+        if is_own && !manifests.any(|manifest| names_block(&manifest.raw, *address)) {
+            let fault = context.document.error_at_key(&at, format!("no `ipBlock` of the manifests is {address}"));
+            let fault = Diagnostic { severity: Severity::Warning, ..fault };
+            faults.push(fault.hint("a rule that names the address is meant to have what it stands for"));
+        }
+    }
+}
+
+/// Whether a CIDR somewhere in an object begins with an address.
+fn names_block(value: &Value, address: IpAddr) -> bool {
+    match value {
+        Value::String(text) => {
+            text.split_once('/').is_some_and(|(before, _)| before.parse() == Ok(address)) || text.parse() == Ok(address)
+        }
+        Value::Array(items) => items.iter().any(|item| names_block(item, address)),
+        Value::Object(fields) => fields.values().any(|field| names_block(field, address)),
+        _ => false,
     }
 }
 
@@ -147,6 +201,10 @@ fn pod<'a>(
     labels(context, &spec.labels, &at_path![at; "labels"], faults);
     ports(context, &spec.ports, &at_path![at; "ports"], faults);
     for port in spec.ports.iter().filter(|_| spec.host_network) {
+        if (port.port, port.protocol) == (NODE_PORT, Protocol::Tcp) {
+            let fault = context.error(&at_path![at; "ports"], format!("port {NODE_PORT} is the node's own server's"));
+            faults.push(fault.hint("pods with `hostNetwork` share the ports of their node: take another"));
+        }
         if !taken.ports.insert((spec.node, port.port, port.protocol)) {
             let message = format!("port {} of node/{} is another pod's already", port.port, spec.node.as_str());
             let fault = context.error(&at_path![at; "ports"], message);

@@ -30,19 +30,18 @@ pub(crate) struct Context<'a> {
 const MOST: usize = 500;
 
 /// How many cells and other things that name something a scenario may have.
-const MOST_NAMED: usize = 5_000;
+pub(crate) const MOST_NAMED: usize = 5_000;
 
-/// Adds all faults of a scenario.
-pub(crate) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
-    let before = faults.len();
-    let Scenario { lab, steps, .. } = context.scenario;
+/// The fault of a scenario that is larger than anybody writes by hand.
+pub(crate) fn too_large(document: &Document<'_>, scenario: &Scenario) -> Option<Diagnostic> {
+    let Scenario { lab, steps, .. } = scenario;
     let expected = |expect: &Expect| {
         // An expectation without a source is a fault that counts too.
         expect.lists().iter().map(|(_, sources)| sources.len()).sum::<usize>().max(1)
     };
     let acts = |step: &Step| step.label.len() + step.recreate.len() + step.restart.len() + step.rejected.len();
     let sizes = [
-        (context.scenario.all_pods().count(), "pods", "lab", MOST),
+        (scenario.all_pods().count(), "pods", "lab", MOST),
         (lab.namespaces.len(), "namespaces", "lab", MOST),
         (lab.outside.len(), "outside hosts", "lab", MOST),
         (lab.services.len(), "Services", "lab", MOST),
@@ -50,12 +49,16 @@ pub(crate) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
         (steps.iter().map(acts).sum(), "actions", "steps", MOST_NAMED),
         (steps.iter().flat_map(|step| &step.expect).map(expected).sum(), "cells", "steps", MOST_NAMED),
     ];
-    for (number, what, key, most) in sizes {
-        if number > most {
-            let message = format!("a scenario with {number} {what} is too large: at most {most}");
-            let fault = context.document.error_at_key(&[key.into()], message);
-            return faults.push(fault.hint("split it into several scenarios"));
-        }
+    let (number, what, key, most) = sizes.into_iter().find(|(number, .., most)| number > most)?;
+    let message = format!("a scenario with {number} {what} is too large: at most {most}");
+    Some(document.error_at_key(&[key.into()], message).hint("split it into several scenarios"))
+}
+
+/// Adds all faults of a scenario.
+pub(crate) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
+    let before = faults.len();
+    if let Some(fault) = too_large(context.document, context.scenario) {
+        return faults.push(fault);
     }
     lab::check(context, faults);
     steps::check(context, faults);

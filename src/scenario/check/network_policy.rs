@@ -58,6 +58,17 @@ pub(crate) fn check(document: &Document<'_>, policy: &NetworkPolicy, faults: &mu
     }
 }
 
+/// The names of the ports that a policy's rules give by name.
+pub(crate) fn named_ports(policy: &NetworkPolicy) -> impl Iterator<Item = &str> {
+    let spec = policy.spec.iter();
+    let ingress = spec.clone().flat_map(|spec| spec.ingress.iter().flatten()).map(|rule| &rule.ports);
+    let egress = spec.flat_map(|spec| spec.egress.iter().flatten()).map(|rule| &rule.ports);
+    ingress.chain(egress).flatten().flatten().filter_map(|port| match &port.port {
+        Some(IntOrString::String(name)) => Some(name.as_str()),
+        _ => None,
+    })
+}
+
 fn did_you_mean(name: &str) -> String {
     format!("did you mean `{name}`?")
 }
@@ -217,7 +228,13 @@ impl Check<'_> {
             return None;
         };
         let meant = network.trunc();
-        if meant.to_string() != text {
+        if let IpNet::V6(v6) = network
+            && let Some(v4) = v6.addr().to_ipv4_mapped()
+        {
+            let message = format!("`{text}` is IPv4 in IPv6 notation, which no packet's address is");
+            let length = v6.prefix_len().saturating_sub(96);
+            self.faults.push(self.document.warning(at, message).hint(format!("write `{v4}/{length}`")));
+        } else if meant.to_string() != text {
             let message = if network == meant {
                 format!("`{text}` is an unusual way to write `{meant}`")
             } else {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, control_plane, destination, established, first_packets, lab, names, place, source_port};
+use super::{
+    Context, control_plane, destination, established, first_packets, lab, names, network_policy, place, source_port,
+};
 use crate::{
     lab::Source,
     scenario::{
-        Diagnostic, Expect, LabelAction, Step,
+        Diagnostic, Expect, LabelAction, Manifest, Step,
         diagnostic::enough,
         document::{Segment, at_path},
     },
@@ -17,6 +19,11 @@ pub(super) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
     if steps.is_empty() {
         let fault = context.document.error_at_key(&at_path![[]; "steps"], "a scenario needs steps");
         return faults.push(fault.hint("begin with a step without actions in which everything is allowed"));
+    }
+    let checks = |step: &Step| !(step.expect.is_empty() && step.rejected.is_empty() && step.drift.is_empty());
+    if !steps.iter().any(checks) {
+        let fault = context.document.error_at_key(&at_path![[]; "steps"], "this scenario expects nothing");
+        return faults.push(fault.hint("add `expect:` to a step"));
     }
     let mut step_names = BTreeSet::new();
     let mut applied = BTreeSet::new();
@@ -60,7 +67,7 @@ pub(super) fn check(context: &Context<'_>, faults: &mut Vec<Diagnostic>) {
         for (number, drift) in step.drift.iter().enumerate() {
             control_plane::drift(context, drift, &at_path![at; "drift", number], faults);
         }
-        if step.expect.is_empty() && step.rejected.is_empty() && step.drift.is_empty() {
+        if !checks(step) {
             let fault = if acts {
                 context.warning(&at_path![at; "name"], "this step acts and checks nothing afterwards")
             } else {
@@ -88,6 +95,9 @@ impl StepCheck<'_> {
                     faults.push(self.context.warning(&at, format!("`{file}` is deleted, and no step has applied it")));
                 }
                 for manifest in self.context.manifests.get(file).into_iter().flatten() {
+                    faults.extend(
+                        self.forecast(manifest).map(|(message, hint)| self.context.warning(&at, message).hint(hint)),
+                    );
                     if !self.context.scenario.has_namespace(&manifest.namespace) && manifest.kind != "Namespace" {
                         let what = format!("{} `{}` of `{file}`", manifest.kind, manifest.name);
                         let message =
@@ -105,6 +115,26 @@ impl StepCheck<'_> {
                 faults.push(fault.hint("write words that the API server's refusal must hold"));
             }
         }
+    }
+
+    /// What a user's manifest does not do although it may be meant to. The shipped scenarios try such things on purpose.
+    fn forecast(&self, manifest: &Manifest) -> Option<(String, String)> {
+        if self.context.shipped {
+            return None;
+        }
+        let Some(policy) = &manifest.policy else {
+            let message = format!("nothing but this file says what the {} `{}` does", manifest.kind, manifest.name);
+            let hint = "the simulator knows NetworkPolicies alone, so a wrong expectation is not found before the run";
+            // Roles are judged by the API server's answers.
+            let may_matter = !manifest.is_inert() && !manifest.api_version.starts_with("rbac.");
+            return may_matter.then(|| (message, hint.to_owned()));
+        };
+        let served = |name: &str| {
+            self.context.scenario.all_pods().flat_map(|pod| &pod.ports).any(|port| port.name.as_deref() == Some(name))
+        };
+        let name = network_policy::named_ports(policy).find(|name| !served(name))?;
+        let message = format!("no pod has a port called `{name}`, so that rule of `{}` allows nothing", manifest.name);
+        Some((message, format!("name the port in `ports:` of a pod: `{{name: {name}, port: …}}`")))
     }
 
     fn label(&self, action: &LabelAction, at: &[Segment], faults: &mut Vec<Diagnostic>) {

@@ -145,6 +145,14 @@ spec:
       |             ^^^^^^^^^^^^^^^^^^^^^^^^^
       |
       = help: write `networking.k8s.io/v1`
+
+    warning: nothing but this file says what the NetworkPolicy `deny` does
+     --> s.yaml:8:13
+      |
+    8 |     apply: [m.yaml]
+      |             ^^^^^^
+      |
+      = help: the simulator knows NetworkPolicies alone, so a wrong expectation is not found before the run
     ");
 }
 
@@ -172,7 +180,7 @@ fn manifest_of_other_kinds() {
     let manifest = r#"apiVersion: v1
 kind: Pod
 metadata: {name: x, labels: {a: "-"}}
-spec: {containers: [{name: c, imagee: y}], hostnetwork: true}
+spec: {containers: [{name: c, imagee: z}], hostnetwork: true}
 ---
 apiVersion: example.com/v1
 kind: Thing
@@ -189,7 +197,7 @@ whatever: true
     error: unknown field `imagee` in `spec.containers[0]`
      --> m.yaml:4:31
       |
-    4 | spec: {containers: [{name: c, imagee: y}], hostnetwork: true}
+    4 | spec: {containers: [{name: c, imagee: z}], hostnetwork: true}
       |                               ^^^^^^
       |
       = help: did you mean `image`?
@@ -197,10 +205,18 @@ whatever: true
     error: unknown field `hostnetwork` in `spec`
      --> m.yaml:4:44
       |
-    4 | spec: {containers: [{name: c, imagee: y}], hostnetwork: true}
+    4 | spec: {containers: [{name: c, imagee: z}], hostnetwork: true}
       |                                            ^^^^^^^^^^^
       |
       = help: did you mean `hostNetwork`?
+
+    warning: nothing but this file says what the Thing `x` does
+     --> s.yaml:8:13
+      |
+    8 |     apply: [m.yaml]
+      |             ^^^^^^
+      |
+      = help: the simulator knows NetworkPolicies alone, so a wrong expectation is not found before the run
     "#);
 }
 

@@ -9,6 +9,7 @@ mod packets;
 mod policies;
 mod properties;
 mod shipped;
+mod silent;
 mod steps;
 mod syntax;
 

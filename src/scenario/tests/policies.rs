@@ -219,7 +219,7 @@ spec:
   podSelector: {}
   ingress:
     - from:
-        - podSelector: {matchLabels: {"-x": y, x: "-y"}}
+        - podSelector: {matchLabels: {"-x": z, x: "-y"}}
         - podSelector:
             matchExpressions:
               - {key: a, operator: in, values: [b]}
@@ -231,13 +231,13 @@ spec:
     error: `-x` cannot be a label's key: a name of at most 63 letters, digits, `-`, `_` and `.`, and in front of it at most a domain and a `/`
      --> m.yaml:8:39
       |
-    8 |         - podSelector: {matchLabels: {"-x": y, x: "-y"}}
+    8 |         - podSelector: {matchLabels: {"-x": z, x: "-y"}}
       |                                       ^^^^
 
     error: `-y` cannot be a label's value: at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends
      --> m.yaml:8:51
       |
-    8 |         - podSelector: {matchLabels: {"-x": y, x: "-y"}}
+    8 |         - podSelector: {matchLabels: {"-x": z, x: "-y"}}
       |                                                   ^^^^
 
     error: `in` is no operator

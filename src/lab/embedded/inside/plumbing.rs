@@ -17,9 +17,12 @@ use super::{
     topo::{self, LEAF_DEVICE, LINK_LENGTH, NodePlan, PEER_DEVICE, ROUTER_DEVICE},
 };
 use crate::{
-    lab::embedded::{
-        DenyBy,
-        enforcer::{self, Ruleset},
+    lab::{
+        NODE_PORT,
+        embedded::{
+            DenyBy,
+            enforcer::{self, Ruleset},
+        },
     },
     scenario::NodeName,
 };
@@ -113,7 +116,7 @@ async fn node(name: NodeName) -> anyhow::Result<Node> {
     let host = Arc::new(closed().await?);
     let plan = topo::node(name);
     let log = Log::default();
-    let listener = host.listen(topo::NODE_PORT).await?;
+    let listener = host.listen(NODE_PORT).await?;
     let servers = JoinSet::new();
     let mut node = Node { name, host, plan, log, has_rules: AtomicBool::new(false), servers };
     let identity = node.identity();

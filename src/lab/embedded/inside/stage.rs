@@ -24,11 +24,10 @@ use super::{
     safe,
     serve::Log,
     state::{State, complete, namespaces},
-    topo,
 };
 use crate::{
     lab::{
-        ServerId, Source, World, WorldNamespace, WorldNode,
+        NODE_PORT, ServerId, Source, World, WorldNamespace, WorldNode,
         embedded::{
             DenyBy,
             enforcer::{self, Agent, Mutant},
@@ -111,7 +110,7 @@ impl Stage {
             name: node.name,
             literal: node.name.as_str().to_owned(),
             addresses: [node.plan.address, node.plan.uplink, node.plan.gateway].map(IpAddr::V4).to_vec(),
-            server: Some((node.identity(), topo::NODE_PORT)),
+            server: Some((node.identity(), NODE_PORT)),
         };
         World {
             namespaces: state.namespaces.iter().map(namespace).collect(),
@@ -209,7 +208,10 @@ impl Stage {
         let mut state = self.state.lock().await;
         let old = state.pod_mut(namespace, name)?;
         old.stop(self.backbone.node(old.spec.node)).await?;
-        let (spec, log) = (old.spec.clone(), old.log.clone());
+        let (mut spec, log) = (old.spec.clone(), old.log.clone());
+        if spec.owner.is_some() {
+            spec.labels.clone_from(&old.template);
+        }
         let new = starting(state.start(spec, &self.backbone, log).await, "a pod")?;
         *state.pod_mut(namespace, name)? = new;
         self.enforce(&state).await

@@ -45,21 +45,8 @@ pub(super) const COREDNS: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 2);
 pub(super) const APISERVER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 /// The first outside host's, from the range for documentation; the others follow.
 pub(super) const FIRST_OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
-/// The port on which nodes serve.
-pub(super) const NODE_PORT: u16 = 9999;
-
 /// The port of a node's own agent for metadata, as Google's has it.
 pub(super) const METADATA_AGENT_PORT: u16 = 988;
-
-/// The networks that are the lab's own: no outside host can have an address in them.
-pub(super) const OWN_NETWORKS: [(Ipv4Addr, u8); 6] = [
-    (Ipv4Addr::new(10, 244, 0, 0), 15),
-    (Ipv4Addr::new(10, 96, 0, 0), 12),
-    (Ipv4Addr::new(172, 30, 0, 0), 16),
-    (Ipv4Addr::new(198, 51, 100, 0), 24),
-    (Ipv4Addr::new(127, 0, 0, 0), 8),
-    (Ipv4Addr::new(224, 0, 0, 0), 3),
-];
 
 /// A node's side of the plan.
 pub(super) struct NodePlan {
