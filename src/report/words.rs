@@ -63,6 +63,8 @@ pub(crate) fn observed(cell: &CellResult) -> String {
         (None, _, Expectation::Noticed { .. }) if cell.verdict == Verdict::Fail => "not noticed".to_owned(),
         (None, _, _) => "not observed".to_owned(),
         (Some(Outcome::Reached), Some(status), Expectation::Status { .. }) => format!("reached, {status}"),
+        // It proves as much, and may not be what the author asked for.
+        (Some(Outcome::Reached), Some(status), _) if status >= 400 => format!("reached, {status}"),
         (Some(seen), _, _) => outcome(seen).to_owned(),
     }
 }

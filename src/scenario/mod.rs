@@ -7,6 +7,7 @@ mod diagnostic;
 pub(crate) mod document;
 mod family;
 pub(crate) mod files;
+mod lab;
 mod load;
 mod loaded;
 mod manifest;
@@ -18,6 +19,7 @@ mod reference;
 mod schema;
 mod select;
 mod shape;
+mod step;
 mod yaml11;
 
 pub use crate::metadata::Cloud;
@@ -25,6 +27,7 @@ pub use control_plane::{ApiserverTarget, Credential, DriftSpec, KubeletTarget};
 pub(crate) use diagnostic::nearest;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::{LARGEST_FILE, SHIPPED};
+pub use lab::*;
 pub use load::{load_path, load_policies, shipped};
 pub use loaded::*;
 pub use metadata::*;
@@ -33,6 +36,7 @@ pub use places::Places;
 pub use reference::ReferenceError;
 pub use schema::json_schema;
 pub use select::{packs, select};
+pub use step::*;
 
 #[cfg(test)]
 mod tests;

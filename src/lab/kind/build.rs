@@ -63,17 +63,24 @@ fn kept(name: &str) -> Result<RunState, LabError> {
     for run in state::runs()? {
         // A record that cannot be read is `cleanup`'s business.
         let record = RunState::peek(&run);
-        match record.cluster.filter(|_| record.kept) {
+        match record.cluster {
             Some(cluster) if cluster == name => {
-                return RunState::claim(&run)?.ok_or_else(|| {
-                    LabError::with_hint(
+                let Some(claimed) = RunState::claim(&run)? else {
+                    return Err(LabError::with_hint(
                         format!("another run uses the cluster `{name}`"),
                         "let it end, or leave `--cluster` out: a run of its own makes a cluster of its own",
-                    )
-                });
+                    ));
+                };
+                if record.kept {
+                    return Ok(claimed);
+                }
+                return Err(LabError::with_hint(
+                    format!("the run that made the cluster `{name}` was killed, and nobody knows what it lacks"),
+                    "`policyprobe cleanup` removes it",
+                ));
             }
-            Some(cluster) => others.push(cluster),
-            None => {}
+            Some(cluster) if record.kept => others.push(cluster),
+            _ => {}
         }
     }
     let hint = "`--cluster` takes the name of a cluster that a run with `--keep` left";
