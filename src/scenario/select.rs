@@ -23,6 +23,12 @@ pub fn select(words: &[String]) -> Result<Vec<LoadedScenario>, Diagnostics> {
     let mut seen: BTreeSet<(PathBuf, String)> = BTreeSet::new();
     for word in words {
         let path = Path::new(word);
+        if word.is_empty() {
+            // An empty path is every folder's beginning: it would mean all that is shipped.
+            let fault = Diagnostic::error("", "the path is empty");
+            faults.push(fault.hint("leave it out for every shipped scenario, or name a file or folder"));
+            continue;
+        }
         let selected = if path.symlink_metadata().is_ok() {
             load_path(path)
         } else if let Some(loaded) = shipped_by_id(word) {
