@@ -29,6 +29,8 @@ pub mod engine;
 #[cfg(feature = "harness")]
 pub mod fuzz;
 #[cfg(feature = "harness")]
+mod input;
+#[cfg(feature = "harness")]
 pub mod lab;
 #[cfg(feature = "harness")]
 pub mod mutants;

@@ -3,11 +3,15 @@
 use clap::ValueEnum as _;
 
 use super::{Backend, BackendArgs, DenyBy, Problem};
-use crate::lab::{
-    LabBuilder,
-    cluster::ClusterBuilder,
-    embedded::{self, EmbeddedBuilder},
-    kind::{Cni, KindBuilder, shipped_configuration, shipped_configurations},
+use crate::{
+    input,
+    lab::{
+        LabBuilder,
+        cluster::ClusterBuilder,
+        embedded::{self, EmbeddedBuilder},
+        kind::{Cni, KindBuilder, shipped_configuration, shipped_configurations},
+    },
+    scenario::files::LARGEST_FILE,
 };
 
 /// The environment's way to say `--node-image`. It is no error beside another backend: it is set for a whole CI job.
@@ -61,7 +65,7 @@ fn kind_config(flag: Option<&str>) -> Result<Option<String>, Problem> {
     }
     let hint = format!("it takes a kind configuration file, or one of {}", shipped.join(", "));
     let wrong = |why: String| Problem::usage(format!("`--kind-config {chosen}`: {why}")).hint(hint.clone());
-    let text = std::fs::read_to_string(chosen).map_err(|error| wrong(error.to_string()))?;
+    let text = input::text(chosen.as_ref(), LARGEST_FILE).map_err(|error| wrong(error.to_string()))?;
     let value: serde_json::Value = serde_yaml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     if value["kind"] != "Cluster" {
         return Err(wrong("it is no `kind: Cluster`".to_owned()));

@@ -1,11 +1,15 @@
 //! What every command says in the same way: errors with hints, colours, and the exit code of what went wrong.
 
-use std::io;
+use std::{
+    io::{self, Write as _},
+    path::Path,
+};
 
 use anstyle::{AnsiColor, Style};
+use anyhow::Context as _;
 
 use super::Color;
-use crate::{engine, lab::LabError, scenario::Diagnostics};
+use crate::{engine, input::InputError, lab::LabError, scenario::Diagnostics};
 
 /// Something that a person can put right.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +24,12 @@ impl Problem {
     /// A wrong command line or file.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None, code: engine::USAGE }
+    }
+
+    /// A file that a flag names and that cannot be read.
+    pub(crate) fn input(what: &str, path: &Path, error: &InputError) -> Self {
+        let problem = Self::usage(format!("cannot read {what} `{}`: {error}", path.display()));
+        Self { hint: error.hint().map(str::to_owned), ..problem }
     }
 
     /// The same with a hint.
@@ -43,9 +53,37 @@ pub fn use_colors(color: Color) {
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 
+/// Prints a part of the results.
+///
+/// # Errors
+/// Where it cannot be written, also because nobody reads any more.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = anstream::stdout();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context(UNWRITTEN)
+}
+
+/// Says something beside the results. A closed stderr is nobody's error.
+pub(super) fn note(text: &str) {
+    let _ = anstream::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// Prints all of the results, and returns the exit code: that of what they say, or where they say that all is well and
+/// cannot be written [`engine::USAGE`]. A reader who has seen enough is no error.
+pub(super) fn conclude(text: &str, code: u8) -> u8 {
+    match print(text) {
+        Err(error) if !is_broken_pipe(&error) => {
+            complain(&format!("{error:#}"), None);
+            if code == engine::OK { engine::USAGE } else { code }
+        }
+        _ => code,
+    }
+}
+
+/// What is said of results that cannot be written.
+pub(super) const UNWRITTEN: &str = "the results could not be written";
+
 /// Prints `error: …` and, after a blank line, `hint: …`. A closed stderr is no reason to fail once more.
 pub(super) fn complain(message: &str, hint: Option<&str>) {
-    use std::io::Write as _;
     let hint = hint.map(|hint| format!("\n{HINT}hint{HINT:#}: {hint}\n")).unwrap_or_default();
     let text = format!("{ERROR}error{ERROR:#}: {message}\n{hint}");
     let _ = anstream::stderr().write_all(text.as_bytes());
@@ -58,7 +96,6 @@ pub fn fail(error: &anyhow::Error) -> u8 {
         return engine::OK;
     }
     if let Some(faults) = error.downcast_ref::<Diagnostics>() {
-        use std::io::Write as _;
         // Each fault says by itself that it is an error.
         let _ = writeln!(anstream::stderr(), "{}\n", faults.styled());
         return engine::USAGE;
@@ -83,8 +120,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::Context as _;
-
     use super::*;
 
     #[test]

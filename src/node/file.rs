@@ -11,11 +11,14 @@ use super::{
     flat::LONGEST,
     roots::{ROOTS, unknown_root},
 };
-use crate::scenario::{
-    Diagnostic, Diagnostics, Severity,
-    decode::decode,
-    document::{Document, Segment, SourceFile, at_path, parse_within},
-    nearest,
+use crate::{
+    input,
+    scenario::{
+        Diagnostic, Diagnostics, Severity,
+        decode::decode,
+        document::{Document, Segment, SourceFile, at_path, parse_within},
+        nearest,
+    },
 };
 
 /// The version of these files.
@@ -39,7 +42,13 @@ pub(crate) fn read<T: DeserializeOwned>(
     schema: fn() -> Value,
     check: fn(&Document<'_>, &T, &mut Vec<Diagnostic>),
 ) -> Result<(T, Vec<Diagnostic>), Diagnostics> {
-    let text = text_of(path)?;
+    let text = input::text(path, LARGEST).map_err(|error| {
+        let fault = Diagnostic::error(path, error.to_string());
+        match error.hint() {
+            Some(hint) => fault.hint(hint),
+            None => fault,
+        }
+    })?;
     let source = SourceFile::new(path, text);
     let mut documents = parse_within(&source, MOST_VALUES).map_err(Diagnostics)?;
     if documents.len() != 1 {
@@ -63,16 +72,6 @@ pub(crate) fn read<T: DeserializeOwned>(
         Some(value) if !broken => Ok((value, faults)),
         _ => Err(Diagnostics(faults).tidy()),
     }
-}
-
-fn text_of(path: &Path) -> Result<String, Diagnostic> {
-    let fault = |message: String| Diagnostic::error(path, message);
-    let length = std::fs::metadata(path).map_err(|error| fault(format!("it cannot be read: {error}")))?.len();
-    if length > LARGEST {
-        return Err(fault(format!("it has {} MiB, and at most {} MiB are read", length >> 20, LARGEST >> 20)));
-    }
-    let bytes = std::fs::read(path).map_err(|error| fault(format!("it cannot be read: {error}")))?;
-    String::from_utf8(bytes).map_err(|_| fault("it is no UTF-8 text".to_owned()))
 }
 
 /// Finds fields and patterns that no node can have.

@@ -1,14 +1,14 @@
 //! Where scenario files come from: the disk or the binary. Bounded reading, and the search through folders.
 
 use std::{
-    fs::{self, File},
-    io::Read,
+    fs,
     path::{Path, PathBuf},
 };
 
 use include_dir::{Dir, include_dir};
 
 use super::{Diagnostic, Place, document::SourceFile};
+use crate::input::{self, InputError};
 
 /// The shipped scenarios, manifests and the schema.
 pub static SHIPPED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/scenarios");
@@ -40,24 +40,13 @@ impl Origin {
 }
 
 fn read_disk(path: &Path) -> Result<Vec<u8>, Diagnostic> {
-    let cannot = |error: &std::io::Error| Diagnostic::error(path, format!("the file cannot be read: {error}"));
-    let metadata = fs::metadata(path).map_err(|error| cannot(&error))?;
-    if metadata.is_dir() {
-        return Err(Diagnostic::error(path, "this is a folder, and a file is meant"));
-    }
-    if !metadata.is_file() {
-        // A pipe would be waited for without end.
-        return Err(Diagnostic::error(path, "this is no regular file"));
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| cannot(&error))?;
-    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(|error| cannot(&error))?;
-    if metadata.len() > LARGEST_FILE || bytes.len() as u64 > LARGEST_FILE {
-        let size = metadata.len().max(bytes.len() as u64);
-        let message = format!("the file is too large: {size} bytes, and at most {LARGEST_FILE} are read");
-        return Err(Diagnostic::error(path, message).hint("split it into several files"));
-    }
-    Ok(bytes)
+    input::bytes(path, LARGEST_FILE).map_err(|error| {
+        let fault = Diagnostic::error(path, error.to_string());
+        match error {
+            InputError::Large { .. } => fault.hint("split it into several files"),
+            _ => fault,
+        }
+    })
 }
 
 fn not_utf8(path: &Path, error: &std::string::FromUtf8Error) -> Diagnostic {

@@ -57,3 +57,30 @@ fn piped_output_has_no_colours_unless_they_are_asked_for() {
     assert!(!escapes(&transcript(policyprobe(&["run", "--keep", "--color", "never"]).env("CLICOLOR_FORCE", "1"))));
     assert!(!escapes(&transcript(policyprobe(&wrong).env("NO_COLOR", "1"))));
 }
+
+#[test]
+fn an_empty_path_is_no_selection() {
+    for command in ["run", "lint", "list", "explain"] {
+        let text = transcript(&mut policyprobe(&[command, ""]));
+        assert!(text.starts_with("exit: 2") && text.contains("the path is empty"), "{command}: {text}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_device_is_never_read() {
+    let cases: &[(&str, &[&str])] = &[
+        ("2", &["bench", "--compare", "/dev/zero", "/dev/zero"]),
+        ("2", &["run", "--backend", "kind", "--kind-config", "/dev/zero"]),
+        ("2", &["node", "diff", "/dev/zero"]),
+        ("2", &["node", "manifest", "--image", "x", "--rules", "/dev/zero"]),
+        ("2", &["node", "watch", "--audit-log", "/dev/zero"]),
+        ("2", &["node", "watch", "--audit-webhook", "127.0.0.1:0", "--audit-token", "/dev/zero"]),
+        ("5", &["node", "inventory", "--kubeconfig", "/dev/zero"]),
+    ];
+    for (code, args) in cases {
+        let text = transcript(&mut policyprobe(args));
+        assert!(text.starts_with(&format!("exit: {code}\n")), "{args:?}: {text}");
+        assert!(text.contains("this is no regular file") && text.contains("/dev/zero"), "{args:?}: {text}");
+    }
+}

@@ -2,14 +2,15 @@
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
-    os::unix::fs::MetadataExt as _,
+    io::{BufRead, BufReader, Read as _, Seek as _, SeekFrom},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::Context as _;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::{cli::Problem, input::InputError};
 
 /// How often a file is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -17,47 +18,92 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How many lines wait to be read.
 const WAITING: usize = 1024;
 
-/// The lines of a file from its end on, or of stdin where it is `-`. A log that is rotated is followed.
+/// The longest line: an event has a request and a response of at most 1.5 MiB each.
+const LONGEST: usize = 8 << 20;
+
+/// What is kept of a longer one: enough to be told from an event.
+const BEGINNING: usize = 256;
+
+/// The lines of a file from its end on, of a pipe, or of stdin where it is `-`. A log that is rotated is followed.
 pub(super) fn follow(path: &Path) -> anyhow::Result<Receiver<String>> {
     let (sender, receiver) = channel(WAITING);
     if path == Path::new("-") {
         // A thread and not a task: reading cannot be given up, and must not hold up the end of the program.
-        std::thread::spawn(move || {
-            for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-                if sender.blocking_send(line).is_err() {
-                    break;
-                }
-            }
-        });
+        std::thread::spawn(move || hand_on(std::io::stdin().lock(), &sender));
         return Ok(receiver);
     }
-    let mut file = File::open(path).with_context(|| format!("cannot read the audit log {}", path.display()))?;
-    file.seek(SeekFrom::End(0)).with_context(|| format!("cannot read the audit log {}", path.display()))?;
-    tokio::spawn(tail(path.to_owned(), file, sender));
+    let wrong = |error| Problem::input("the audit log", path, &error);
+    let kind = std::fs::metadata(path).map_err(|error| wrong(InputError::System(error)))?.file_type();
+    if kind.is_fifo() {
+        let path = path.to_owned();
+        // It is opened only when somebody writes to it.
+        std::thread::spawn(move || File::open(path).map(|file| hand_on(BufReader::new(file), &sender)));
+    } else if kind.is_file() {
+        let mut file = File::open(path).map_err(|error| wrong(InputError::System(error)))?;
+        file.seek(SeekFrom::End(0)).map_err(|error| wrong(InputError::System(error)))?;
+        tokio::spawn(tail(path.to_owned(), file, sender));
+    } else {
+        return Err(wrong(if kind.is_dir() { InputError::Folder } else { InputError::Irregular }).into());
+    }
     Ok(receiver)
+}
+
+/// Hands on lines until there are no more, or nobody wants them.
+fn hand_on(mut reader: impl BufRead, sender: &Sender<String>) {
+    let mut line = Line::default();
+    while line.read(&mut reader) {
+        if line.taken().is_some_and(|text| sender.blocking_send(text).is_err()) {
+            return;
+        }
+    }
 }
 
 async fn tail(path: PathBuf, file: File, sender: Sender<String>) {
     let mut reader = BufReader::new(file);
-    let mut line = Vec::new();
+    let mut line = Line::default();
     let mut look = tokio::time::interval(LOOK);
     loop {
         // What is there is read at once; a line is whole when its end is there.
-        while matches!(reader.by_ref().read_until(b'\n', &mut line), Ok(count) if count > 0) {
-            if line.ends_with(b"\n") {
-                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                line.clear();
-                if sender.send(text).await.is_err() {
-                    return;
-                }
+        while line.read(&mut reader) {
+            if let Some(text) = line.taken()
+                && sender.send(text).await.is_err()
+            {
+                return;
             }
         }
         if let Some(next) = rotated(&path, reader.get_ref()) {
             reader = BufReader::new(next);
-            line.clear();
+            line = Line::default();
             continue;
         }
         look.tick().await;
+    }
+}
+
+/// A line that is being read. One that is too long is cut: whoever reads it says that it is no event.
+#[derive(Default)]
+struct Line {
+    bytes: Vec<u8>,
+    ended: bool,
+    cut: bool,
+}
+
+impl Line {
+    /// Reads on, up to the line's end; whether there was anything.
+    fn read(&mut self, reader: &mut impl BufRead) -> bool {
+        let count = reader.take(LONGEST as u64).read_until(b'\n', &mut self.bytes).unwrap_or(0);
+        self.ended = self.bytes.ends_with(b"\n");
+        self.cut |= self.bytes.len() > LONGEST;
+        if self.cut {
+            self.bytes.truncate(BEGINNING);
+        }
+        count > 0
+    }
+
+    /// The line, if it is whole.
+    fn taken(&mut self) -> Option<String> {
+        let line = self.ended.then(|| std::mem::take(self))?;
+        Some(String::from_utf8_lossy(&line.bytes).trim_end().to_owned())
     }
 }
 
@@ -93,7 +139,19 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_log_is_an_error() {
-        assert!(follow(Path::new("no/such/file")).is_err());
+    fn what_is_no_log_is_an_error() {
+        for path in ["no/such/file", "src", "/dev/zero"] {
+            assert!(follow(Path::new(path)).is_err(), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_without_an_end_takes_no_memory() {
+        let (sender, mut lines) = channel(9);
+        let long = [b"{".repeat(3 * LONGEST), b"\nnext\n".to_vec()].concat();
+        std::thread::spawn(move || hand_on(&long[..], &sender));
+        assert_eq!(lines.recv().await.unwrap().len(), BEGINNING);
+        assert_eq!(lines.recv().await.unwrap(), "next");
+        assert_eq!(lines.recv().await, None);
     }
 }

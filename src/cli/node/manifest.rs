@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use crate::{
-    engine,
+    cli::{Problem, output::conclude},
+    engine, input,
     node::{manifest::objects, rules::Rules},
 };
 
@@ -30,15 +31,20 @@ pub(super) struct Args {
     rules: Option<PathBuf>,
 }
 
+/// What Kubernetes takes as a ConfigMap, in bytes.
+const CONFIG_MAP: u64 = 1 << 20;
+
 /// Prints the manifest; returns the exit code.
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let rules = args.rules.as_ref().map(|path| {
         Rules::load(path)?;
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+        anyhow::Ok(input::text(path, CONFIG_MAP).map_err(|error| Problem::input("the rules", path, &error))?)
     });
     let rules = rules.transpose()?;
+    let mut text = String::new();
     for object in objects(&args.namespace, &args.image, rules.as_deref()) {
-        anstream::print!("---\n{}", serde_yaml::to_string(&object).context("an object as YAML")?);
+        text += "---\n";
+        text += &serde_yaml::to_string(&object).context("an object as YAML")?;
     }
-    Ok(engine::OK)
+    Ok(conclude(&text, engine::OK))
 }

@@ -11,8 +11,9 @@ use tokio::{
 };
 
 use crate::{
-    cli::Problem,
+    cli::{Problem, output::note},
     http::{Handler, Log, Reply, Request, Response, Server},
+    input,
 };
 
 /// How many batches wait to be read; the API server waits with the next.
@@ -20,6 +21,9 @@ const WAITING: usize = 16;
 
 /// The longest batch, in bytes: by default API servers put 400 events into one, with a node of some 20 KiB in each.
 const BATCH: usize = 64 << 20;
+
+/// The longest token, in bytes: it has to go into a header.
+const TOKEN: u64 = 8 << 10;
 
 /// Takes batches from the API server, until the tasks are dropped. `token` is a file with what it must send, as a bearer
 /// token or as the path: an event says who somebody is, so that nobody else may post one.
@@ -32,7 +36,7 @@ pub(super) async fn listen(
 ) -> anyhow::Result<(Receiver<String>, JoinSet<()>)> {
     let token = match token {
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let text = input::text(path, TOKEN).map_err(|error| Problem::input("the token", path, &error))?;
             let text = text.trim().to_owned();
             anyhow::ensure!(!text.is_empty(), "{} holds no token", path.display());
             Some(text)
@@ -45,7 +49,7 @@ pub(super) async fn listen(
         }
     };
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-    anstream::eprintln!("audit events: http://{}/", listener.local_addr()?);
+    note(&format!("audit events: http://{}/", listener.local_addr()?));
     let (sender, receiver) = channel(WAITING);
     let handler = Arc::new(Webhook { token, sender });
     let server = Server { identity: "policyprobe-node-watch".to_owned(), handler, log: Log::default() };

@@ -5,15 +5,11 @@ use std::{
     time::Duration,
 };
 
-use kube::{
-    Client, Config,
-    client::ClientBuilder,
-    config::{KubeConfigOptions, Kubeconfig},
-};
-
+use kube::{Client, Config, client::ClientBuilder, config::KubeConfigOptions};
 use tower::{buffer::BufferLayer, filter::AsyncFilterLayer, retry::RetryLayer, util::option_layer};
 
 use super::{
+    kubeconfig::{self, HINT},
     patience::{Outages, Patience},
     plugin::{PluginError, sign_in},
 };
@@ -64,21 +60,9 @@ impl Access {
     }
 
     async fn open(context: Option<&str>, kubeconfig: Option<&Path>, way: Way) -> Result<Self, LabError> {
-        let hint = "give another file with `--kubeconfig` or KUBECONFIG, or use `--backend kind` or `embedded`";
-        // Without a file named, the error names those that were tried; a fault of syntax names none.
         let name = kubeconfig.map(|path| format!(" `{}`", path.display())).unwrap_or_default();
-        let file = kubeconfig.map_or_else(Kubeconfig::read, Kubeconfig::read_from);
-        let mut file = file.map_err(|error| {
-            LabError::with_hint(format!("cannot read the kubeconfig{name}: {}", chain(&error)), hint)
-        })?;
-        let Some(context) = context.map(str::to_owned).or_else(|| file.current_context.clone()) else {
-            return Err(LabError::with_hint("the kubeconfig has no current context", "name one with `--context`"));
-        };
-        if !file.contexts.iter().any(|known| known.name == context) {
-            let known: Vec<_> = file.contexts.iter().map(|context| context.name.as_str()).collect();
-            let hint = format!("contexts: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") });
-            return Err(LabError::with_hint(format!("the kubeconfig has no context `{context}`"), hint));
-        }
+        let mut file = kubeconfig::awaited(kubeconfig, PATIENCE).await?;
+        let context = kubeconfig::context(&file, context)?;
         if way.direct {
             // Also an empty value keeps the proxy variables of the environment away.
             file.clusters
@@ -89,7 +73,7 @@ impl Access {
         let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
         let config = Config::from_custom_kubeconfig(file, &options).await;
         let mut config = config
-            .map_err(|error| LabError::with_hint(format!("the kubeconfig is broken: {}", chain(&error)), hint))?;
+            .map_err(|error| LabError::with_hint(format!("the kubeconfig{name} is broken: {}", chain(&error)), HINT))?;
         if way.direct {
             config.proxy_url = None;
         }
@@ -103,7 +87,7 @@ impl Access {
         let client = client.map_err(|error| match error {
             ClientError::Plugin(error) => LabError::with_hint(error.to_string(), PluginError::HINT),
             ClientError::Kube(error) => {
-                LabError::with_hint(format!("cannot use the kubeconfig: {}", chain(&error)), hint)
+                LabError::with_hint(format!("cannot use the kubeconfig{name}: {}", chain(&error)), HINT)
             }
         })?;
         let hint = "see that the cluster runs and that the context is the right one (`--context`)";

@@ -16,10 +16,13 @@ use super::{
     builder::{Cni, KindBuilder},
     command::{run, run_recorded},
 };
-use crate::lab::{
-    LabError,
-    cluster::{Access, is_ready},
-    state::RunState,
+use crate::{
+    input,
+    lab::{
+        LabError,
+        cluster::{Access, is_ready},
+        state::RunState,
+    },
 };
 
 /// The kind configurations, as they are in the package.
@@ -102,12 +105,16 @@ pub(crate) async fn nodes(name: &str) -> Result<Vec<String>, LabError> {
     Ok(run("kind", &["get", "nodes", "--name", name], None).await?.lines().map(str::to_owned).collect())
 }
 
+/// The largest manifest of a CNI that is read, in bytes; Calico's and Cilium's have less than one MiB.
+const LARGEST: u64 = 64 << 20;
+
 /// Applies a CNI's manifests with the control plane's own `kubectl`. Resources of kinds that the same file defines are
 /// refused until those are served, so that a second try is made after `kubectl` has waited for them.
 pub(crate) async fn install(control_plane: &str, manifest: &Path) -> Result<(), LabError> {
-    let bytes = tokio::fs::read(manifest).await.with_context(|| format!("cannot read {}", manifest.display()));
-    let bytes = bytes
-        .map_err(|error| LabError::with_hint(format!("{error:#}"), "`--cni` takes `default`, `none` or a file"))?;
+    let bytes = input::bytes(manifest, LARGEST).map_err(|error| {
+        let message = format!("cannot read {}: {error}", manifest.display());
+        LabError::with_hint(message, "`--cni` takes `default`, `none` or a file")
+    })?;
     let kubectl = ["exec", "-i", control_plane, "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"];
     let apply = [&kubectl[..], &["apply", "--server-side", "--force-conflicts", "-f", "-"]].concat();
     if run("docker", &apply, Some(bytes.clone())).await.is_ok() {

@@ -10,7 +10,7 @@ use kube::{
     Api, Client, Config, ResourceExt,
     api::{ListParams, PostParams},
     client::Body,
-    config::{AuthInfo, KubeConfigOptions, Kubeconfig},
+    config::{AuthInfo, KubeConfigOptions},
 };
 use serde_json::json;
 
@@ -23,7 +23,7 @@ use crate::{
     engine::Verdict,
     lab::{
         LabError,
-        cluster::{chain, client},
+        cluster::{chain, client, load_kubeconfig},
         kind::command,
         state::{RequestRecord, RunState},
     },
@@ -82,10 +82,7 @@ impl Way<'_> {
 
     /// The same API server with another identity.
     async fn with(&self, change: impl FnOnce(&mut AuthInfo)) -> anyhow::Result<Client> {
-        let file = match self.kubeconfig {
-            Some(path) => Kubeconfig::read_from(path)?,
-            None => Kubeconfig::read()?,
-        };
+        let file = load_kubeconfig(self.kubeconfig)?;
         let options = KubeConfigOptions { context: Some(self.context.to_owned()), ..KubeConfigOptions::default() };
         let mut config = Config::from_custom_kubeconfig(file, &options).await?;
         change(&mut config.auth_info);
@@ -118,9 +115,9 @@ impl Way<'_> {
 /// A node by the kubeconfig of its kubelet.
 pub async fn of_kubelet(file: &Path, node: &str) -> Result<Identity, LabError> {
     let hint = "it is the kubelet's own kubeconfig, such as /etc/kubernetes/kubelet.conf, with what it names";
+    let kubeconfig = load_kubeconfig(Some(file))?;
     let opening = async {
-        let config =
-            Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &KubeConfigOptions::default()).await?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         anyhow::Ok(client(config, None).await?)
     };
     let client = opening
