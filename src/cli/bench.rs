@@ -1,8 +1,7 @@
 //! `policyprobe bench`: where the time of a run goes.
 
 use std::{
-    fs,
-    io::{IsTerminal as _, Write as _},
+    io::IsTerminal as _,
     path::{Path, PathBuf},
 };
 
@@ -13,6 +12,7 @@ use super::{
 };
 use crate::{
     engine::{self, Event, Events, Options, RunResult},
+    input,
     report::{Report, Span, Theme, Timeline, compare},
     scenario::{self, LoadedScenario},
 };
@@ -40,12 +40,14 @@ pub struct Args {
     backend: BackendArgs,
 }
 
+/// A report of a run of all scenarios, a hundred times over, has some 250 MiB.
+const LARGEST: u64 = 512 << 20;
+
 /// Makes the runs, and shows where their time went.
 pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     if let [one, other] = &args.compare[..] {
         let text = compare((&name(one), &read(one)?), (&name(other), &read(other)?), theme());
-        write!(anstream::stdout(), "{text}")?;
-        return Ok(engine::OK);
+        return Ok(output::conclude(&text, engine::OK));
     }
     let cancel = signals::token()?;
     let mut timeline = Timeline::default();
@@ -75,8 +77,7 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
         timeline.add(&result, spans);
     }
     shown.clear();
-    write!(anstream::stdout(), "{}", timeline.render(theme()))?;
-    Ok(engine::OK)
+    Ok(output::conclude(&timeline.render(theme()), engine::OK))
 }
 
 fn theme() -> Theme {
@@ -87,7 +88,7 @@ fn theme() -> Theme {
 /// A report, or what is wrong with it and where.
 fn read(path: &Path) -> Result<Report, Problem> {
     let shown = path.display();
-    let bytes = fs::read(path).map_err(|error| Problem::usage(format!("cannot read the report `{shown}`: {error}")))?;
+    let bytes = input::bytes(path, LARGEST).map_err(|error| Problem::input("the report", path, &error))?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let place = format!("{shown}:{}:{}", error.line(), error.column());
         Problem::usage(format!("{place}: this is no JSON report: {error}"))

@@ -1,11 +1,11 @@
 //! `policyprobe completions`: a completion script.
 
-use std::io::{self, Write as _};
-
+use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use super::Cli;
+use super::{Cli, output::conclude};
+use crate::engine;
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -23,6 +23,5 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "policyprobe", &mut script);
-    io::stdout().write_all(&script)?;
-    Ok(crate::engine::OK)
+    Ok(conclude(&String::from_utf8(script).context("the script")?, engine::OK))
 }

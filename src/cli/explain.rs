@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, bail};
 
+use super::output::conclude;
 use crate::{
     engine::{
         Expectation, OK, USAGE,
@@ -42,25 +43,20 @@ pub struct Explanation {
 
 /// Explains; returns the exit code.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
-    match scenario::select(&args.scenarios) {
-        Ok(scenarios) => show(args, &scenarios),
-        Err(faults) => {
-            anstream::eprintln!("{}\n", faults.styled());
-            Ok(USAGE)
-        }
-    }
+    show(args, &scenario::select(&args.scenarios)?)
 }
 
 /// Prints the explanations of the scenarios. The exit code is [`USAGE`] where one contradicts the simulator.
 fn show(args: &Args, scenarios: &[LoadedScenario]) -> anyhow::Result<u8> {
-    let mut agrees = true;
+    let (mut text, mut agrees) = (String::new(), true);
     for (index, loaded) in scenarios.iter().enumerate() {
         let explanation = explain(loaded, args.step)?;
         agrees &= explanation.agrees;
         let gap = if index == 0 { "" } else { "\n" };
-        anstream::print!("{gap}{}", explanation.text);
+        text += gap;
+        text += &explanation.text;
     }
-    Ok(if agrees { OK } else { USAGE })
+    Ok(conclude(&text, if agrees { OK } else { USAGE }))
 }
 
 /// Explains one scenario, or one step of it, counted from 1.

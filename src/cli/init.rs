@@ -8,6 +8,7 @@ use std::{
 use anyhow::Context as _;
 use include_dir::{Dir, DirEntry, include_dir};
 
+use super::{Problem, output::conclude};
 use crate::{engine, scenario};
 
 /// Configurations of kind clusters.
@@ -34,9 +35,14 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     collect(&KIND_CONFIG, Path::new("kind-config"), &mut files);
     let files: Vec<(PathBuf, &[u8])> = files.into_iter().map(|(path, bytes)| (args.dir.join(path), bytes)).collect();
     if let Some((path, _)) = files.iter().find(|(path, _)| path.symlink_metadata().is_ok()) {
-        anstream::eprintln!("error: {} exists already: nothing was written", path.display());
-        anstream::eprintln!("help: name a new folder, or move the file away");
-        return Ok(engine::USAGE);
+        return Err(Problem::usage(format!("`{}` exists already: nothing was written", path.display()))
+            .hint("name a new folder, or move the file away")
+            .into());
+    }
+    if args.dir.symlink_metadata().is_ok() && !args.dir.is_dir() {
+        return Err(Problem::usage(format!("`{}` is a file, and a folder is meant", args.dir.display()))
+            .hint("name a new folder")
+            .into());
     }
     let mut made = Made::default();
     for (path, bytes) in &files {
@@ -50,9 +56,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         }
     }
     let dir = args.dir.display();
-    anstream::println!("{} files written to {dir}", files.len());
-    anstream::println!("next: policyprobe lint {dir} && policyprobe run {dir}");
-    Ok(engine::OK)
+    let next = format!("next: policyprobe lint {dir} && policyprobe run {dir}");
+    Ok(conclude(&format!("{} files written to {dir}\n{next}\n", files.len()), engine::OK))
 }
 
 fn collect(dir: &'static Dir<'static>, into: &Path, files: &mut Vec<(PathBuf, &'static [u8])>) {
@@ -120,7 +125,7 @@ mod tests {
         assert!(args.dir.join("scenarios/schema.json").is_file());
         let readme = args.dir.join("scenarios/README.md");
         fs::write(&readme, "mine").unwrap();
-        assert_eq!(run(&args).unwrap(), engine::USAGE);
+        assert!(run(&args).unwrap_err().to_string().contains("exists already"));
         assert_eq!(fs::read_to_string(readme).unwrap(), "mine");
     }
 

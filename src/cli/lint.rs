@@ -1,6 +1,9 @@
 //! `policyprobe lint`: every fault of scenario files and their manifests, with places and hints, what the simulator
 //! contradicts included. Touches no network.
 
+use std::io::Write as _;
+
+use super::output::conclude;
 use crate::{
     engine,
     scenario::{self, Diagnostics},
@@ -36,21 +39,17 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         }
         Err(faults) => (None, faults),
     };
-    if !faults.0.is_empty() {
-        anstream::eprintln!("{}\n", faults.styled());
-    }
+    let told = if faults.0.is_empty() { Ok(()) } else { write!(anstream::stderr(), "{}\n\n", faults.styled()) };
     let (errors, warnings) = faults.counts();
     let warnings_in_words = counted(warnings, "warning");
-    match checked {
-        Some(number) if warnings == 0 => {
-            anstream::println!("{}: no faults", counted(number, "scenario"));
-        }
-        Some(number) => anstream::println!("{}: {warnings_in_words}", counted(number, "scenario")),
-        None if warnings == 0 => anstream::println!("{}", counted(errors, "error")),
-        None => anstream::println!("{}, {warnings_in_words}", counted(errors, "error")),
-    }
-    let failed = errors > 0 || (args.deny_warnings && warnings > 0);
-    Ok(if failed { engine::USAGE } else { engine::OK })
+    let summary = match checked {
+        Some(number) if warnings == 0 => format!("{}: no faults\n", counted(number, "scenario")),
+        Some(number) => format!("{}: {warnings_in_words}\n", counted(number, "scenario")),
+        None if warnings == 0 => format!("{}\n", counted(errors, "error")),
+        None => format!("{}, {warnings_in_words}\n", counted(errors, "error")),
+    };
+    let failed = errors > 0 || (args.deny_warnings && warnings > 0) || told.is_err();
+    Ok(conclude(&summary, if failed { engine::USAGE } else { engine::OK }))
 }
 
 fn counted(number: usize, what: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::output::conclude;
 use crate::{
     engine,
     scenario::{self, LoadedScenario, Tier},
@@ -24,16 +25,7 @@ pub struct Args {
 
 /// Lists; returns the exit code.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
-    match scenario::select(&args.select) {
-        Ok(scenarios) => {
-            anstream::print!("{}", table(&scenarios));
-            Ok(engine::OK)
-        }
-        Err(faults) => {
-            anstream::eprintln!("{}\n", faults.styled());
-            Ok(engine::USAGE)
-        }
-    }
+    Ok(conclude(&table(&scenario::select(&args.select)?), engine::OK))
 }
 
 /// The table, with the ids in bold.

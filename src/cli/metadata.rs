@@ -17,9 +17,9 @@ use clap::{Args, Subcommand};
 #[cfg(target_os = "linux")]
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::audit;
+use super::{Problem, audit};
 use crate::{
-    engine::{OK, USAGE},
+    engine::OK,
     lab::agent,
     metadata::{Alone, Cloud, Imds, METADATA_ADDRESSES, Options, is_metadata_address, serve_alone},
 };
@@ -95,9 +95,9 @@ pub fn serve(args: ServeArgs) -> anyhow::Result<u8> {
     let own = own_addresses()?;
     for address in args.listen.iter().chain(&args.control) {
         if let Some(refusal) = refusal(address.ip(), &own) {
-            eprintln!("error: refused to listen on {address}: {refusal}");
-            eprintln!("hint: choose an address such as 127.0.0.1:8080; only a lab puts a server at a metadata address");
-            return Ok(USAGE);
+            return Err(Problem::usage(format!("refused to listen on {address}: {refusal}"))
+                .hint("choose an address such as 127.0.0.1:8080; only a lab puts a server at a metadata address")
+                .into());
         }
     }
     let alone = Alone {

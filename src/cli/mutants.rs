@@ -57,8 +57,7 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     let out = std::io::stdout();
     let theme = Theme::detect(out.is_terminal().then(|| width_of(&out)).flatten());
     if args.list {
-        write!(anstream::stdout(), "{}", list())?;
-        return Ok(engine::OK);
+        return Ok(output::conclude(&list(), engine::OK));
     }
     check_reports(&args.reports)?;
     if args.reports.iter().any(|report| report.format != Format::Json) {

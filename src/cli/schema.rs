@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 
+use super::output::conclude;
 use crate::{
     engine,
     node::{baseline, rules},
@@ -41,6 +42,5 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         Of::NodeBaseline => baseline::json_schema(),
     };
     let text = serde_json::to_string_pretty(&schema).context("the schema cannot be written as JSON")?;
-    anstream::println!("{text}");
-    Ok(engine::OK)
+    Ok(conclude(&(text + "\n"), engine::OK))
 }

@@ -51,7 +51,7 @@ pub async fn serve_alone(alone: Alone) -> Result<()> {
     let mut tasks = JoinSet::new();
     if let Some(address) = alone.control {
         let listener = bind(address).await?;
-        eprintln!("request log: http://{}/log", listener.local_addr()?);
+        say(&format!("request log: http://{}/log", listener.local_addr()?));
         tasks.spawn(Arc::new(control_of(&server)).serve(listener));
     }
     let server = Arc::new(server);
@@ -61,7 +61,7 @@ pub async fn serve_alone(alone: Alone) -> Result<()> {
         bound.push(listener.local_addr()?);
         let headers = definition.headers.iter().flat_map(|(name, value)| [" -H '", name, ": ", value, "'"]);
         let headers = headers.collect::<String>();
-        eprintln!("{}: http://{}{}{headers}", alone.cloud, listener.local_addr()?, definition.path);
+        say(&format!("{}: http://{}{}{headers}", alone.cloud, listener.local_addr()?, definition.path));
         tasks.spawn(Arc::clone(&server).serve(listener));
     }
     if alone.log {
@@ -86,8 +86,13 @@ fn watch(tasks: &mut JoinSet<()>, log: &Log, bound: Vec<SocketAddr>) {
             let watching = http::watch(packets, log.clone(), is_ours);
             tasks.spawn(async { drop(watching.await) });
         }
-        Err(error) => eprintln!("first packets that no connection follows are not seen here: {error}"),
+        Err(error) => say(&format!("first packets that no connection follows are not seen here: {error}")),
     }
+}
+
+/// Where nobody can be told it serves all the same.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// A line of the log: when, from where, what, and the answer's status.

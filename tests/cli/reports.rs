@@ -51,3 +51,29 @@ fn two_reports_to_one_file() {
     let text = transcript(&mut policyprobe(&["run", "metadata-lab", "--report", "json=-", "--report", "junit=-"]));
     assert!(text.starts_with("exit: 2") && text.contains("two reports are to be written to stdout"), "{text}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn results_that_cannot_be_written_are_an_error_and_no_panic() {
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let binary = || std::process::Command::new(env!("CARGO_BIN_EXE_policyprobe"));
+    let commands: &[&[&str]] = &[
+        &["list"],
+        &["lint", "basics"],
+        &["explain", "metadata-lab"],
+        &["schema"],
+        &["node", "manifest", "--image", "x"],
+        &["completions", "bash"],
+        &["mutants", "--list"],
+    ];
+    for args in commands {
+        let output = binary().args(*args).stdout(full()).output().expect("the binary can be started");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains("the results could not be written"), "{args:?}: {said}");
+    }
+    for args in [["lint", "no-such"], ["list", "no-such"], ["explain", "no-such"]] {
+        let status = binary().args(args).stderr(full()).status().expect("the binary can be started");
+        assert_eq!(status.code(), Some(2), "{args:?}");
+    }
+}

@@ -9,7 +9,7 @@ use std::{io::IsTerminal as _, path::PathBuf, sync::Arc};
 use futures::{StreamExt as _, stream};
 
 use self::survey::{Position, Seen, Setup, State};
-use super::{BackendArgs, Global, Problem, backend, conduct::progress, conduct::width_of, signals};
+use super::{BackendArgs, Global, Problem, backend, conduct::progress, conduct::width_of, output::conclude, signals};
 use crate::{
     engine::{self, Event, Events},
     lab::{Lab, Source},
@@ -101,8 +101,7 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     let report = audited?;
     let out = std::io::stdout();
     let width = out.is_terminal().then(|| width_of(&out)).flatten();
-    anstream::print!("{}", table::render(&report, Theme::detect(width)));
-    Ok(report.exit_code())
+    Ok(conclude(&table::render(&report, Theme::detect(width)), report.exit_code()))
 }
 
 /// What was found.

@@ -1,16 +1,12 @@
 //! `policyprobe node diff`: a baseline against a cluster, or against another baseline.
 
-use std::{
-    fmt::Write as _,
-    io::{IsTerminal as _, Write as _},
-    path::PathBuf,
-};
+use std::{fmt::Write as _, io::IsTerminal as _, path::PathBuf};
 
 use anyhow::Context as _;
 
 use super::{ClusterArgs, Output, select::SelectArgs, snapshot::live, warn};
 use crate::{
-    cli::conduct::width_of,
+    cli::{conduct::width_of, output::conclude},
     engine,
     node::{
         Severity,
@@ -90,9 +86,8 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<u8> {
             text(&changes, Theme::detect(out.is_terminal().then(|| width_of(&out)).flatten()))
         }
     };
-    anstream::stdout().write_all(text.as_bytes()).context("writing")?;
     let failed = changes.iter().any(|change| change.severity >= args.fail_on);
-    Ok(if failed { engine::FAILED } else { engine::OK })
+    Ok(conclude(&text, if failed { engine::FAILED } else { engine::OK }))
 }
 
 fn json(changes: &[Change]) -> anyhow::Result<String> {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::ClusterArgs;
 use crate::{
-    cli::{Problem, conduct::width_of},
+    cli::{Problem, conduct::width_of, output::UNWRITTEN},
     engine,
     node::{
         NodeState, Selection,
@@ -160,7 +160,7 @@ impl Printer {
             Form::Json | Form::Yaml => std::io::stdout().write_all(text),
             Form::Lines(_) | Form::Sheets => anstream::stdout().write_all(text),
         };
-        written.context("writing")
+        written.context(UNWRITTEN)
     }
 
     fn end(&mut self, shown: usize) -> anyhow::Result<()> {

@@ -1,12 +1,13 @@
 //! `policyprobe node snapshot`: a baseline file.
 
-use std::{io::Write as _, path::PathBuf, pin::pin};
+use std::{path::PathBuf, pin::pin};
 
 use anyhow::Context as _;
 use futures::TryStreamExt as _;
 
 use super::{ClusterArgs, select::SelectArgs};
 use crate::{
+    cli::output::{note, print},
     engine,
     node::{
         NodeState, Selection,
@@ -51,9 +52,9 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<u8> {
     match target {
         Some(target) => {
             target.write_bytes(text.as_bytes()).context("cannot write the baseline")?;
-            anstream::eprintln!("{number} nodes written");
+            note(&format!("{number} nodes written"));
         }
-        None => anstream::stdout().write_all(text.as_bytes()).context("writing")?,
+        None => print(&text)?,
     }
     Ok(engine::OK)
 }
