@@ -2,6 +2,10 @@
 
 use anyhow::Context;
 
+use super::{
+    output::{conclude, note},
+    signals::unless_interrupted,
+};
 use crate::{
     engine::{NO_LAB, OK},
     lab::{
@@ -33,38 +37,43 @@ pub struct Args {
 
 /// Goes through the records of all runs. A run that lives is left alone.
 pub async fn run(args: &Args) -> anyhow::Result<u8> {
+    unless_interrupted(Box::pin(remove_all(args))).await
+}
+
+async fn remove_all(args: &Args) -> anyhow::Result<u8> {
     let mut code = OK;
     let runs = state::runs()?;
     if runs.is_empty() {
-        anstream::println!("nothing is left of any run");
+        code = conclude("nothing is left of any run\n", code);
     }
     for run in runs {
         match RunState::claim(&run) {
-            Ok(None) => anstream::println!("{run}: is under way, left alone"),
+            Ok(None) => code = conclude(&format!("{run}: is under way, left alone\n"), code),
             Ok(Some(state)) if state.record().kept && !args.kept => {
                 let cluster = state.record().cluster.unwrap_or_default();
-                anstream::println!("{run}: keeps the cluster {cluster}, left alone (`--kept` removes it)");
+                code =
+                    conclude(&format!("{run}: keeps the cluster {cluster}, left alone (`--kept` removes it)\n"), code);
             }
             Ok(Some(state)) if args.dry_run => {
                 for line in lines(&state.record()) {
-                    anstream::println!("{run}: would remove {line}");
+                    code = conclude(&format!("{run}: would remove {line}\n"), code);
                 }
             }
             Ok(Some(state)) => {
                 let errors = clean(&state).await;
                 for error in &errors {
-                    anstream::eprintln!("{run}: {error}");
+                    note(&format!("{run}: {error}"));
                     code = NO_LAB;
                 }
                 if errors.is_empty() {
                     for line in lines(&state.record()) {
-                        anstream::println!("{run}: removed {line}");
+                        code = conclude(&format!("{run}: removed {line}\n"), code);
                     }
                     state.forget().with_context(|| format!("{run}: its record stays"))?;
                 }
             }
             Err(error) => {
-                anstream::eprintln!("{run}: {error:#}");
+                note(&format!("{run}: {error:#}"));
                 code = NO_LAB;
             }
         }

@@ -1,10 +1,10 @@
 //! `policyprobe doctor`: which backends work here, what is missing, and how to get it.
 
-use std::{fmt::Write as _, io::Write as _, process::Command, time::Instant};
+use std::{fmt::Write as _, process::Command, time::Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Backend, BackendArgs, Global, backend};
+use super::{Backend, BackendArgs, Global, backend, output::conclude, signals::unless_interrupted};
 use crate::{
     engine::{self, Events, Verdict},
     lab::{Check, cluster, kind},
@@ -36,6 +36,10 @@ impl Section {
 
 /// Prints what there is and what is missing.
 pub async fn run(_args: &Args, global: Global) -> anyhow::Result<u8> {
+    unless_interrupted(Box::pin(look(global))).await
+}
+
+async fn look(global: Global) -> anyhow::Result<u8> {
     let node_image = backend::node_image(&BackendArgs::default());
     let (embedded, kind, cluster) =
         tokio::join!(embedded(), kind::doctor(node_image.as_deref()), cluster::doctor(None, None));
@@ -44,8 +48,7 @@ pub async fn run(_args: &Args, global: Global) -> anyhow::Result<u8> {
     let default = Backend::default();
     let works = sections.iter().any(|section| section.backend == default && section.works());
     let text = render(&sections, Theme::detect(None), global.quiet);
-    anstream::stdout().write_all(text.as_bytes())?;
-    Ok(if works { engine::OK } else { engine::NO_LAB })
+    Ok(conclude(&text, if works { engine::OK } else { engine::NO_LAB }))
 }
 
 /// In quiet mode only what is missing.

@@ -6,15 +6,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine;
 
-/// A token that the first SIGINT or SIGTERM cancels. Whatever was made is then still removed; a second signal exits
+/// A token that the first SIGINT, SIGTERM or SIGHUP cancels. Whatever was made is then still removed; a second signal exits
 /// without waiting for that, and `policyprobe cleanup` removes the rest.
 pub(super) fn token() -> std::io::Result<CancellationToken> {
     caught([FIRST, SECOND])
 }
 
-/// The same for what makes nothing: there is nothing to say.
-pub(super) fn quietly() -> std::io::Result<CancellationToken> {
-    caught(["", ""])
+/// Runs what makes nothing that could stay, until it ends or is interrupted: it is dropped then, and the programs that it
+/// has started end with it, as a kubeconfig's credential plugin. There is nothing to say.
+pub(super) async fn unless_interrupted(command: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
+    caught(["", ""])?.run_until_cancelled(command).await.unwrap_or(Ok(engine::INTERRUPTED))
 }
 
 fn caught(texts: [&'static str; 2]) -> std::io::Result<CancellationToken> {
@@ -25,11 +26,13 @@ fn caught(texts: [&'static str; 2]) -> std::io::Result<CancellationToken> {
         use tokio::signal::unix::{SignalKind, signal};
         // Both are caught from here on, before anything is made.
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut hangup = if survives_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
         tokio::spawn(async move {
             for text in texts {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
+                    () = received(&mut hangup) => {}
                 }
                 if !text.is_empty() {
                     let _ = writeln!(anstream::stderr(), "{text}");
@@ -48,6 +51,23 @@ fn caught(texts: [&'static str; 2]) -> std::io::Result<CancellationToken> {
         }
     });
     Ok(token)
+}
+
+#[cfg(unix)]
+async fn received(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether this was started to go on without its terminal, as by `nohup`; so too where nobody can tell.
+#[cfg(unix)]
+fn survives_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_none_or(|mask| mask & (1 << (nix::sys::signal::Signal::SIGHUP as u32 - 1)) != 0)
 }
 
 const FIRST: &str = "interrupted: tearing the lab down (once more: leave at once)";

@@ -160,8 +160,8 @@ fn a_credential_plugin_that_is_of_no_use_is_named() {
         for command in commands {
             let text = run(&config, command);
             assert!(text.starts_with("exit: 5") && text.contains(said), "{text}");
-            assert!(text.contains("`sh -c ") && text.contains("hint: `users[].user.exec`"), "{text}");
-            assert!(!text.replace(script, "").contains("secret"), "{text}");
+            assert!(text.contains("`sh` ") && text.contains("hint: `users[].user.exec`"), "{text}");
+            assert!(!text.contains("secret"), "{text}");
         }
     }
     with_plugin("policyprobe-no-such-plugin", &[]);
@@ -170,6 +170,40 @@ fn a_credential_plugin_that_is_of_no_use_is_named() {
     std::fs::write(&config, "clusters: [").expect("there is room");
     let text = run(&config, &["node", "inventory"]);
     assert!(text.starts_with("exit: 5") && text.contains("kubeconfig") && text.contains("hint"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_credential_plugin_ends_with_an_interrupted_command() {
+    use std::{os::unix::process::ExitStatusExt as _, time::Duration};
+    for (signal, command) in [("INT", "inventory"), ("TERM", "watch"), ("HUP", "audit")] {
+        let folder = tempfile::tempdir().expect("there is room");
+        let (config, started) = (folder.path().join("config"), folder.path().join("started"));
+        let script = format!("sleep 600 & echo $! > {0}.new; mv {0}.new {0}; wait", started.display());
+        let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script],
+                          "interactiveMode": "Never"});
+        std::fs::write(&config, kubeconfig("http://127.0.0.1:1", &json!({"exec": exec}))).expect("there is room");
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_policyprobe"))
+            .args(["node", command, "--kubeconfig"])
+            .arg(&config)
+            .spawn()
+            .expect("the binary can be started");
+        let wait = |done: &dyn Fn() -> bool| {
+            let done = (0..1000).any(|_| {
+                std::thread::sleep(Duration::from_millis(20));
+                done()
+            });
+            assert!(done, "{command}: waited in vain");
+        };
+        wait(&|| started.exists());
+        let kill = format!("kill -{signal} {}", child.id());
+        std::process::Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
+        let status = child.wait().expect("it ends");
+        assert_eq!((status.code(), status.signal()), (Some(130), None), "{command}");
+        let sleeper = std::fs::read_to_string(&started).expect("it was written");
+        let stat = format!("/proc/{}/stat", sleeper.trim());
+        wait(&|| !std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")));
+    }
 }
 
 #[test]

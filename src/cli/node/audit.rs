@@ -1,9 +1,6 @@
 //! `policyprobe node audit`: who can read and who can change node metadata, asked and really tried.
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    path::PathBuf,
-};
+use std::{io::IsTerminal as _, path::PathBuf};
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Node;
@@ -12,7 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::ClusterArgs;
 use crate::{
-    cli::{Global, conduct::width_of, signals},
+    cli::{
+        Global,
+        conduct::width_of,
+        output::{conclude, note},
+        signals,
+    },
     engine::{self, Verdict},
     lab::{
         cluster::{Access, PROBE_IMAGE},
@@ -110,8 +112,9 @@ enum Output {
 
 /// Audits; returns the exit code.
 pub(super) async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
-    let access = connect::access(args.cluster.context.as_deref(), args.cluster.kubeconfig.as_deref()).await?;
     let cancel = signals::token()?;
+    let access = connect::access(args.cluster.context.as_deref(), args.cluster.kubeconfig.as_deref());
+    let Some(access) = cancel.run_until_cancelled(access).await.transpose()? else { return Ok(engine::INTERRUPTED) };
     let found = audit(args, &access, &cancel, global).await?;
     if cancel.is_cancelled() {
         return Ok(engine::INTERRUPTED);
@@ -126,8 +129,7 @@ pub(super) async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
             render(&shown, args.all, theme)
         }
     };
-    anstream::stdout().write_all(text.as_bytes()).context("writing")?;
-    Ok(exit_code(&found))
+    Ok(conclude(&text, exit_code(&found)))
 }
 
 async fn audit(
@@ -214,7 +216,7 @@ async fn from_pods(
     let trials = cancel.run_until_cancelled(ground.trials(&chosen)).await.unwrap_or_default();
     let left = pods::remove(client, &state.record().pods).await;
     for left in &left {
-        anstream::eprintln!("note: not removed: {left}; `policyprobe cleanup` tries it again");
+        note(&format!("note: not removed: {left}; `policyprobe cleanup` tries it again"));
     }
     if left.is_empty() {
         state.update(|all| all.pods.clear())?;
@@ -279,7 +281,7 @@ async fn identity(
         match made {
             Ok(identity) => return Ok(identity),
             Err(error) if !global.quiet => {
-                anstream::eprintln!("note: {error}; it goes on with the next best credential of a node");
+                note(&format!("note: {error}; it goes on with the next best credential of a node"));
             }
             Err(_) => {}
         }

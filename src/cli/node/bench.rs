@@ -1,6 +1,7 @@
 //! `policyprobe node bench`: the figures of inventory and watch, on nodes that exist as objects alone.
 
 use std::{
+    fmt::Write as _,
     pin::pin,
     time::{Duration, Instant},
 };
@@ -15,7 +16,11 @@ use super::{
     measured::{Busy, Watching, cpu, inventory},
 };
 use crate::{
-    cli::{Problem, signals},
+    cli::{
+        Problem,
+        output::{note, print},
+        signals,
+    },
     engine,
     lab::cluster::Access,
     node::{
@@ -68,13 +73,14 @@ pub(super) struct Args {
 
 /// Measures; returns the exit code.
 pub(super) async fn run(args: &Args) -> anyhow::Result<u8> {
-    let access = connect::access(args.cluster.context.as_deref(), args.cluster.kubeconfig.as_deref()).await?;
+    let cancel = signals::token()?;
+    let access = connect::access(args.cluster.context.as_deref(), args.cluster.kubeconfig.as_deref());
+    let Some(access) = cancel.run_until_cancelled(access).await.transpose()? else { return Ok(engine::INTERRUPTED) };
     if !access.context.starts_with("kind-") && !args.make_nodes {
         return Err(Problem::usage(format!("the context `{}` is not one of kind", access.context))
             .hint("the benchmark makes thousands of Node objects; `--make-nodes` says that the cluster is there for it")
             .into());
     }
-    let cancel = signals::token()?;
     let measured = cancel.run_until_cancelled(measure(args, &access)).await;
     // However it ends, the nodes go.
     let removed = bench::remove(&access.client).await;
@@ -100,12 +106,12 @@ async fn measure(args: &Args, access: &Access) -> anyhow::Result<u8> {
         make(client, &template, made, size).await?;
         made = size;
         let used = inventory(access)?;
-        anstream::println!(
-            "inventory  {size} nodes: {} ms, of which its own CPU {} ms; at most {} MiB",
+        print(&format!(
+            "inventory  {size} nodes: {} ms, of which its own CPU {} ms; at most {} MiB\n",
             used.took.as_millis(),
             used.cpu.as_millis(),
             used.memory
-        );
+        ))?;
     }
     let failed = seen.lost + seen.repeated > 0;
     Ok(if failed { engine::FAILED } else { engine::OK })
@@ -115,7 +121,7 @@ async fn measure(args: &Args, access: &Access) -> anyhow::Result<u8> {
 async fn make(client: &Client, template: &Value, from: usize, to: usize) -> anyhow::Result<()> {
     bench::make(client, template, from, to).await?;
     if to > from && !bench::calm(client).await? {
-        anstream::eprintln!("note: the controllers are still busy with the nodes that were made");
+        note("note: the controllers are still busy with the nodes that were made");
     }
     Ok(())
 }
@@ -139,27 +145,28 @@ async fn watch(args: &Args, access: &Access) -> anyhow::Result<(Watched, Watchin
     last.context("not every change was reported")??;
     watching.stop();
     let watched = Watched::of(&sent, &seen);
-    anstream::println!(
-        "watch      {changes} changes at {:.0}/s on {nodes} nodes; {} lost, {} repeated",
-        watched.rate,
-        watched.lost,
-        watched.repeated
+    let mut text = format!(
+        "watch      {changes} changes at {:.0}/s on {nodes} nodes; {} lost, {} repeated\n",
+        watched.rate, watched.lost, watched.repeated
     );
     for (title, times) in [("answered", &watched.since_answered), ("sent", &watched.since_sent)] {
         let [p50, p99, longest] = [50, 99, 100].map(|share| quantile(times, share).as_millis());
-        anstream::println!("           since {title:<9} p50 {p50} ms, p99 {p99} ms, longest {longest} ms");
+        let _ = writeln!(text, "           since {title:<9} p50 {p50} ms, p99 {p99} ms, longest {longest} ms");
     }
     let share = |before: Option<Duration>, after: Option<Duration>| {
         before.zip(after).map(|(before, after)| after.saturating_sub(before).as_secs_f64() / took.as_secs_f64() * 100.0)
     };
     if let (Some(own), Some(writer)) = (share(before.0, after.0), share(before.1, after.1)) {
         let each = own / 100.0 * took.as_secs_f64() * 1000.0 / f64::from(args.changes);
-        anstream::print!(
+        let _ = write!(
+            text,
             "           CPU: the watch {own:.1} % of a core, {each:.2} ms a change; the writer {writer:.1} %"
         );
         let busy = before.2.zip(after.2).and_then(|(before, after)| after.since(&before));
-        anstream::println!("{}", busy.map_or_else(String::new, |busy| format!("; this machine was {busy:.0} % busy")));
+        text += &busy.map_or_else(String::new, |busy| format!("; this machine was {busy:.0} % busy"));
+        text.push('\n');
     }
+    print(&text)?;
     Ok((watched, watching))
 }
 

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use kube::Client;
 
-use super::Global;
+use super::{Global, output::note, signals::unless_interrupted};
 use crate::{
     lab::LabError,
     node::{connect, rules::Rules},
@@ -79,10 +79,10 @@ enum Output {
 /// Runs the subcommand; returns the exit code.
 pub async fn run(args: NodeArgs, global: Global) -> anyhow::Result<u8> {
     match args.command {
-        NodeCommand::Inventory(args) => inventory::run(&args).await,
-        NodeCommand::Snapshot(args) => snapshot::run(&args).await,
-        NodeCommand::Diff(args) => diff::run(&args).await,
-        NodeCommand::Watch(args) => watch::run(&args, global).await,
+        NodeCommand::Inventory(args) => unless_interrupted(Box::pin(inventory::run(&args))).await,
+        NodeCommand::Snapshot(args) => unless_interrupted(Box::pin(snapshot::run(&args))).await,
+        NodeCommand::Diff(args) => unless_interrupted(Box::pin(diff::run(&args))).await,
+        NodeCommand::Watch(args) => unless_interrupted(Box::pin(watch::run(&args, global))).await,
         NodeCommand::Audit(args) => audit::run(&args, global).await,
         NodeCommand::Bench(args) => bench::run(&args).await,
         NodeCommand::Manifest(args) => manifest::run(&args),
@@ -99,6 +99,6 @@ fn rules(path: Option<&Path>) -> Result<Rules, Diagnostics> {
 
 fn warn(warnings: Vec<Diagnostic>) {
     if !warnings.is_empty() {
-        anstream::eprintln!("{}\n", Diagnostics(warnings).styled());
+        note(&format!("{}\n", Diagnostics(warnings).styled()));
     }
 }

@@ -1,7 +1,6 @@
 //! `policyprobe node watch`: each change of a node, once.
 
 use std::{
-    io::Write as _,
     net::SocketAddr,
     path::PathBuf,
     pin::pin,
@@ -16,7 +15,10 @@ use tokio::{net::TcpListener, sync::mpsc::Receiver, task::JoinSet};
 
 use super::{ClusterArgs, Output, lines, select::SelectArgs, warn, webhook};
 use crate::{
-    cli::{Global, signals},
+    cli::{
+        Global,
+        output::{note, print},
+    },
     engine,
     http::{Log, Server},
     lab::LabError,
@@ -119,9 +121,7 @@ pub(super) async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     };
     if audit.is_some() {
         for rule in rules.unproven() {
-            anstream::eprintln!(
-                "note: the rule `{rule}` has no `users`, so that with audit events it authorises nothing"
-            );
+            note(&format!("note: the rule `{rule}` has no `users`, so that with audit events it authorises nothing"));
         }
     }
     let metrics = Metrics::default();
@@ -148,7 +148,7 @@ async fn serve(address: Option<SocketAddr>, metrics: &Metrics) -> anyhow::Result
     let mut tasks = JoinSet::new();
     if let Some(address) = address {
         let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-        anstream::eprintln!("metrics: http://{}/metrics", listener.local_addr()?);
+        note(&format!("metrics: http://{}/metrics", listener.local_addr()?));
         let handler = Arc::new(metrics.clone());
         let server = Server { identity: "policyprobe-node-watch".to_owned(), handler, log: Log::default() };
         tasks.spawn(Arc::new(server).serve(listener));
@@ -177,7 +177,6 @@ impl Watch {
         mut audit: Option<Receiver<String>>,
         length: Option<Duration>,
     ) -> anyhow::Result<u8> {
-        let interrupted = signals::quietly()?;
         let mut seen = pin!(follow(source));
         let end = length.map(|length| tokio::time::Instant::now() + length);
         loop {
@@ -185,13 +184,12 @@ impl Watch {
             let wake = deadline.map(|at| tokio::time::Instant::from_std(self.started + at));
             tokio::select! {
                 biased;
-                () = interrupted.cancelled() => return Ok(engine::INTERRUPTED),
                 () = until(end) => return Ok(engine::OK),
                 line = next_line(&mut audit) => {
                     if let Some(line) = line {
                         self.audit_line(&line);
                     } else {
-                        anstream::eprintln!("warning: the audit log has ended: from here on nobody is authenticated");
+                        note("warning: the audit log has ended: from here on nobody is authenticated");
                         audit = None;
                     }
                 }
@@ -281,15 +279,14 @@ impl Watch {
             text.push('\n');
         }
         if !text.is_empty() {
-            let mut out = anstream::stdout();
-            out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("writing")?;
+            print(&text)?;
         }
         Ok(failed)
     }
 
     fn say(&self, text: &str) {
         if !self.quiet {
-            anstream::eprintln!("{text}");
+            note(text);
         }
     }
 }
