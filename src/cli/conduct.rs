@@ -1,6 +1,7 @@
 //! What `lab` and `run` have in common: one run with its reporters, report files, signals and exit code.
 
 use std::{
+    collections::BTreeSet,
     io::{self, IsTerminal as _},
     path::Path,
 };
@@ -11,7 +12,7 @@ use crate::{
     lab::LabBuilder,
     profile::{self, Known},
     report::{Narrative, Progress, Pump, ReportSpec, Reporter, Terminal, Theme, Told},
-    scenario::LoadedScenario,
+    scenario::{LoadedScenario, nearest},
 };
 
 /// How results are shown.
@@ -64,11 +65,17 @@ fn profiles(chosen: &str) -> anyhow::Result<Profiles> {
             if let Some(shipped) = profile::by_name(other) {
                 return Ok(Profiles::Use(Known::new(shipped.clone(), None, how())));
             }
-            let names =
-                profile::shipped().iter().map(|profile| profile.profile.as_str()).collect::<Vec<_>>().join(", ");
-            Err(Problem::usage(format!("`--profile {other}`: there is no such profile or file"))
-                .hint(format!("it takes `detect`, `none`, a profile file, or one of {names}"))
-                .into())
+            if !other.is_empty() && Path::new(other).exists() {
+                // What is wrong with a folder or a device is said where files are read.
+                return Ok(Profiles::Use(Known::new(profile::load_file(Path::new(other))?, None, how())));
+            }
+            let names: Vec<_> = profile::shipped().iter().map(|profile| profile.profile.as_str()).collect();
+            let takes = format!("it takes `detect`, `none`, a profile file, or one of {}", names.join(", "));
+            let hint = match nearest(other, ["detect", "none"].into_iter().chain(names)) {
+                Some(near) => format!("did you mean `{near}`? {takes}"),
+                None => takes,
+            };
+            Err(Problem::usage(format!("`--profile {other}`: there is no such profile or file")).hint(hint).into())
         }
     }
 }
@@ -77,35 +84,69 @@ fn profiles(chosen: &str) -> anyhow::Result<Profiles> {
 pub(super) fn check_reports(reports: &[ReportSpec]) -> Result<(), Problem> {
     for (index, report) in reports.iter().enumerate() {
         if reports[..index].iter().any(|earlier| earlier.path == report.path) {
-            let target = report.path.as_ref().map_or("stdout".to_owned(), |path| format!("`{}`", path.display()));
-            return Err(Problem::usage(format!("two reports are to be written to {target}")));
+            return Err(Problem::usage(format!("two reports are to be written to {}", target(report))));
         }
-        if let (Err(error), Some(path)) = (report.check(), &report.path) {
+        if let Err(error) = report.check() {
             let name = report.format.name();
-            let message = format!("the {name} report cannot be written to `{}`: {error}", path.display());
+            let message = format!("the {name} report cannot be written to {}: {error}", target(report));
             return Err(Problem::usage(message).hint("name a file in a folder that exists and can be written to"));
         }
     }
     Ok(())
 }
 
-/// Writes the reports, shows the end, and says what went wrong. A verdict is never hidden by a report that could not
-/// be written.
-fn conclude(result: &RunResult, pump: Pump, reports: &[ReportSpec]) -> u8 {
-    let mut written = Vec::new();
-    let mut problems = Vec::new();
+/// No report may take the place of a file that it is about: of a scenario, its manifests, or the profile.
+pub(super) fn spare(reports: &[ReportSpec], scenarios: &[LoadedScenario], profile: &str) -> Result<(), Problem> {
+    let real = |path: &Path| path.canonicalize().ok();
+    let targets: Vec<_> = reports.iter().filter_map(|report| Some((report, real(report.path.as_deref()?)?))).collect();
+    if targets.is_empty() {
+        return Ok(());
+    }
+    let own = scenarios.iter().filter(|loaded| !loaded.shipped);
+    let files = own.flat_map(|loaded| {
+        let manifests = loaded.manifests.values().flatten().map(|manifest| manifest.path.as_path());
+        manifests.chain([loaded.path.as_path()])
+    });
+    let files: BTreeSet<_> = files.chain([Path::new(profile)]).filter_map(real).collect();
+    match targets.iter().find(|(_, target)| files.contains(target)) {
+        Some((report, _)) => {
+            let message = format!("the {} report would overwrite {}", report.format.name(), target(report));
+            Err(Problem::usage(format!("{message}, which this run reads")).hint("name another file for the report"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Where a report goes.
+fn target(report: &ReportSpec) -> String {
+    report.path.as_ref().map_or("stdout".to_owned(), |path| format!("`{}`", path.display()))
+}
+
+/// Writes reports: a line for each that went to a file, and what is wrong with each that could not be written. One whose
+/// reader went away is one of these: nobody has it.
+pub(super) fn deliver(
+    reports: &[ReportSpec],
+    write: impl Fn(&ReportSpec) -> io::Result<Option<String>>,
+) -> (Vec<String>, Vec<String>) {
+    let (mut written, mut problems) = (Vec::new(), Vec::new());
     for report in reports {
-        match report.write(result) {
+        match write(report) {
             Ok(line) => written.extend(line),
-            Err(error) if report.path.is_none() && error.kind() == io::ErrorKind::BrokenPipe => {}
             Err(error) => {
-                let target = report.path.as_ref().map_or("stdout".to_owned(), |path| format!("`{}`", path.display()));
-                problems.push(format!("the {} report could not be written to {target}: {error}", report.format.name()));
+                let name = report.format.name();
+                problems.push(format!("the {name} report could not be written to {}: {error}", target(report)));
             }
         }
     }
+    (written, problems)
+}
+
+/// Writes the reports, shows the end, and says what went wrong. A verdict is never hidden by a report that could not
+/// be written.
+fn conclude(result: &RunResult, pump: Pump, reports: &[ReportSpec]) -> u8 {
+    let (written, mut problems) = deliver(reports, |report| report.write(result));
     if let Err(error) = pump.finish(result, &written) {
-        problems.push(format!("the results could not be written: {error}"));
+        problems.push(format!("{}: {error}", output::UNWRITTEN));
     }
     if let Some(failure) = &result.error {
         output::complain(&failure.message, failure.hint.as_deref());

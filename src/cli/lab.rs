@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use super::{
     BackendArgs, Global, RunArgs, backend,
-    conduct::{Show, check_reports, conduct},
+    conduct::{Show, check_reports, conduct, spare},
 };
 use crate::{
     engine::ProbeWith,
@@ -40,6 +40,7 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     check_reports(&args.run.reports)?;
     let builder = backend::builder(&args.backend)?;
     let scenarios = scenarios(&*builder)?;
+    spare(&args.run.reports, &[], &args.run.profile)?;
     let told = scenarios.iter().map(told).collect::<anyhow::Result<_>>()?;
     conduct(builder, &scenarios, &args.run, 1, ProbeWith::Curl, global, Show::Story(told)).await
 }

@@ -1,13 +1,10 @@
 //! `policyprobe mutants`: whether the suite notices enforcers that are broken on purpose.
 
-use std::{
-    fmt::Write as _,
-    io::{IsTerminal as _, Write as _},
-};
+use std::{fmt::Write as _, io::IsTerminal as _};
 
 use super::{
     Global, Problem,
-    conduct::{check_reports, progress, width_of},
+    conduct::{check_reports, deliver, progress, spare, width_of},
     output, signals,
 };
 use crate::{
@@ -67,6 +64,7 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     if cases.is_empty() {
         return Err(Problem::usage("no scenario is selected").hint("`policyprobe list` shows what there is").into());
     }
+    spare(&args.reports, &cases, "")?;
     let mut mutants = if args.mutants.is_empty() { Mutant::ALL.to_vec() } else { args.mutants.clone() };
     mutants.sort_unstable();
     mutants.dedup();
@@ -100,20 +98,22 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
 
 fn conclude(result: &Campaigned, args: &Args, global: Global, theme: Theme) -> anyhow::Result<u8> {
     let text = report::mutants(theme, result, global.quiet);
-    if args.reports.iter().any(|report| report.path.is_none()) {
-        write!(anstream::stderr(), "{text}")?;
-    } else {
-        write!(anstream::stdout(), "{text}")?;
-    }
     let mut bytes = serde_json::to_vec_pretty(result)?;
     bytes.push(b'\n');
-    for report in &args.reports {
-        report.write_bytes(&bytes)?;
+    let mut code = exit_code(result);
+    if args.reports.iter().any(|report| report.path.is_none()) {
+        output::note(text.trim_end());
+    } else {
+        code = output::conclude(&text, code);
+    }
+    for problem in deliver(&args.reports, |report| report.write_bytes(&bytes)).1 {
+        output::complain(&problem, None);
+        code = if code == engine::OK { engine::USAGE } else { code };
     }
     if let Some((_, failure)) = result.errors().next() {
         output::complain(&failure.message, failure.hint.as_deref());
     }
-    Ok(exit_code(result))
+    Ok(code)
 }
 
 fn exit_code(result: &Campaigned) -> u8 {

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::{
     BackendArgs, Global, Problem, RunArgs, backend,
-    conduct::{Show, check_reports, conduct},
+    conduct::{Show, check_reports, conduct, spare},
 };
 use crate::{
     engine,
@@ -73,6 +73,7 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     if scenarios.is_empty() {
         return Err(Problem::usage("no scenario is selected").hint("`policyprobe list` shows what there is").into());
     }
+    spare(&args.run.reports, &scenarios, &args.run.profile)?;
     warn(&scenarios);
     let part: Vec<LoadedScenario> = match args.shard {
         None => scenarios,

@@ -59,7 +59,8 @@ impl FromStr for ReportSpec {
         };
         let path = match path {
             "" => return Err(format!("no file: `{kind}=FILE`, or `{kind}=-` for stdout")),
-            "-" => None,
+            // Whoever names stdout by its file means the same, and wants nothing else written to it.
+            "-" | "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => None,
             path => Some(PathBuf::from(path)),
         };
         Ok(Self { format, path })
@@ -69,7 +70,10 @@ impl FromStr for ReportSpec {
 impl ReportSpec {
     /// Whether the report can be written, tried for real beside the file and leaving nothing.
     pub fn check(&self) -> io::Result<()> {
-        let Some(path) = &self.path else { return Ok(()) };
+        let Some(path) = &self.path else {
+            let closed = io::Error::new(io::ErrorKind::NotConnected, "it is closed");
+            return if stdout_is_closed() { Err(closed) } else { Ok(()) };
+        };
         let path = resolve(path)?;
         if fs::metadata(&path).is_ok_and(|file| file.permissions().readonly()) {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the file is read-only"));
@@ -103,6 +107,24 @@ impl ReportSpec {
         }
         Ok(Some(format!("{} {}", self.format.name(), path.display())))
     }
+}
+
+/// Whether this was started without a stdout: then Rust has put `/dev/null` in its place, open for reading too, which no
+/// shell's `>/dev/null` is.
+#[cfg(target_os = "linux")]
+fn stdout_is_closed() -> bool {
+    use nix::{
+        fcntl::{FcntlArg, OFlag, fcntl},
+        sys::stat::{fstat, stat},
+    };
+    let nothing = stat("/dev/null").is_ok_and(|null| fstat(io::stdout()).is_ok_and(|own| own.st_rdev == null.st_rdev));
+    let flags = fcntl(io::stdout(), FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
+    nothing && flags.is_ok_and(|flags| flags & OFlag::O_ACCMODE == OFlag::O_RDWR)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stdout_is_closed() -> bool {
+    false
 }
 
 /// The file that is meant where the path is a symbolic link: the link stays.
@@ -158,7 +180,9 @@ mod tests {
         let file = |format, path: &str| ReportSpec { format, path: Some(path.into()) };
         assert_eq!("json=a=b.json".parse(), Ok(file(Format::Json, "a=b.json")));
         assert_eq!("junit=out.xml".parse(), Ok(file(Format::Junit, "out.xml")));
-        assert_eq!("json=-".parse(), Ok(ReportSpec { format: Format::Json, path: None }));
+        for stdout in ["json=-", "json=/dev/stdout", "json=/proc/self/fd/1"] {
+            assert_eq!(stdout.parse(), Ok(ReportSpec { format: Format::Json, path: None }));
+        }
         for bad in ["json", "json=", "html=a.html", ""] {
             assert!(bad.parse::<ReportSpec>().is_err(), "{bad}");
         }

@@ -77,3 +77,35 @@ fn results_that_cannot_be_written_are_an_error_and_no_panic() {
         assert_eq!(status.code(), Some(2), "{args:?}");
     }
 }
+
+#[test]
+fn a_report_takes_the_place_of_nothing_that_is_run() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let scenario = "id: mine\ntitle: Mine\nlab: {pods: [{name: a, ports: [{port: 80}]}, {name: b}]}\nsteps:\n\
+                    - {name: open, expect: [{to: {pod: a, port: 80}, allow: [b]}]}\n\
+                    - {name: shut, apply: [deny.yaml], expect: [{to: {pod: a, port: 80}, deny: [b]}]}\n";
+    let policy =
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny}\nspec: {podSelector: {}}\n";
+    let profile = "profile: mine\ndeviations: []\n";
+    for (name, text) in [("mine.yaml", scenario), ("deny.yaml", policy), ("profile.yaml", profile)] {
+        fs::write(path(name), text).expect("a file");
+    }
+    for name in ["mine.yaml", "deny.yaml", "profile.yaml"] {
+        let report = format!("json={}", path(name));
+        let args = ["run", &path("mine.yaml"), "--profile", &path("profile.yaml"), "--report", &report];
+        let text = transcript(&mut policyprobe(&args));
+        assert!(text.starts_with("exit: 2") && text.contains("would overwrite"), "{text}");
+    }
+    assert_eq!(fs::read_to_string(path("mine.yaml")).expect("the file"), scenario);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_to_a_stdout_that_is_closed_stops_a_run_before_it_begins() {
+    let command = format!("{} run metadata-lab --report json=/dev/stdout >&-", env!("CARGO_BIN_EXE_policyprobe"));
+    let output = std::process::Command::new("sh").args(["-c", &command]).output().expect("there is a shell");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("to stdout: it is closed"), "{said}");
+}
