@@ -1,18 +1,17 @@
 //! `policyprobe fuzz`: random policies, on which the simulator and a lab must agree.
 
 use std::{
-    io::Write as _,
-    path::PathBuf,
+    fmt::Write as _,
+    path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Context as _;
 use futures::future::join;
 
-use super::{BackendArgs, Global, backend, conduct::progress, output, signals};
+use super::{BackendArgs, Global, Problem, backend, conduct::progress, output, signals};
 use crate::{
     engine::{Event, Events},
-    fuzz::{Campaign, Outcome, write},
+    fuzz::{Campaign, Outcome, files, write},
 };
 
 /// The flags.
@@ -49,6 +48,7 @@ const TOLD: u32 = 25;
 
 /// Plays the cases; returns the exit code.
 pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
+    check(&args.out)?;
     // Whatever cannot be built is said before anything is drawn.
     drop(backend::builder(&args.backend)?);
     let campaign = Campaign { seed: args.seed.unwrap_or_else(by_clock), cases: args.cases as usize, jobs: args.jobs };
@@ -80,22 +80,50 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
         shown.clear();
     };
     let outcome = join(playing, showing).await.0?;
+    let code = output::conclude(&told_of(&outcome, campaign.seed, &args.out)?, outcome.exit_code);
     if let Some(failure) = &outcome.error {
         output::complain(&failure.message, failure.hint.as_deref());
-        return Ok(outcome.exit_code);
     }
-    let mut out = anstream::stdout();
+    Ok(code)
+}
+
+/// What is told of the cases. The smallest scenario that shows a difference is part of it where it cannot be written.
+fn told_of(outcome: &Outcome, seed: u64, out: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
     for found in &outcome.disagreements {
-        let file = write(&found.scenario, &args.out)?;
-        writeln!(out, "✘ {}: {} in step `{}`", found.drawn, found.cell.id, found.step)?;
-        writeln!(out, "  {}", found.cell.reason.as_deref().unwrap_or_default())?;
-        writeln!(out, "  rule     {}", found.cell.decided_by.as_deref().unwrap_or("none"))?;
-        writeln!(out, "  written  {}", file.display())?;
+        writeln!(text, "✘ {}: {} in step `{}`", found.drawn, found.cell.id, found.step)?;
+        writeln!(text, "  {}", found.cell.reason.as_deref().unwrap_or_default())?;
+        writeln!(text, "  rule     {}", found.cell.decided_by.as_deref().unwrap_or("none"))?;
+        match write(&found.scenario, out) {
+            Ok(file) => writeln!(text, "  written  {}", file.display())?,
+            Err(error) => {
+                writeln!(text, "  not written, so here it is: {error:#}")?;
+                for (name, yaml) in files(&found.scenario)? {
+                    writeln!(text, "--- # {name}\n{}", yaml.trim_end())?;
+                }
+            }
+        }
     }
-    let sign = if outcome.different > 0 { "✘" } else { "✔" };
-    let of_them = summary(&outcome);
-    writeln!(out, "{sign} {} cases, seed {:x}: {of_them}", outcome.played, campaign.seed).context("writing")?;
-    Ok(outcome.exit_code)
+    if outcome.error.is_none() || outcome.different > 0 {
+        let sign = if outcome.different > 0 { "✘" } else { "✔" };
+        let cases = if outcome.played == 1 { "case" } else { "cases" };
+        writeln!(text, "{sign} {} {cases}, seed {seed:x}: {}", outcome.played, summary(outcome))?;
+    }
+    Ok(text)
+}
+
+/// Finds out before the first case whether anything can be written below the folder, which need not exist yet.
+fn check(out: &Path) -> Result<(), Problem> {
+    let wrong = |why: String| {
+        let message = format!("`--out {}`: nothing can be written there: {why}", out.display());
+        Err(Problem::usage(message).hint("name a folder that can be written to, or one that can be made"))
+    };
+    let there = out.ancestors().find(|path| path.symlink_metadata().is_ok());
+    let there = there.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        return wrong(format!("`{}` is no folder", there.display()));
+    }
+    tempfile::tempfile_in(there).map(drop).or_else(|error| wrong(error.to_string()))
 }
 
 fn summary(outcome: &Outcome) -> String {

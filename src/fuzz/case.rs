@@ -173,20 +173,29 @@ impl Policy {
 pub fn write(loaded: &LoadedScenario, below: &Path) -> anyhow::Result<PathBuf> {
     let folder = below.join(&loaded.scenario.id);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let save = |name: &str, text: String| {
+    for (name, text) in files(loaded)? {
         let path = folder.join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        anyhow::Ok(path)
-    };
+    }
+    Ok(folder.join(SCENARIO))
+}
+
+/// The file of the scenario itself.
+const SCENARIO: &str = "scenario.yaml";
+
+/// The files of a scenario, by their names, with their text.
+pub fn files(loaded: &LoadedScenario) -> anyhow::Result<Vec<(String, String)>> {
+    let mut files = Vec::new();
     for (name, documents) in &loaded.manifests {
         for document in documents {
-            save(name, serde_yaml::to_string(&document.raw).context("a policy as YAML")?)?;
+            files.push((name.clone(), serde_yaml::to_string(&document.raw).context("a policy as YAML")?));
         }
     }
     // Enums as people write them, and not as tags.
     let scenario = singleton_map_recursive::serialize(&loaded.scenario, serde_yaml::value::Serializer);
-    let scenario = scenario.context("a scenario as YAML")?;
-    save("scenario.yaml", serde_yaml::to_string(&without_defaults(scenario)).context("a scenario as YAML")?)
+    let scenario = without_defaults(scenario.context("a scenario as YAML")?);
+    files.push((SCENARIO.to_owned(), serde_yaml::to_string(&scenario).context("a scenario as YAML")?));
+    Ok(files)
 }
 
 /// Maps that say nothing where they are empty.

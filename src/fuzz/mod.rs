@@ -7,4 +7,4 @@ mod draw;
 mod shrink;
 
 pub use campaign::{Campaign, Disagreement, Outcome};
-pub use case::{Case, Change, write};
+pub use case::{Case, Change, files, write};
