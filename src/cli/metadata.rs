@@ -53,10 +53,10 @@ pub struct ServeArgs {
     #[arg(long, value_enum)]
     cloud: Cloud,
     /// Where to serve, such as 127.0.0.1:8080. It may be given several times. A metadata address is refused.
-    #[arg(long, required = true, value_name = "ADDR")]
+    #[arg(long, required = true, value_name = "ADDR", value_parser = address)]
     listen: Vec<SocketAddr>,
     /// Where to serve the log of requests: /log, /nonces, /identity; PUT PATH changes a value of Google's, or Azure's events.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     control: Option<SocketAddr>,
     /// What the server says that it is, to requests with a nonce [default: metadata/CLOUD].
     #[arg(long, value_name = "NAME", value_parser = identity)]
@@ -84,14 +84,54 @@ pub struct ServeArgs {
     seed: String,
 }
 
+/// An address and a port. Names are not looked up: what they mean may change from one call to the next.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned())
+}
+
 /// An identity travels in a header.
 fn identity(text: &str) -> Result<String, String> {
     let valid = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     valid.then(|| text.to_owned()).ok_or_else(|| "it must be made of visible ASCII characters".to_owned())
 }
 
+/// The clouds that have session tokens.
+pub(super) const IMDS: &[Cloud] = &[Cloud::Aws, Cloud::Alibaba];
+/// The cloud whose answers may be bound to a number of hops.
+pub(super) const HOPS: &[Cloud] = &[Cloud::Aws];
+/// Those with old ways that can be closed.
+const LEGACY: &[Cloud] = &[Cloud::Aws, Cloud::Gcp, Cloud::Oracle];
+/// Those of which it is known what a machine is told that was given nothing.
+const BARE: &[Cloud] = &[Cloud::Aws, Cloud::Azure, Cloud::Hetzner];
+
+/// Refuses flags that none of these clouds would heed: each with whether it is given, and the clouds that have it.
+pub(super) fn check_flags(clouds: &[Cloud], flags: &[(&str, bool, &[Cloud])]) -> Result<(), Problem> {
+    let names = |clouds: &[Cloud]| clouds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match flags.iter().find(|(_, given, have)| *given && !clouds.iter().any(|cloud| have.contains(cloud))) {
+        Some((flag, _, have)) => {
+            let message = format!("`{flag}` has no meaning with `--cloud {}`", names(clouds));
+            Err(Problem::usage(message).hint(format!("it goes with {}", names(have))))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Serves; the exit code.
 pub fn serve(args: ServeArgs) -> anyhow::Result<u8> {
+    let flags: [(&str, bool, &[Cloud]); 4] = [
+        ("--imds", args.imds != Imds::V1, IMDS),
+        ("--hop-limit", args.hop_limit.is_some(), HOPS),
+        ("--legacy", args.legacy, LEGACY),
+        ("--bare", args.bare, BARE),
+    ];
+    check_flags(&[args.cloud], &flags)?;
+    let mut addresses: Vec<_> = args.listen.iter().chain(&args.control).filter(|it| it.port() != 0).collect();
+    addresses.sort();
+    if let Some([twice, _]) = addresses.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Problem::usage(format!("{twice} is to be listened on twice"))
+            .hint("leave one of the two out, or choose another port")
+            .into());
+    }
     let own = own_addresses()?;
     for address in args.listen.iter().chain(&args.control) {
         if let Some(refusal) = refusal(address.ip(), &own) {

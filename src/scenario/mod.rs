@@ -23,6 +23,7 @@ mod step;
 mod yaml11;
 
 pub use crate::metadata::Cloud;
+pub(crate) use check::names::{dns_label, label_key, label_value};
 pub use control_plane::{ApiserverTarget, Credential, DriftSpec, KubeletTarget};
 pub(crate) use diagnostic::nearest;
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};

@@ -9,7 +9,14 @@ use std::{io::IsTerminal as _, path::PathBuf, sync::Arc};
 use futures::{StreamExt as _, stream};
 
 use self::survey::{Position, Seen, Setup, State};
-use super::{BackendArgs, Global, Problem, backend, conduct::progress, conduct::width_of, output::conclude, signals};
+use super::{
+    BackendArgs, Global, Problem, backend,
+    conduct::progress,
+    conduct::width_of,
+    metadata::{HOPS, IMDS, check_flags},
+    output::conclude,
+    signals,
+};
 use crate::{
     engine::{self, Event, Events},
     lab::{Lab, Source},
@@ -17,7 +24,7 @@ use crate::{
     report::Theme,
     scenario::{
         DEFAULT_NAMESPACE, LabSpec, Labels, Manifest, MetadataServerSpec, NamespaceSpec, Need, NodeName, PodSpec,
-        PortSpec, Protocol, Topology, load_policies,
+        PortSpec, Protocol, Topology, dns_label, label_key, label_value, load_policies,
     },
 };
 
@@ -46,7 +53,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     policies: Vec<PathBuf>,
     /// A namespace to have pods in, beside `default` and those of the policies; repeatable
-    #[arg(long = "namespace", value_name = "NAME")]
+    #[arg(long = "namespace", value_name = "NAME", value_parser = namespace)]
     namespaces: Vec<String>,
     /// The label of the pods that may
     #[arg(long, value_name = "KEY=VALUE", default_value = "role=metadata-accessor", value_parser = label)]
@@ -69,15 +76,32 @@ pub struct Args {
 
 fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("it is written KEY=VALUE")?;
+    label_key(key).and_then(|()| label_value(value))?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    dns_label(text).map(|()| text.to_owned())
 }
 
 /// Runs the audit; the exit code.
 pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     let mut policies = Vec::new();
     for path in &args.policies {
-        policies.extend(load_policies(path)?);
+        let loaded = load_policies(path)?;
+        if loaded.is_empty() {
+            let what = if path.is_dir() { "folder" } else { "file" };
+            return Err(Problem::usage(format!(
+                "`--policies {}`: there is no manifest in this {what}",
+                path.display()
+            ))
+            .hint("leave `--policies` out for a look without policies")
+            .into());
+        }
+        policies.extend(loaded);
     }
+    let clouds = if args.clouds.is_empty() { Cloud::ALL } else { &args.clouds };
+    check_flags(clouds, &[("--imds", args.imds != Imds::V1, IMDS), ("--hop-limit", args.hop_limit.is_some(), HOPS)])?;
     if let Some(other) = policies.iter().find(|manifest| manifest.policy.is_none()) {
         let message = format!("{}: {} `{}` is no NetworkPolicy", other.path.display(), other.kind, other.name);
         return Err(Problem::usage(message).hint("give the files with policies alone").into());

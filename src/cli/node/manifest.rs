@@ -8,6 +8,7 @@ use crate::{
     cli::{Problem, output::conclude},
     engine, input,
     node::{manifest::objects, rules::Rules},
+    scenario::dns_label,
 };
 
 /// What to run, and where.
@@ -24,11 +25,15 @@ pub(super) struct Args {
     #[arg(long, value_name = "IMAGE")]
     image: String,
     /// The namespace, which is made
-    #[arg(long, value_name = "NAME", default_value = "policyprobe-node-watch")]
+    #[arg(long, value_name = "NAME", default_value = "policyprobe-node-watch", value_parser = namespace)]
     namespace: String,
     /// Rules, which go into a ConfigMap
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    dns_label(text).map(|()| text.to_owned())
 }
 
 /// What Kubernetes takes as a ConfigMap, in bytes.
