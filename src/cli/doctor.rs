@@ -1,13 +1,14 @@
 //! `policyprobe doctor`: which backends work here, what is missing, and how to get it.
 
-use std::{fmt::Write as _, process::Command, time::Instant};
+use std::{fmt::Write as _, process::Stdio, time::Instant};
 
+use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::{Backend, BackendArgs, Global, backend, output::conclude, signals::unless_interrupted};
 use crate::{
     engine::{self, Events, Verdict},
-    lab::{Check, cluster, kind},
+    lab::{Check, cluster, embedded::CURL_PATIENCE, kind},
     probe::OLDEST_CURL,
     report::Theme,
 };
@@ -66,7 +67,9 @@ fn render(sections: &[Section], theme: Theme, quiet: bool) -> String {
         let _ = writeln!(text, "{}", theme.line(verdict, &line));
         for check in section.checks.iter().filter(|check| !(quiet && check.ok)) {
             let verdict = if check.ok { Verdict::Pass } else { Verdict::Fail };
-            let name = format!("{:1$}  {2}", check.name, widest.unwrap_or(0), check.detail);
+            // What a program said may have several lines.
+            let detail = check.detail.trim_end().replace('\n', "\n      ");
+            let name = format!("{:1$}  {detail}", check.name, widest.unwrap_or(0));
             let _ = writeln!(text, "  {}", theme.line(verdict, name.trim_end()));
             if let Some(hint) = check.hint.as_ref().filter(|_| !check.ok) {
                 let _ = writeln!(text, "      hint: {hint}");
@@ -77,7 +80,9 @@ fn render(sections: &[Section], theme: Theme, quiet: bool) -> String {
 }
 
 async fn embedded() -> Vec<Check> {
-    let mut checks = vec![curl(Command::new("curl").args(["-q", "--version"]).output())];
+    let version = Command::new("curl").args(["-q", "--version"]).stdin(Stdio::null()).kill_on_drop(true).output();
+    let late = || std::io::Error::new(std::io::ErrorKind::TimedOut, "it does not say its version");
+    let mut checks = vec![curl(tokio::time::timeout(CURL_PATIENCE, version).await.unwrap_or_else(|_| Err(late())))];
     if cfg!(target_os = "linux") {
         checks.extend(user_namespaces());
         checks.push(lab().await);
@@ -104,6 +109,7 @@ fn curl(output: std::io::Result<std::process::Output>) -> Check {
                 None => check(false, "`curl --version` says nothing that is understood".to_owned()),
             }
         }
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => check(false, error.to_string()),
         Err(error) => check(false, format!("it cannot be started: {error}")),
     }
 }

@@ -194,13 +194,22 @@ fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabili
     }
 }
 
+/// How long `curl` may take to say its version.
+pub(crate) const CURL_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The version of the `curl` on `PATH`, if it is new enough.
 async fn curl_version() -> Result<String, LabError> {
     let hint = "install curl 7.84 or later: the lab's probes are real curl processes";
     let mut command = Command::new("curl");
     command.arg("-q").arg("--version").kill_on_drop(true);
-    let output = command.output().await.map_err(|error| match error.kind() {
+    let output = tokio::time::timeout(CURL_PATIENCE, command.output()).await;
+    let output = output.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+    let output = output.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => LabError::with_hint("there is no `curl` on PATH", hint),
+        std::io::ErrorKind::TimedOut => {
+            let message = format!("`curl --version` does not end within {} s", CURL_PATIENCE.as_secs());
+            LabError::with_hint(message, "see what the `curl` on PATH is; the lab's probes are real curl processes")
+        }
         _ => LabError::with_hint(format!("cannot run curl: {error}"), hint),
     })?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
