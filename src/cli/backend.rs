@@ -51,8 +51,16 @@ fn cni(flag: Option<&str>) -> Result<Cni, Problem> {
         None | Some("default") => Ok(Cni::Default),
         Some("none") => Ok(Cni::None),
         Some(file) if std::path::Path::new(file).is_file() => Ok(Cni::File(file.into())),
-        Some(file) => Err(Problem::usage(format!("`--cni {file}`: there is no such file"))
-            .hint("it takes `default`, `none`, or a manifest file to apply in place of the image's CNI")),
+        Some(file) => {
+            let path = std::path::Path::new(file);
+            let why = match path.exists() {
+                true if path.is_dir() => "this is a folder, and a file is meant",
+                true => "this is no regular file",
+                false => "there is no such file",
+            };
+            Err(Problem::usage(format!("`--cni {file}`: {why}"))
+                .hint("it takes `default`, `none`, or a manifest file to apply in place of the image's CNI"))
+        }
     }
 }
 

@@ -127,7 +127,10 @@ pub struct RunState {
 impl RunState {
     /// Starts the record of a new run.
     pub fn create(run: &str) -> Result<Self, LabError> {
-        Self::create_in(&folder()?, run).map_err(LabError::from)
+        let hint =
+            "set XDG_STATE_HOME to a folder that can be written to: what a run makes is written down there first";
+        let created = folder().and_then(|folder| Self::create_in(&folder, run));
+        created.map_err(|error| LabError::with_hint(format!("{error:#}"), hint))
     }
 
     fn create_in(folder: &Path, run: &str) -> anyhow::Result<Self> {

@@ -5,10 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use include_dir::Dir;
+
 use super::{
     Diagnostic, Diagnostics, LoadedScenario,
     diagnostic::nearest,
-    files::is_yaml,
+    files::{SHIPPED, is_yaml},
     load::{finish, load_path, shipped, shipped_by_id, shipped_pack},
 };
 
@@ -68,7 +70,13 @@ fn answers_to(loaded: &LoadedScenario, word: &str) -> bool {
 fn unknown(word: &str) -> Diagnostic {
     let looks_like_path = word.contains(['/', '\\']) || is_yaml(Path::new(word));
     if looks_like_path {
-        return Diagnostic::error(word, "there is no such file or folder");
+        let fault = Diagnostic::error(word, "there is no such file or folder");
+        // By the folders alone: whoever has mistyped a path of their own need not wait until all that is shipped is read.
+        let folders = SHIPPED.dirs().flat_map(Dir::dirs).filter_map(|family| family.path().to_str());
+        return match nearest(word, folders) {
+            Some(near) => fault.hint(format!("did you mean `{near}`, which is shipped?")),
+            None => fault,
+        };
     }
     let known: BTreeSet<&str> = shipped()
         .iter()

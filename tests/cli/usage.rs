@@ -84,3 +84,37 @@ fn a_device_is_never_read() {
         assert!(text.contains("this is no regular file") && text.contains("/dev/zero"), "{args:?}: {text}");
     }
 }
+
+#[test]
+fn what_could_not_have_an_effect_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let empty = folder.path().display().to_string();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").expect("a file");
+    let serve = ["metadata", "serve", "--listen", "127.0.0.1:0", "--cloud"];
+    let (twice, file) = ("127.0.0.1:8099", file.display().to_string());
+    let cases: &[(&[&str], &str)] = &[
+        (&["metadata", "audit", "--policies", &empty], "there is no manifest in this folder"),
+        (&["metadata", "audit", "--namespace", "A_B"], "cannot be a name"),
+        (&["metadata", "audit", "--label", "="], "cannot be a label's key"),
+        (&["metadata", "audit", "--label", "a=b=c"], "cannot be a label's value"),
+        (&["metadata", "audit", "--cloud", "gcp", "--imds", "v2"], "`--imds` has no meaning with `--cloud gcp`"),
+        (&["node", "manifest", "--image", "x", "--namespace", "A_B"], "cannot be a name"),
+        (&[&serve[..], &["gcp", "--hop-limit", "1"]].concat(), "`--hop-limit` has no meaning with `--cloud gcp`"),
+        (&[&serve[..], &["oracle", "--bare"]].concat(), "`--bare` has no meaning with `--cloud oracle`"),
+        (&["metadata", "serve", "--cloud", "gcp", "--listen", twice, "--listen", twice], "listened on twice"),
+        (&["metadata", "serve", "--cloud", "gcp", "--listen", "localhost:8099"], "write an IP address and a port"),
+        (&["run", "basics", "--profile", &empty], "this is a folder"),
+        (&["run", "basics", "--profile", "calcio"], "did you mean `calico`?"),
+        (&["run", "--backend", "kind", "--cni", &empty], "this is a folder"),
+        (&["list", "conformance/ip-blok"], "did you mean `conformance/ip-block`"),
+        (&["mutants", "--mutant", "ignore-except"], "did you mean `ignores-except`?"),
+        (&["init", &file], "is a file, and a folder is meant"),
+        (&["fuzz", "--out", &format!("{file}/x")], "is no folder"),
+        (&["node", "watch", "--for", "99999999999999999999h"], "too long"),
+    ];
+    for (args, said) in cases {
+        let text = transcript(&mut policyprobe(args));
+        assert!(text.starts_with("exit: 2") && text.contains(said), "{args:?}: {text}");
+    }
+}

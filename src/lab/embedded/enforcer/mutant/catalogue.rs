@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::scenario::nearest;
+
 /// Declares the mutants, so that the sentence in the documentation is the one that reports show.
 macro_rules! mutants {
     ($($(#[doc = $sentence:literal])+ $mutant:ident = $name:literal,)+) => {
@@ -214,14 +216,18 @@ impl fmt::Display for Mutant {
 
 /// There is no mutant of that name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no such mutant; `policyprobe mutants --list` shows them")]
-pub struct UnknownMutant;
+#[error("there is no such mutant{}; `policyprobe mutants --list` shows them", .0.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default())]
+pub struct UnknownMutant(Option<&'static str>);
 
 impl FromStr for Mutant {
     type Err = UnknownMutant;
 
     fn from_str(text: &str) -> Result<Self, UnknownMutant> {
-        Self::ALL.iter().copied().find(|mutant| mutant.name() == text).ok_or(UnknownMutant)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|mutant| mutant.name() == text)
+            .ok_or_else(|| UnknownMutant(nearest(text, Self::ALL.iter().map(|mutant| mutant.name()))))
     }
 }
 
@@ -236,6 +242,7 @@ mod tests {
             assert_eq!(serde_json::to_value(mutant).ok(), Some(mutant.name().into()));
             assert!(mutant.fault().ends_with('.'), "{mutant}: {}", mutant.fault());
         }
-        assert_eq!("no-such".parse::<Mutant>(), Err(UnknownMutant));
+        assert_eq!("no-such".parse::<Mutant>(), Err(UnknownMutant(None)));
+        assert_eq!("ignore-except".parse::<Mutant>(), Err(UnknownMutant(Some("ignores-except"))));
     }
 }
