@@ -68,16 +68,35 @@ pub(super) fn context(file: &Kubeconfig, chosen: Option<&str>) -> Result<String,
         Err(LabError::with_hint(message, format!("{what}s: {}", listed(names))))
     };
     let Some(context) = &context.context else { return Ok(name.to_owned()) };
-    if !file.clusters.iter().any(|cluster| cluster.name == context.cluster) {
+    let Some(cluster) = file.clusters.iter().find(|cluster| cluster.name == context.cluster) else {
         return lacks("cluster", &context.cluster, file.clusters.iter().map(|it| it.name.as_str()).collect());
+    };
+    if let Some(cluster) = cluster.cluster.as_ref().filter(|cluster| cluster.certificate_authority_data.is_none()) {
+        readable("certificate-authority", cluster.certificate_authority.as_ref())?;
     }
-    match context.user.as_deref().filter(|user| !user.is_empty()) {
+    let Some(user) = context.user.as_deref().filter(|user| !user.is_empty()) else { return Ok(name.to_owned()) };
+    let Some(user) = file.auth_infos.iter().find(|known| known.name == user) else {
         // Without it everything would be asked as nobody, and refused as if there were a fault in the cluster.
-        Some(user) if !file.auth_infos.iter().any(|known| known.name == user) => {
-            lacks("user", user, file.auth_infos.iter().map(|it| it.name.as_str()).collect())
-        }
-        _ => Ok(name.to_owned()),
+        return lacks("user", user, file.auth_infos.iter().map(|it| it.name.as_str()).collect());
+    };
+    if let Some(user) = &user.auth_info {
+        readable(
+            "client-certificate",
+            user.client_certificate.as_ref().filter(|_| user.client_certificate_data.is_none()),
+        )?;
+        readable("client-key", user.client_key.as_ref().filter(|_| user.client_key_data.is_none()))?;
+        readable("tokenFile", user.token_file.as_ref())?;
     }
+    Ok(name.to_owned())
+}
+
+/// Whether a file that a kubeconfig names can be read to its end, as the client will.
+fn readable(field: &str, path: Option<&String>) -> Result<(), LabError> {
+    let Some(path) = path else { return Ok(()) };
+    input::bytes(Path::new(path), LARGEST).map(drop).map_err(|error| {
+        let message = format!("`{field}` of the kubeconfig is `{path}`: {error}");
+        LabError::with_hint(message, error.hint().unwrap_or(HINT))
+    })
 }
 
 /// The files that are meant where none is named.
@@ -156,9 +175,9 @@ fn names(files: &[PathBuf]) -> String {
 mod tests {
     use super::*;
 
-    const SOUND: &str = "{clusters: [{name: c, cluster: {server: 'https://a'}}], users: [{name: u, user: {}}], \
-                         contexts: [{name: x, context: {cluster: c, user: u}}, {name: y, context: {cluster: c, user: v}}, \
-                         {name: z, context: {cluster: d}}]}";
+    const SOUND: &str = "{clusters: [{name: c, cluster: {server: 'https://a'}}], users: [{name: u, user: {}}, \
+                         {name: t, user: {tokenFile: /dev/null}}], contexts: [{name: x, context: {cluster: c, user: u}}, {name: y, context: {cluster: c, user: v}}, \
+                         {name: z, context: {cluster: d}}, {name: t, context: {cluster: c, user: t}}]}";
 
     #[test]
     fn what_a_context_names_is_there() {
@@ -166,10 +185,11 @@ mod tests {
         let said =
             |chosen| context(&file, chosen).unwrap_or_else(|error| format!("{error}; {}", error.hint().unwrap()));
         assert_eq!(said(Some("x")), "x");
-        assert!(said(Some("y")).contains("names the user `v`") && said(Some("y")).ends_with("users: u"));
+        assert!(said(Some("y")).contains("names the user `v`") && said(Some("y")).ends_with("users: u, t"));
         assert!(said(Some("z")).contains("names the cluster `d`") && said(Some("z")).ends_with("clusters: c"));
-        assert!(said(None).contains("no current context") && said(None).ends_with("contexts: x, y, z"));
+        assert!(said(None).contains("no current context") && said(None).ends_with("contexts: x, y, z, t"));
         assert!(said(Some("w")).contains("no context `w`"));
+        assert!(said(Some("t")).contains("`tokenFile` of the kubeconfig is `/dev/null`: this is no regular file"));
     }
 
     #[test]
