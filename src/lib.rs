@@ -12,6 +12,7 @@
 //! - [`engine`]: baseline, apply, converge, hold, verdict.
 //! - [`mutants`]: the suite against enforcers that are broken on purpose. [`fuzz`]: random policies on a lab.
 //! - [`node`]: node metadata: inventory, baselines, changes.
+//! - `input`: files that somebody names, read whole.
 //! - [`pattern`]: names by patterns. [`profile`]: what is known of CNIs.
 //! - [`report`]: one file a reporter.
 //!

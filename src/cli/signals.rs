@@ -1,6 +1,9 @@
 //! Interruption: the first signal tears down, the second leaves at once.
 
-use std::io::Write as _;
+use std::{
+    io::Write as _,
+    time::{Duration, Instant},
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -28,16 +31,21 @@ fn caught(texts: [&'static str; 2]) -> std::io::Result<CancellationToken> {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let mut hangup = if survives_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
         tokio::spawn(async move {
-            for text in texts {
+            let mut first: Option<Instant> = None;
+            loop {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                     () = received(&mut hangup) => {}
                 }
+                if first.is_some_and(|first| first.elapsed() < TOGETHER) {
+                    continue;
+                }
+                let text = texts[usize::from(first.is_some())];
                 if !text.is_empty() {
                     let _ = writeln!(anstream::stderr(), "{text}");
                 }
-                if cancel.is_cancelled() {
+                if first.replace(Instant::now()).is_some() {
                     std::process::exit(i32::from(engine::INTERRUPTED));
                 }
                 cancel.cancel();
@@ -69,6 +77,10 @@ fn survives_hangup() -> bool {
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     ignored.is_none_or(|mask| mask & (1 << (nix::sys::signal::Signal::SIGHUP as u32 - 1)) != 0)
 }
+
+/// Signals so soon after the first are the same one: `timeout` sends it to a process and to its group, and a terminal that
+/// hangs up does so by its kernel and by its shell.
+const TOGETHER: Duration = Duration::from_millis(200);
 
 const FIRST: &str = "interrupted: tearing the lab down (once more: leave at once)";
 const SECOND: &str = "interrupted again: left without tearing down; `policyprobe cleanup` removes what is left";

@@ -118,3 +118,14 @@ fn what_could_not_have_an_effect_is_refused() {
         assert!(text.starts_with("exit: 2") && text.contains(said), "{args:?}: {text}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn too_few_file_descriptors_are_an_error_and_no_panic() {
+    let script = "ulimit -n 8 && exec \"$0\" node inventory --kubeconfig none";
+    let mut shell = std::process::Command::new("sh");
+    let output = shell.args(["-c", script, env!("CARGO_BIN_EXE_policyprobe")]).output().expect("there is a shell");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("hint: `ulimit -n"), "{said}");
+}
