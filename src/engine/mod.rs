@@ -5,6 +5,8 @@
 //! `watch`, `settle`, `first`, `step`, `scenario`, `lanes`, `canary`, `run`.
 
 mod action;
+mod ahead;
+mod answers;
 mod baseline;
 mod calibrate;
 mod canary;

@@ -6,30 +6,27 @@ use std::{
     time::Duration,
 };
 
-use futures::future::join_all;
 use tokio::{sync::RwLockReadGuard, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    CellResult, Event, Events, Expectation, StepResult, Verdict, action,
-    calibrate::ALLOW_LIMIT,
+    CellResult, Event, Events, StepResult, Verdict, action,
+    ahead::Purpose,
     conclude::worst,
     heritage::Heritage,
     history::{History, PathKey},
-    judge::{BaselineEvidence, words},
+    judge::BaselineEvidence,
     plan::{self, Connection, PlannedCell, StepOracle},
     quiet::Quiet,
-    record::{Circumstances, Logs, has_arrived, keeps_log, record, unprobed},
+    record::{Circumstances, has_arrived, record, unprobed},
     round::Nonces,
-    sessions::{How, ProbeWith, Sessions},
-    settle::{Occasion, Setting, Settled, Table, anticipate, settle},
+    sessions::{ProbeWith, Sessions},
+    settle::{Occasion, Setting, Settled, Table, settle},
     track::{Hold, Track},
     watch::Watches,
-    witness::{answered, candidates},
 };
 use crate::{
-    lab::{Capabilities, LabError, ServerId, Source, Stage},
-    probe::{Outcome, Request, Target},
+    lab::{Capabilities, LabError, Stage},
     profile::Known,
     scenario::{LoadedScenario, Need, Step, Tier},
 };
@@ -92,17 +89,6 @@ pub(super) struct Course<'a> {
     pub(super) before: Option<Heritage>,
     /// Held until the first table is told.
     pub(super) ready: Option<RwLockReadGuard<'a, ()>>,
-}
-
-/// What sessions are opened for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// One a source, for its batches.
-    Batches,
-    /// Also one for whoever is a witness of a denial.
-    Witnesses,
-    /// Also one more for each source of tables with denials, whose volleys overlap.
-    Overlap,
 }
 
 impl Course<'_> {
@@ -174,40 +160,6 @@ impl Staged<'_> {
         let mut result = self.probe(0, Occasion::Restored, RESTORED, Vec::new(), Instant::now(), course).await?;
         result.actions = vec!["take every change back".to_owned()];
         Ok(result)
-    }
-
-    /// Opens the sessions that the scenario will need at first, at once.
-    pub(super) async fn open_sessions(&self) {
-        self.sessions.open(&self.sessions_for(Purpose::Batches)).await;
-    }
-
-    /// Begins to open more of them.
-    fn open_ahead(&self, purpose: Purpose, course: &mut Course<'_>) {
-        let opening = tokio::spawn(self.sessions.open(&self.sessions_for(purpose)));
-        course.opening.push(AbortOnDropHandle::new(opening));
-    }
-
-    /// How many sessions of each kind the scenario needs.
-    fn sessions_for(&self, purpose: Purpose) -> BTreeMap<(Source, How), usize> {
-        let (world, from_nodes) = (self.stage.world(), self.probes_nodes());
-        let mut wanted: BTreeMap<(Source, How), usize> = BTreeMap::new();
-        for index in 0..self.loaded.scenario.steps.len() {
-            let (cells, _) = self.split(plan::cells(self.loaded, index, &world).unwrap_or_default());
-            let blocked = |cell: &&PlannedCell| cell.expectation == Expectation::Blocked;
-            let overlap = usize::from(purpose == Purpose::Overlap && cells.iter().any(|cell| blocked(&cell)));
-            let how = self.rules.probe.how(&cells);
-            for cell in &cells {
-                let count = wanted.entry((cell.from.clone(), how)).or_default();
-                *count = (*count).max(1 + overlap);
-            }
-            let answered = answered(&cells);
-            for cell in cells.iter().filter(blocked).filter(|_| purpose != Purpose::Batches) {
-                if let Some(witness) = candidates(&answered, cell, &world, from_nodes).into_iter().next() {
-                    wanted.insert((witness.source, how), 2 + overlap);
-                }
-            }
-        }
-        wanted
     }
 
     /// A part of a step, as the stream of events names it.
@@ -312,21 +264,11 @@ impl Staged<'_> {
         })
     }
 
-    async fn settle(&self, table: &Table<'_>, course: &mut Course<'_>) -> Result<Settled, LabError> {
+    pub(super) async fn settle(&self, table: &Table<'_>, course: &mut Course<'_>) -> Result<Settled, LabError> {
         settle(&self.setting(), table, &mut course.history, &mut course.watches).await
     }
 
-    /// Has the witnesses of a step ask before its actions have their effect, where the step's cells are known already.
-    fn anticipate(&self, index: usize, name: &str, course: &mut Course<'_>) {
-        let world = self.stage.world();
-        let (cells, _) = self.split(plan::cells(self.loaded, index, &world).unwrap_or_default());
-        let (occasion, since) = (Occasion::Change, Instant::now());
-        let table =
-            Table { step: name, occasion, cells: &cells, calibration: &[], world: &world, since, deadline: since };
-        anticipate(&self.setting(), &table, &course.history, &mut course.watches);
-    }
-
-    fn setting(&self) -> Setting<'_> {
+    pub(super) fn setting(&self) -> Setting<'_> {
         Setting {
             sessions: &self.sessions,
             nonces: self.nonces,
@@ -340,39 +282,6 @@ impl Staged<'_> {
             denied: &self.denied,
             known: self.known,
         }
-    }
-
-    /// Calibrates the paths that later steps deny, without judging anything.
-    async fn calibrate(&self, course: &mut Course<'_>) -> Result<(), LabError> {
-        let calibration = self.denied_later(&course.history);
-        if calibration.is_empty() {
-            return Ok(());
-        }
-        let (world, since) = (self.stage.world(), Instant::now());
-        let (step, deadline) = ("calibration", since + self.rules.limit);
-        let occasion = Occasion::Baseline;
-        let table = Table { step, occasion, cells: &[], calibration: &calibration, world: &world, since, deadline };
-        self.settle(&table, course).await.map(drop)
-    }
-
-    /// Cells that are denied in some step and not expected by the baseline, as far as their pods are there already and their
-    /// paths were not timed yet.
-    fn denied_later(&self, history: &History) -> Vec<PlannedCell> {
-        let world = self.stage.world();
-        let steps = &self.loaded.scenario.steps;
-        let first = usize::from(self.occasion(0) == Occasion::Baseline);
-        let known = if first == 1 { plan::cells(self.loaded, 0, &world).unwrap_or_default() } else { Vec::new() };
-        let known = known.iter().filter(|cell| cell.connection == Connection::New);
-        let mut paths: BTreeSet<PathKey> = known.map(PathKey::of).collect();
-        let later = (first..steps.len()).flat_map(|index| plan::cells(self.loaded, index, &world).unwrap_or_default());
-        let (later, _) = self.split(later.collect());
-        later
-            .into_iter()
-            .filter(|cell| cell.expectation == Expectation::Blocked && !history.is_timed(cell))
-            .filter(|cell| paths.insert(PathKey::of(cell)))
-            // The path is the same from every port, and over UDP a node would take what comes from this one for known.
-            .map(|cell| PlannedCell { expectation: Expectation::Recorded, source_port: None, ..cell })
-            .collect()
     }
 
     /// The cells that can be probed here, and those that cannot, with the reason. First packets are not sent again.
@@ -393,66 +302,6 @@ impl Staged<'_> {
 
     pub(super) fn decided_by(&self, index: usize, cell: &PlannedCell) -> Option<String> {
         self.oracles.get(index)?.cells.iter().find(|oracle| oracle.cell.id == cell.id)?.decided_by()
-    }
-
-    /// Reads the log of every server that a denied cell seems not to have reached.
-    async fn read_logs(&self, cells: &[PlannedCell], tracks: &[Track]) -> Logs {
-        let denied = cells.iter().zip(tracks).filter(|(cell, track)| {
-            cell.expectation == Expectation::Blocked
-                && keeps_log(&cell.server)
-                && track.last.as_ref().is_some_and(|last| last.outcome.is_stopped())
-        });
-        let mut servers: BTreeMap<&ServerId, BTreeSet<String>> = BTreeMap::new();
-        for (cell, track) in denied {
-            servers.entry(&cell.server).or_default().extend(track.nonces.iter().cloned());
-        }
-        self.seen(servers.into_iter().map(|(server, nonces)| (server.clone(), nonces))).await
-    }
-
-    /// What servers have seen of some nonces.
-    pub(super) async fn seen(&self, servers: impl IntoIterator<Item = (ServerId, BTreeSet<String>)>) -> Logs {
-        let reads = servers.into_iter().map(|(server, nonces)| async move {
-            let seen = self.stage.seen(&server, &nonces).await.map_err(|error| error.to_string());
-            (server, seen)
-        });
-        join_all(reads).await.into_iter().collect()
-    }
-
-    /// Asks the document's questions once more, each source at the same time as the others, and sends the answers in the
-    /// order of the cells. What was denied is not asked again: its answer is what was observed.
-    async fn answer(&self, occasion: Occasion, cells: &[PlannedCell], tracks: &[Track]) {
-        if !self.rules.show_answers || occasion == Occasion::Restored {
-            return;
-        }
-        let questions = cells.iter().zip(tracks).filter(|(cell, _)| cell.server == ServerId::Metadata);
-        let answers = join_all(questions.map(|(cell, track)| self.ask_again(cell, track))).await;
-        answers.into_iter().flatten().for_each(|answer| self.events.send(answer));
-    }
-
-    async fn ask_again(&self, cell: &PlannedCell, track: &Track) -> Option<Event> {
-        let last = track.last.as_ref()?;
-        let target @ Target::Http { .. } = cell.target.clone()? else { return None };
-        let mut text = last.detail.clone().unwrap_or_else(|| words(last.outcome).to_owned());
-        let mut address = last.address.or(cell.address);
-        if last.outcome == Outcome::Reached {
-            let mut lease = self.sessions.lease(&cell.from, How::Curl).await.ok()?;
-            let (nonce, server) = (self.nonces.next(), cell.identity.clone());
-            let (connect_limit, resolve_limit, source_port) = (ALLOW_LIMIT, ALLOW_LIMIT, cell.source_port);
-            let request = Request { target, nonce, server, connect_limit, resolve_limit, source_port, keep: None };
-            let (observation, body) = lease.session()?.fetch(&request).await;
-            address = observation.address.or(address);
-            text = match observation.outcome {
-                Outcome::Reached => body,
-                other => observation.detail.unwrap_or_else(|| words(other).to_owned()),
-            };
-        }
-        Some(Event::Answer {
-            scenario: self.loaded.scenario.id.clone(),
-            from: cell.from_text.clone(),
-            command: track.command.clone().unwrap_or_default(),
-            address,
-            text,
-        })
     }
 }
 
