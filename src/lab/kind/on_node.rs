@@ -117,7 +117,13 @@ async fn take(node: &str, shell: &mut Shell, places: &[SocketAddr]) -> Result<()
         let (ip, length) = family(address);
         // A source for what the node sends elsewhere it must never be; nor tentative, when the server begins to listen.
         let how = if address.is_ipv4() { "scope host" } else { "preferred_lft 0 nodad" };
-        let taken = format!("{ip} addr replace {address}/{length} dev lo {how} 2>&1 && {ip} route get {address} 2>&1");
+        // The kernel makes an IPv6 address local a moment after it is there (`addrconf_dad_work`).
+        let taken = format!(
+            "{ip} addr replace {address}/{length} dev lo {how} 2>&1; \
+             for look in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
+             route=$({ip} route get {address} 2>&1); case $route in local*) break;; esac; sleep 0.1; done; \
+             echo \"$route\""
+        );
         let route = shell.read(&taken).await.map_err(|error| broken(node, &error))?;
         if !route.first().is_some_and(|route| route.starts_with("local ")) {
             return Err(broken(node, &format!("{address} is not on the node: {}", route.join(" "))));
