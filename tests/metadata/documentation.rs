@@ -1,16 +1,20 @@
 //! The `curl` lines of each cloud's documentation, word for word but for the address.
 
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
 use crate::common::Served;
 
 /// What a shell gets from lines in which `BASE` stands for the server.
 fn sh(server: &Served, lines: &str) -> String {
     let base = format!("http://{}", server.address);
+    // The first file of this name that `curl` finds is the only one that it reads.
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-curlrc");
+    fs::create_dir_all(&home).and_then(|()| fs::write(home.join(".curlrc"), "")).unwrap();
     let output = Command::new("sh")
         .args(["-eu", "-c", &lines.replace("BASE", &base)])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("CURL_HOME", &home)
         .output()
         .unwrap();
     assert!(output.status.success(), "{lines}: {}", String::from_utf8_lossy(&output.stderr));
