@@ -15,6 +15,8 @@ use crate::engine::{Canary, Event, RunResult, ScenarioResult, StepResult, Verdic
 
 /// Up to so many scenarios every table is shown.
 const ALL_TABLES: usize = 3;
+/// So many scenarios that were not played have their reasons told by a quiet run that has played none.
+const MOST_REASONS: usize = 20;
 
 /// Writes results to a stream that takes colours (and may remove them).
 pub struct Terminal<W> {
@@ -80,7 +82,12 @@ impl<W: Write + Send> Reporter for Terminal<W> {
 
     fn finish(&mut self, result: &RunResult, written: &[String]) -> io::Result<()> {
         let text = if self.quiet {
-            format!("{}{}", if self.crowded { "\n" } else { "" }, summary::line(result, self.theme))
+            let idle = result.scenarios.iter().all(|scenario| scenario.verdict == Verdict::Skipped);
+            // Where nothing at all was played, why is not beside the point.
+            let reasons: String =
+                result.scenarios.iter().filter(|_| idle).take(MOST_REASONS).map(|it| brief(it, self.theme)).collect();
+            let air = if self.crowded { "\n" } else { "" };
+            format!("{reasons}{air}{}", summary::line(result, self.theme))
         } else {
             format!("\n{}", summary::block(result, written, self.theme))
         };
@@ -249,6 +256,20 @@ mod tests {
     #[test]
     fn quiet_shows_what_is_wrong() {
         insta::assert_snapshot!(shown(&testing::many(), WIDE, true));
+    }
+
+    #[test]
+    fn quiet_says_why_nothing_was_played() {
+        let mut result = testing::passing();
+        for scenario in &mut result.scenarios {
+            (scenario.verdict, scenario.reason) = (Verdict::Skipped, Some("needs ipv6".to_owned()));
+        }
+        let text = shown(&result, WIDE, true);
+        assert_eq!(
+            (text.lines().count(), text.matches("needs ipv6").count()),
+            (1 + result.scenarios.len(), result.scenarios.len()),
+            "{text}"
+        );
     }
 
     #[test]
