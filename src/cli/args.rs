@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum, builder::styling};
 use super::{
     bench, cleanup, completions, doctor, explain, fuzz, init, lab, lint, list, metadata, mutants, node, run, schema,
 };
-use crate::{lab::embedded::enforcer::Mutant, report::ReportSpec};
+use crate::{lab::embedded::enforcer::Mutant, report::ReportSpec, scenario::dns_label};
 
 /// Proves what a Kubernetes network really lets through.
 ///
@@ -198,6 +198,11 @@ Exit codes:
   1  something is not as expected     4  inconclusive, or everything was skipped
   2  usage, or a bad file             5  the lab is not there, or broke
                                     130  interrupted";
+
+/// A name that a namespace can have.
+pub(super) fn namespace(text: &str) -> Result<String, String> {
+    dns_label(text).map(|()| text.to_owned())
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,14 +1,13 @@
 //! `policyprobe doctor`: which backends work here, what is missing, and how to get it.
 
-use std::{fmt::Write as _, process::Stdio, time::Instant};
+use std::{fmt::Write as _, time::Instant};
 
-use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::{Backend, BackendArgs, Global, backend, output::conclude, signals::unless_interrupted};
 use crate::{
     engine::{self, Events, Verdict},
-    lab::{Check, cluster, embedded::CURL_PATIENCE, kind},
+    lab::{Check, cluster, embedded::curl_says, kind},
     probe::OLDEST_CURL,
     report::Theme,
 };
@@ -80,9 +79,7 @@ fn render(sections: &[Section], theme: Theme, quiet: bool) -> String {
 }
 
 async fn embedded() -> Vec<Check> {
-    let version = Command::new("curl").args(["-q", "--version"]).stdin(Stdio::null()).kill_on_drop(true).output();
-    let late = || std::io::Error::new(std::io::ErrorKind::TimedOut, "it does not say its version");
-    let mut checks = vec![curl(tokio::time::timeout(CURL_PATIENCE, version).await.unwrap_or_else(|_| Err(late())))];
+    let mut checks = vec![curl(curl_says().await)];
     if cfg!(target_os = "linux") {
         checks.extend(user_namespaces());
         checks.push(lab().await);
@@ -109,7 +106,9 @@ fn curl(output: std::io::Result<std::process::Output>) -> Check {
                 None => check(false, "`curl --version` says nothing that is understood".to_owned()),
             }
         }
-        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => check(false, error.to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            check(false, "it does not say its version".to_owned())
+        }
         Err(error) => check(false, format!("it cannot be started: {error}")),
     }
 }

@@ -154,18 +154,8 @@ mod tests {
     use crate::scenario::Manifest;
 
     fn lab() -> LoadedScenario {
-        let policy = |name: &str, spec| {
-            let raw = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-                             "metadata": {"name": name}, "spec": spec});
-            Manifest {
-                path: PathBuf::from(format!("{name}.yaml")),
-                policy: Some(Arc::new(serde_json::from_value(raw.clone()).unwrap())),
-                raw,
-                api_version: "networking.k8s.io/v1".to_owned(),
-                kind: "NetworkPolicy".to_owned(),
-                name: name.to_owned(),
-                namespace: "default".to_owned(),
-            }
+        let policy = |name: &str, spec: serde_json::Value| {
+            Manifest::network_policy(format!("{name}.yaml"), ("default", name), &spec).unwrap()
         };
         let deny = json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [
             {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.169.254/32"]}}]}]});

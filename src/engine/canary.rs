@@ -130,21 +130,7 @@ fn loaded() -> Result<LoadedScenario, serde_json::Error> {
 }
 
 fn manifest(name: &str, spec: &Value) -> Result<Manifest, serde_json::Error> {
-    let raw = json!({
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": spec,
-    });
-    Ok(Manifest {
-        path: PathBuf::from("canary"),
-        policy: Some(Arc::new(serde_json::from_value(raw.clone())?)),
-        raw,
-        api_version: "networking.k8s.io/v1".to_owned(),
-        kind: "NetworkPolicy".to_owned(),
-        name: name.to_owned(),
-        namespace: NAMESPACE.to_owned(),
-    })
+    Manifest::network_policy("canary", (NAMESPACE, name), spec)
 }
 
 /// The canary's conclusion. A deny that had no effect anywhere is a lab that enforces nothing; one that had an effect in

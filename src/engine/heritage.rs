@@ -11,7 +11,7 @@ use super::{
     plan::PlannedCell,
 };
 use crate::{
-    lab::{ServerId, Source, World, WorldNode, WorldOutside},
+    lab::{ServerId, Source, World},
     scenario::{NodeName, PortSpec},
 };
 
@@ -79,14 +79,14 @@ impl Heritage {
         let before = &self.world;
         let is_from = match from {
             Source::Pod(namespace, name) => same(before, now, |world| pod(world, namespace, name)),
-            Source::Node(name) => same(before, now, |world| node(world, *name)),
-            Source::Outside(name) => same(before, now, |world| outside(world, name)),
+            Source::Node(name) => same(before, now, |world| world.node(*name)),
+            Source::Outside(name) => same(before, now, |world| world.outside_host(name)),
         };
         is_from
             && match server {
                 ServerId::Pod(namespace, name) => same(before, now, |world| pod(world, namespace, name)),
-                ServerId::Node(name) => same(before, now, |world| node(world, *name)),
-                ServerId::Outside(name) => same(before, now, |world| outside(world, name)),
+                ServerId::Node(name) => same(before, now, |world| world.node(*name)),
+                ServerId::Outside(name) => same(before, now, |world| world.outside_host(name)),
                 ServerId::Metadata => same(before, now, |world| world.metadata.as_ref()),
                 ServerId::Dns | ServerId::Apiserver | ServerId::Kubelet(_) => false,
             }
@@ -100,17 +100,9 @@ fn same<'w, T: PartialEq>(before: &'w World, now: &'w World, find: impl Fn(&'w W
 
 /// What makes a pod the same. Its labels may differ: without policies they mean nothing.
 fn pod<'w>(world: &'w World, namespace: &str, name: &str) -> Option<(&'w [IpAddr], &'w str, NodeName, &'w [PortSpec])> {
-    let pod = world.pods.iter().find(|pod| pod.spec.namespace == namespace && pod.spec.name == name)?;
+    let pod = world.pod(namespace, name)?;
     let addresses = Some(pod.addresses.as_slice()).filter(|addresses| !addresses.is_empty())?;
     Some((addresses, &pod.identity, pod.spec.node, &pod.spec.ports))
-}
-
-fn node(world: &World, name: NodeName) -> Option<&WorldNode> {
-    world.nodes.iter().find(|node| node.name == name)
-}
-
-fn outside<'w>(world: &'w World, name: &str) -> Option<&'w WorldOutside> {
-    world.outside.iter().find(|host| host.name == name)
 }
 
 #[cfg(test)]

@@ -138,12 +138,7 @@ pub(super) fn candidates(
 fn nodes_near(cell: &PlannedCell, world: &World) -> Vec<NodeName> {
     let present: BTreeSet<NodeName> = world.nodes.iter().map(|node| node.name).collect();
     let near: Vec<NodeName> = match &cell.server {
-        ServerId::Pod(namespace, name) => world
-            .pods
-            .iter()
-            .filter(|pod| pod.spec.namespace == *namespace && pod.spec.name == *name)
-            .map(|pod| pod.spec.node)
-            .collect(),
+        ServerId::Pod(namespace, name) => world.pod(namespace, name).map(|pod| pod.spec.node).into_iter().collect(),
         ServerId::Metadata => {
             // Another node may get to another server.
             let is_same = |node: &NodeName| {

@@ -151,21 +151,7 @@ fn file(index: usize) -> String {
 impl Policy {
     fn manifest(&self, index: usize) -> anyhow::Result<Manifest> {
         let name = format!("policy-{index}");
-        let raw = json!({
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "NetworkPolicy",
-            "metadata": {"name": name, "namespace": self.namespace},
-            "spec": self.spec,
-        });
-        Ok(Manifest {
-            path: PathBuf::from(file(index)),
-            policy: Some(Arc::new(serde_json::from_value(raw.clone())?)),
-            raw,
-            api_version: "networking.k8s.io/v1".to_owned(),
-            kind: "NetworkPolicy".to_owned(),
-            name,
-            namespace: self.namespace.clone(),
-        })
+        Ok(Manifest::network_policy(file(index), (&self.namespace, &name), &json!(self.spec))?)
     }
 }
 

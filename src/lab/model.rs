@@ -176,12 +176,30 @@ pub struct World {
 }
 
 impl World {
+    /// A pod of the scenario, by its logical namespace and its name.
+    #[must_use]
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<&WorldPod> {
+        self.pods.iter().find(|pod| pod.spec.namespace == namespace && pod.spec.name == name)
+    }
+
+    /// A node.
+    #[must_use]
+    pub fn node(&self, name: NodeName) -> Option<&WorldNode> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// A host outside the cluster.
+    #[must_use]
+    pub fn outside_host(&self, name: &str) -> Option<&WorldOutside> {
+        self.outside.iter().find(|host| host.name == name)
+    }
+
     /// Whether what a source sends may come from this address; where its addresses are not known, it may.
     #[must_use]
     pub fn may_come_from(&self, source: &Source, address: IpAddr) -> bool {
         let Source::Pod(namespace, name) = source else { return true };
-        let pod = self.pods.iter().find(|pod| pod.spec.namespace == *namespace && pod.spec.name == *name);
-        pod.is_none_or(|pod| pod.spec.host_network || pod.addresses.is_empty() || pod.addresses.contains(&address))
+        self.pod(namespace, name)
+            .is_none_or(|pod| pod.spec.host_network || pod.addresses.is_empty() || pod.addresses.contains(&address))
     }
 }
 

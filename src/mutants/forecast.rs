@@ -148,8 +148,8 @@ fn question(cell: &PlannedCell, world: &World) -> Option<Question> {
         Source::Pod(namespace, name) => {
             &pods().find(|pod| pod.spec.namespace == *namespace && pod.spec.name == *name)?.addresses
         }
-        Source::Node(name) => &world.nodes.iter().find(|node| node.name == *name)?.addresses,
-        Source::Outside(name) => &vec![world.outside.iter().find(|host| host.name == *name)?.address],
+        Source::Node(name) => &world.node(*name)?.addresses,
+        Source::Outside(name) => &vec![world.outside_host(name)?.address],
     };
     let from = *addresses.iter().find(|address| address.is_ipv4() == to.is_ipv4())?;
     let node_at =

@@ -43,6 +43,29 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// A NetworkPolicy that is in no file of its own.
+    ///
+    /// # Errors
+    /// Where the specification is none.
+    pub fn network_policy(
+        path: impl Into<PathBuf>,
+        (namespace, name): (&str, &str),
+        spec: &serde_json::Value,
+    ) -> Result<Self, serde_json::Error> {
+        let (api_version, kind) = ("networking.k8s.io/v1".to_owned(), "NetworkPolicy".to_owned());
+        let metadata = serde_json::json!({"name": name, "namespace": namespace});
+        let raw = serde_json::json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec});
+        Ok(Self {
+            path: path.into(),
+            policy: Some(Arc::new(serde_json::from_value(raw.clone())?)),
+            raw,
+            api_version,
+            kind,
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+        })
+    }
+
     /// Whether it is of a kind that has no part in what reaches what.
     #[must_use]
     pub fn is_inert(&self) -> bool {

@@ -10,7 +10,9 @@ use futures::{StreamExt as _, stream};
 
 use self::survey::{Position, Seen, Setup, State};
 use super::{
-    BackendArgs, Global, Problem, backend,
+    BackendArgs, Global, Problem,
+    args::namespace,
+    backend,
     conduct::progress,
     conduct::width_of,
     metadata::{HOPS, IMDS, check_flags},
@@ -24,7 +26,7 @@ use crate::{
     report::Theme,
     scenario::{
         DEFAULT_NAMESPACE, LabSpec, Labels, Manifest, MetadataServerSpec, NamespaceSpec, Need, NodeName, PodSpec,
-        PortSpec, Protocol, Topology, dns_label, label_key, label_value, load_policies,
+        PortSpec, Protocol, Topology, label_key, label_value, load_policies,
     },
 };
 
@@ -78,10 +80,6 @@ fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("it is written KEY=VALUE")?;
     label_key(key).and_then(|()| label_value(value))?;
     Ok((key.to_owned(), value.to_owned()))
-}
-
-fn namespace(text: &str) -> Result<String, String> {
-    dns_label(text).map(|()| text.to_owned())
 }
 
 /// Runs the audit; the exit code.

@@ -246,20 +246,10 @@ impl Canary {
         let world = stage.world();
         let served = world.pods.iter().find(|pod| pod.spec.name != CANARY && !pod.spec.ports.is_empty());
         let (pod, address) = served.and_then(|pod| Some((pod, *pod.addresses.first()?))).context("no pod serves")?;
-        let raw = serde_json::json!({
-            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-            "metadata": {"name": CANARY, "namespace": CANARY},
-            "spec": {"podSelector": {"matchLabels": {CANARY: "yes"}}, "policyTypes": ["Egress"], "egress": []},
-        });
-        let policy = Manifest {
-            path: CANARY.into(),
-            policy: Some(Arc::new(serde_json::from_value(raw.clone())?)),
-            api_version: "networking.k8s.io/v1".to_owned(),
-            kind: "NetworkPolicy".to_owned(),
-            name: CANARY.to_owned(),
-            namespace: CANARY.to_owned(),
-            raw,
-        };
+        let spec = serde_json::json!(
+            {"podSelector": {"matchLabels": {CANARY: "yes"}}, "policyTypes": ["Egress"], "egress": []}
+        );
+        let policy = Manifest::network_policy(CANARY, (CANARY, CANARY), &spec)?;
         let source = Source::Pod(CANARY.to_owned(), CANARY.to_owned());
         let session = stage.open_fast(&source, Means::Agent).await?;
         let target = with_proof(http(SocketAddr::new(address, 80), "/", &[], Method::Get), pod.proof.clone());

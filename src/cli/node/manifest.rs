@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use crate::{
-    cli::{Problem, output::conclude},
+    cli::{Problem, args::namespace, output::conclude},
     engine, input,
     node::{manifest::objects, rules::Rules},
-    scenario::dns_label,
 };
 
 /// What to run, and where.
@@ -30,10 +29,6 @@ pub(super) struct Args {
     /// Rules, which go into a ConfigMap
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
-}
-
-fn namespace(text: &str) -> Result<String, String> {
-    dns_label(text).map(|()| text.to_owned())
 }
 
 /// What Kubernetes takes as a ConfigMap, in bytes.

@@ -64,9 +64,7 @@ impl First {
         nonces: &Nonces,
     ) -> Self {
         let is_there = |cell: &&PlannedCell| match &cell.from {
-            Source::Pod(namespace, name) => {
-                now.pods.iter().any(|pod| pod.spec.namespace == *namespace && pod.spec.name == *name)
-            }
+            Source::Pod(namespace, name) => now.pod(namespace, name).is_some(),
             Source::Node(_) | Source::Outside(_) => true,
         };
         let others: Vec<PlannedCell> = others.iter().filter(is_there).cloned().collect();

@@ -235,7 +235,7 @@ pub(super) fn home(world: &World, from: &Source) -> Option<(NodeName, bool)> {
     match from {
         Source::Node(name) => Some((*name, false)),
         Source::Pod(namespace, name) => {
-            let pod = world.pods.iter().find(|pod| pod.spec.namespace == *namespace && pod.spec.name == *name)?;
+            let pod = world.pod(namespace, name)?;
             Some((pod.spec.node, !pod.spec.host_network))
         }
         Source::Outside(_) => None,

@@ -142,7 +142,7 @@ fn node(cluster: &Cluster, name: NodeName, family: Family) -> Option<(End<'_>, I
 }
 
 fn outside<'c>(world: &World, name: &str, family: Family) -> Option<(End<'c>, IpAddr)> {
-    let host = world.outside.iter().find(|host| host.name == name)?;
+    let host = world.outside_host(name)?;
     Some((End::Outside, of_family(&[host.address], family)?))
 }
 

@@ -18,18 +18,17 @@ pub(super) fn short(namespace: &str, name: &str) -> String {
 }
 
 pub(super) fn pod_in<'w>(world: &'w World, namespace: &str, name: &str) -> Result<&'w WorldPod, Fault> {
-    world.pods.iter().find(|pod| pod.spec.namespace == namespace && pod.spec.name == name).ok_or_else(|| {
+    world.pod(namespace, name).ok_or_else(|| {
         Fault::new(format!("the pod `{}` is not there in this step", short(namespace, name)))
             .hint("a pod of a step's `create` is there from that step on")
     })
 }
 
 pub(super) fn node_in(world: &World, name: NodeName) -> Result<&WorldNode, Fault> {
-    let node = world.nodes.iter().find(|node| node.name == name);
-    node.ok_or_else(|| Fault::new(format!("the lab has no node `{}`", name.as_str())))
+    world.node(name).ok_or_else(|| Fault::new(format!("the lab has no node `{}`", name.as_str())))
 }
 
 pub(super) fn outside_in<'w>(world: &'w World, name: &str) -> Result<&'w WorldOutside, Fault> {
-    let host = world.outside.iter().find(|host| host.name == name);
+    let host = world.outside_host(name);
     host.ok_or_else(|| Fault::new(format!("there is no outside host `{name}`")).hint("name it in `lab.outside`"))
 }

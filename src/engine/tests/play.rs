@@ -14,19 +14,7 @@ use crate::{
 pub(super) const WORKS: [&str; 4] = ["app1", "app2", "node/master", "node/worker"];
 
 pub(super) fn manifest(name: &str, spec: &Value) -> Vec<Arc<Manifest>> {
-    let raw = json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-        "metadata": {"name": name, "namespace": "default"}, "spec": spec,
-    });
-    vec![Arc::new(Manifest {
-        path: PathBuf::from(name),
-        policy: Some(Arc::new(serde_json::from_value(raw.clone()).unwrap())),
-        raw,
-        api_version: "networking.k8s.io/v1".to_owned(),
-        kind: "NetworkPolicy".to_owned(),
-        name: name.to_owned(),
-        namespace: "default".to_owned(),
-    })]
+    vec![Arc::new(Manifest::network_policy(name, ("default", name), spec).unwrap())]
 }
 
 /// The document's lab, by address or by name.

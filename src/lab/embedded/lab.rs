@@ -195,16 +195,20 @@ fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabili
 }
 
 /// How long `curl` may take to say its version.
-pub(crate) const CURL_PATIENCE: Duration = Duration::from_secs(5);
+const CURL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the `curl` on `PATH` says of its version; an error of the kind `TimedOut` where it does not end.
+pub(crate) async fn curl_says() -> std::io::Result<std::process::Output> {
+    let mut command = Command::new("curl");
+    command.args(["-q", "--version"]).stdin(std::process::Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(CURL_PATIENCE, command.output()).await;
+    output.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}
 
 /// The version of the `curl` on `PATH`, if it is new enough.
 async fn curl_version() -> Result<String, LabError> {
     let hint = "install curl 7.84 or later: the lab's probes are real curl processes";
-    let mut command = Command::new("curl");
-    command.arg("-q").arg("--version").kill_on_drop(true);
-    let output = tokio::time::timeout(CURL_PATIENCE, command.output()).await;
-    let output = output.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-    let output = output.map_err(|error| match error.kind() {
+    let output = curl_says().await.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => LabError::with_hint("there is no `curl` on PATH", hint),
         std::io::ErrorKind::TimedOut => {
             let message = format!("`curl --version` does not end within {} s", CURL_PATIENCE.as_secs());

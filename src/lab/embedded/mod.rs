@@ -20,9 +20,9 @@ mod stage;
 
 pub use builder::EmbeddedBuilder;
 pub use deny::DenyBy;
-#[cfg(target_os = "linux")]
-pub(crate) use lab::CURL_PATIENCE;
 pub use lab::EmbeddedLab;
+#[cfg(target_os = "linux")]
+pub(crate) use lab::curl_says;
 #[cfg(target_os = "linux")]
 pub use stage::{EmbeddedStage, NamespaceCurl};
 
