@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    super::{calibrate::PAST_RETRANSMISSION, history::History, plan::PlannedCell},
+    super::{calibrate::PAST_RETRANSMISSION, history::History, plan::PlannedCell, track::Track},
     rounds::Settling,
     table::Occasion,
 };
@@ -14,7 +14,7 @@ use super::{
 /// A table that only a crowded machine keeps from its hold gets at least this much time beyond its deadline.
 const BUSY_PATIENCE: Duration = Duration::from_secs(30);
 /// How long cells are waited for that the CNI is known to treat otherwise: most policies take effect sooner.
-const KNOWN_PATIENCE: Duration = Duration::from_millis(1500);
+const KNOWN_PATIENCE: Duration = Duration::from_secs(1);
 /// The same for cells that were not reached before any policy.
 pub(super) const LOST_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -24,14 +24,17 @@ impl Settling<'_> {
     pub(super) fn waits_in_vain(&self, history: &History) -> bool {
         let (setting, table) = (self.setting, self.table);
         let known = setting.known.filter(|_| table.occasion == Occasion::Change);
-        let is_known = |cell: &PlannedCell| known.is_some_and(|known| known.covers(setting.scenario, &cell.id));
+        // One that is as expected after all has its hold to be waited for.
+        let is_known = |cell: &PlannedCell, track: &Track| {
+            track.good_rounds == 0 && known.is_some_and(|known| known.covers(setting.scenario, &cell.id))
+        };
         let waited = table.since.elapsed();
         let mut judged = table.cells.iter().zip(&self.tracks).zip(0..);
         table.occasion != Occasion::Baseline
             && waited > KNOWN_PATIENCE
             && judged.all(|((cell, track), index)| {
                 track.held(self.hold)
-                    || is_known(cell)
+                    || is_known(cell, track)
                     || (waited > LOST_PATIENCE && history.is_baseline_wrong(cell))
                     || self.is_gone(index, history)
             })
