@@ -28,6 +28,9 @@ use super::{
 /// How long a prober may take to say that it takes calls.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// So many commands are written at once.
+const TOGETHER: usize = 64;
+
 /// The streams of a process somewhere else.
 pub struct Wire {
     /// Its standard input.
@@ -198,11 +201,16 @@ async fn read(lines: &mut Output, calls: &Calls) -> String {
 }
 
 async fn write(mut input: Box<dyn AsyncWrite + Send + Sync + Unpin>, mut queue: UnboundedReceiver<Command>) -> String {
-    while let Some(command) = queue.recv().await {
-        let Ok(mut line) = serde_json::to_vec(&command) else { continue };
-        line.push(b'\n');
+    let mut commands = Vec::new();
+    // What is there already goes along: each write wakes every program that passes the stream on.
+    while queue.recv_many(&mut commands, TOGETHER).await > 0 {
+        let mut lines = Vec::new();
+        for line in commands.drain(..).filter_map(|command| serde_json::to_vec(&command).ok()) {
+            lines.extend(line);
+            lines.push(b'\n');
+        }
         let written = async {
-            input.write_all(&line).await?;
+            input.write_all(&lines).await?;
             input.flush().await
         };
         if let Err(error) = written.await {
