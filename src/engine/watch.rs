@@ -18,11 +18,12 @@ use tokio::{
 use super::{
     round::{GIVE_UP, Nonces, listen, read},
     sessions::{How, Lease, Sessions},
+    track::Attempt,
     witness::{Sample, ServerKey},
 };
 use crate::{
     lab::{LabError, Source},
-    probe::{Means, Observation, Outcome, Request, Target, is_direct},
+    probe::{Means, Observation, Request, Target, is_direct},
 };
 
 /// Samples of a witness that are kept from one round to the next. In a round all are, however long it takes: the first of
@@ -222,9 +223,13 @@ impl Watches {
 
     /// Asks everything once more, beside the watching, so that an answer comes after all that was tried.
     pub(super) async fn after(&self) {
-        join_all(self.running.iter().map(|((source, _), running)| async move {
+        let mut asked: BTreeMap<&Source, BTreeMap<ServerKey, Question>> = BTreeMap::new();
+        for ((source, _), running) in &self.running {
+            asked.entry(source).or_default().extend(running.watching.questions.clone());
+        }
+        join_all(asked.into_iter().map(|(source, questions)| async move {
             if let Ok(mut lease) = self.sessions.lease(source, self.how).await {
-                self.board.ask(&mut lease, source, &running.watching, &self.nonces).await;
+                self.board.ask(&mut lease, source, &questions, &self.nonces).await;
             }
         }))
         .await;
@@ -260,19 +265,24 @@ impl Board {
     }
 
     /// Asks everything once; whether anything at all came back.
-    async fn ask(&self, lease: &mut Lease, source: &Source, watching: &Watching, nonces: &Nonces) -> bool {
-        let requests: Vec<Request> = watching.questions.values().map(|question| question.request(nonces)).collect();
+    async fn ask(
+        &self,
+        lease: &mut Lease,
+        source: &Source,
+        questions: &BTreeMap<ServerKey, Question>,
+        nonces: &Nonces,
+    ) -> bool {
+        let requests: Vec<Request> = questions.values().map(|question| question.request(nonces)).collect();
         let asked = Instant::now();
         let mut found: Vec<Option<Sample>> = vec![None; requests.len()];
         if let Some(session) = lease.session() {
             listen(session, &requests, |index, attempt| {
-                let Observation { outcome, connect, held, .. } = attempt.observation;
-                found[index].get_or_insert(Sample { asked, ended: attempt.ended, outcome, connect, held });
+                found[index].get_or_insert(Sample::of(asked, &attempt));
             })
             .await;
         }
         let heard = found.iter().any(Option::is_some);
-        for (key, sample) in watching.questions.keys().zip(found) {
+        for (key, sample) in questions.keys().zip(found) {
             self.add(source, key, sample.unwrap_or_else(|| lost(asked)));
         }
         heard
@@ -327,7 +337,7 @@ impl Worker {
             |question: &Question| is_alone(self.how, question) || question.target.host().parse::<IpAddr>().is_ok();
         let heard = match self.watching.only_question().filter(|(_, question)| is_steady(question)) {
             Some((key, question)) => self.sample(lease, key, question).await,
-            None => self.board.ask(lease, &self.source, &self.watching, &self.nonces).await,
+            None => self.board.ask(lease, &self.source, &self.watching.questions, &self.nonces).await,
         };
         sleep_until(began + self.watching.period).await;
         heard
@@ -339,15 +349,12 @@ impl Worker {
         let wanted = u32::try_from(self.duration.as_millis() / period.as_millis().max(1)).unwrap_or(u32::MAX);
         let count = wanted.clamp(SAMPLES_A_PROCESS.0, SAMPLES_A_PROCESS.1);
         let requests: Vec<Request> = (0..count).map(|_| question.request(&self.nonces)).collect();
-        // A request begins after the answer to the one before; when exactly, only the process knows.
-        let mut asked = Instant::now();
+        // Each was asked after this; when exactly, only the process knows.
+        let asked = Instant::now();
         let mut heard = false;
         if let Some(session) = lease.session() {
             read(session.watch(&requests, period), &requests, (question.limit + period) * count, |_, attempt| {
-                let Observation { outcome, connect, held, .. } = attempt.observation;
-                let sample = Sample { asked, ended: attempt.ended, outcome, connect, held };
-                self.board.add(&self.source, key, sample);
-                asked = attempt.ended;
+                self.board.add(&self.source, key, Sample::of(asked, &attempt));
                 heard = true;
             })
             .await;
@@ -360,7 +367,8 @@ impl Worker {
 }
 
 fn lost(asked: Instant) -> Sample {
-    Sample { asked, ended: Instant::now(), outcome: Outcome::ProbeLost, connect: None, held: None }
+    let observation = Observation::lost(None);
+    Sample::of(asked, &Attempt { nonce: String::new(), observation, ended: Instant::now() })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -12,10 +12,11 @@ use tokio::time::Instant;
 use super::{
     Expectation, WitnessKind,
     plan::{Connection, PlannedCell},
+    track::Attempt,
 };
 use crate::{
     lab::{ServerId, Source, World, WorldPod},
-    probe::{Outcome, Target},
+    probe::{Observation, Outcome, Target},
     scenario::{DEFAULT_NAMESPACE, Family, NodeName, Protocol},
 };
 
@@ -184,15 +185,35 @@ pub(super) struct Sample {
     pub(super) connect: Option<Duration>,
     /// How long the server had it wait besides.
     pub(super) held: Option<Duration>,
+    /// When it ended by its prober's own clock.
+    pub(super) clock: Option<Duration>,
 }
 
 impl Sample {
+    /// What an attempt says that was asked for at this time.
+    #[must_use]
+    pub(super) fn of(asked: Instant, attempt: &Attempt) -> Self {
+        let Observation { outcome, connect, held, clock, .. } = attempt.observation;
+        Self { asked, ended: attempt.ended, outcome, connect, held, clock }
+    }
+
     /// Whether the right server answered; for the resolution of a name, whether it was resolved.
     #[must_use]
     pub(super) fn answered(&self) -> bool {
         self.outcome == Outcome::Reached
     }
+
+    /// How long after another one it ended. The prober's clock knows nothing of the time that its reports took to get here,
+    /// which on a busy machine is most of it; it is believed as far as both could be true.
+    fn after(&self, earlier: &Self) -> Duration {
+        let here = self.ended.saturating_duration_since(earlier.ended);
+        let there = self.clock.zip(earlier.clock).and_then(|(now, before)| now.checked_sub(before));
+        there.filter(|there| there.abs_diff(here) <= ON_THE_WAY).unwrap_or(here)
+    }
 }
+
+/// What reports may differ in the time that they take to get here.
+const ON_THE_WAY: Duration = Duration::from_millis(500);
 
 /// What a witness' samples prove for the time of some attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,7 +233,7 @@ pub(super) fn cover(samples: &[Sample], from: Instant, to: Instant, window: Dura
     let Some(before) = answered.iter().rposition(|sample| sample.ended <= from) else { return Cover::Unanswered };
     let Some(after) = answered.iter().position(|sample| sample.asked >= to) else { return Cover::Unanswered };
     let Some(between) = answered.get(before..=after) else { return Cover::Unanswered };
-    let gap = between.windows(2).map(|pair| pair[1].ended.saturating_duration_since(pair[0].ended)).max();
+    let gap = between.windows(2).map(|pair| pair[1].after(pair[0])).max();
     match gap {
         Some(gap) if gap > window => Cover::Gap(gap),
         _ => Cover::Confirmed,
@@ -233,6 +254,7 @@ mod tests {
             outcome: if *answered { Outcome::Reached } else { Outcome::Refused },
             connect: None,
             held: None,
+            clock: None,
         };
         answered.iter().map(sample).collect()
     }
@@ -261,6 +283,22 @@ mod tests {
         assert_eq!(covers(&[(40, true), (110, true)]), Cover::Unanswered);
         assert_eq!(covers(&[(5, true), (40, true), (110, false)]), Cover::Unanswered);
         assert_eq!(covers(&[(5, false), (40, true), (110, true)]), Cover::Unanswered);
+    }
+
+    #[test]
+    fn what_came_late_is_no_gap_unless_it_came_much_too_late() {
+        let clocked = |late: u64| {
+            let (start, ms) = (Instant::now(), Duration::from_millis);
+            let (from, to) = (start + ms(10), start + ms(110));
+            let mut samples = samples(start, &[(5, true), (60 + late, true), (111 + late, true)]);
+            for (sample, at) in samples.iter_mut().zip([5, 60, 111]) {
+                sample.clock = Some(ms(at));
+            }
+            cover(&samples, from, to, WINDOW)
+        };
+        assert_eq!(clocked(60), Cover::Confirmed);
+        // Whoever was asleep for so long, its clock with it, has seen nothing meanwhile.
+        assert_eq!(clocked(560), Cover::Gap(Duration::from_millis(615)));
     }
 
     #[test]

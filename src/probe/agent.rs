@@ -132,6 +132,7 @@ impl From<Finding> for Observation {
             connect: duration(found.connect_us),
             held: duration(found.held_us),
             resent: found.resent,
+            clock: Some(Duration::from_micros(found.ended_us)),
             detail: found.detail,
         }
     }

@@ -118,6 +118,7 @@ pub fn observe(request: &Request, fields: &Fields, failures: &Failures) -> Obser
         connect: connected.then(|| fields.connect.saturating_sub(fields.lookup)),
         held: None,
         resent: None,
+        clock: None,
         detail,
     };
     let Target::Http { port, proof, .. } = &request.target else {

@@ -169,6 +169,8 @@ pub struct Observation {
     /// How many datagrams were lost before the one that was answered, or all of them but one. None over TCP, which sends
     /// again by itself: there it shows in the time that the connection took.
     pub resent: Option<u32>,
+    /// When it ended by the clock of who made it, which begins with that process; none of a process that says no such thing.
+    pub clock: Option<Duration>,
     /// Why, where the outcome alone does not say it (`curl: (7) ...`).
     pub detail: Option<String>,
 }
@@ -188,6 +190,7 @@ impl Observation {
             connect: None,
             held: None,
             resent: None,
+            clock: None,
             detail,
         }
     }

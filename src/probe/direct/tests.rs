@@ -278,7 +278,7 @@ fn the_wire_is_one_short_line_a_document() {
     assert_eq!(serde_json::from_str::<Command>(&text).unwrap(), command);
     let report = Report::Found { id: 7, finding: Finding::of(1, Outcome::TimedOut, None) };
     let text = serde_json::to_string(&report).unwrap();
-    assert_eq!(text, r#"{"found":{"id":7,"finding":{"index":1,"outcome":"timed_out"}}}"#);
+    assert_eq!(text, r#"{"found":{"id":7,"finding":{"index":1,"outcome":"timed_out","ended_us":0}}}"#);
     assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
 }
 

@@ -168,6 +168,9 @@ pub struct Finding {
     /// Over UDP, how many datagrams were lost before the one that was answered, or all of them but one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resent: Option<u32>,
+    /// When it ended, by the prober's own clock.
+    #[serde(default)]
+    pub ended_us: u64,
     /// Why, where the outcome alone does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -188,6 +191,7 @@ impl Finding {
             connect_us: None,
             held_us: None,
             resent: None,
+            ended_us: 0,
             detail,
         }
     }

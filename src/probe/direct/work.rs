@@ -45,6 +45,8 @@ pub struct Prober {
     slots: Arc<Semaphore>,
     ports: Arc<Ports>,
     kept: Kept,
+    /// When its clock began.
+    born: Instant,
 }
 
 impl Prober {
@@ -52,7 +54,8 @@ impl Prober {
     #[must_use]
     pub fn new(files: u64) -> Self {
         let slots = usize::try_from(files / 4).unwrap_or(usize::MAX).clamp(64, 4096);
-        Self { slots: Arc::new(Semaphore::new(slots)), ports: Arc::default(), kept: Kept::default() }
+        let slots = Arc::new(Semaphore::new(slots));
+        Self { slots, ports: Arc::default(), kept: Kept::default(), born: Instant::now() }
     }
 
     /// Another one in the same process, which keeps connections of its own. They end with the last of its clones.
@@ -73,6 +76,8 @@ impl Prober {
         S: Sockets,
         F: Fn(Finding) + Clone + Send + 'static,
     {
+        let born = self.born;
+        let found = move |finding| found(Finding { ended_us: micros(born.elapsed()), ..finding });
         let needs_names = work.asks.iter().any(|ask| ask.host.parse::<IpAddr>().is_err());
         let names = Arc::new(if needs_names { Names::of_system() } else { Names::default() });
         if let Some(every) = work.every_us.map(Duration::from_micros) {
