@@ -198,6 +198,12 @@ impl History {
         self.last.get(&PathKey::of(cell)) == Some(&Outcome::Reached)
     }
 
+    /// Whether the cell's path was closed when it was last tried.
+    #[must_use]
+    pub(super) fn was_stopped(&self, cell: &PlannedCell) -> bool {
+        self.last.get(&PathKey::of(cell)).is_some_and(|last| last.is_stopped())
+    }
+
     /// Whether this source was answered by the cell's server when it last asked, by name or by address.
     #[must_use]
     pub(super) fn reached_from(&self, source: &Source, cell: &PlannedCell) -> bool {

@@ -85,18 +85,24 @@ impl Settling<'_> {
 
     /// Plans a cell's attempts; the limit of each.
     fn ask(&mut self, index: usize, history: &History, plan: &mut Plan) -> Option<Duration> {
-        let cell = self.cells[index];
-        let target = cell.target.clone()?;
+        self.cells[index].target.as_ref()?;
         let (connect_limit, attempts) = self.limit(index, history);
-        let resolve_limit = self.resolve_limit(index, history);
         self.tracks[index].window = connect_limit;
+        self.request(index, (connect_limit, self.resolve_limit(index, history)), attempts, plan);
+        Some(connect_limit)
+    }
+
+    /// Plans so many attempts of a cell, with limits for the connection and for the resolution of a name.
+    pub(super) fn request(&self, index: usize, limits: (Duration, Duration), attempts: u32, plan: &mut Plan) {
+        let cell = self.cells[index];
+        let Some(target) = cell.target.clone() else { return };
         let (nonce, server) = (String::new(), cell.identity.clone());
         let (source_port, keep) = (cell.source_port, keep(cell));
         let how = if keep.is_some() { How::Keeper } else { self.how };
+        let (connect_limit, resolve_limit) = limits;
         let request = Request { target, nonce, server, connect_limit, resolve_limit, source_port, keep };
         let asks = plan.batches.entry((cell.from.clone(), how)).or_default();
         asks.extend((0..attempts).map(|_| Ask { cell: index, request: request.clone() }));
-        Some(connect_limit)
     }
 
     /// The limit of a cell's attempts, and how many there are in a round.

@@ -4,6 +4,7 @@ mod ask;
 mod gone;
 mod patience;
 mod rounds;
+mod scout;
 mod table;
 
 pub(super) use rounds::{anticipate, settle};

@@ -114,6 +114,7 @@ impl<'a> Settling<'a> {
     }
 
     async fn run(mut self, history: &mut History) -> Result<Settled, LabError> {
+        self.scout(history).await?;
         let judged = self.table.cells.len();
         let mut rounds = 0;
         let mut grace = ROUNDS_OF_GRACE;
