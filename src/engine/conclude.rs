@@ -1,5 +1,7 @@
 //! Pure: from cells' verdicts to those of steps, scenarios and the run, and to its exit code.
 
+use std::sync::Arc;
+
 use super::{
     Canary, FAILED, INCONCLUSIVE, INTERRUPTED, NO_LAB, NOT_ENFORCING, OK, RunFailure, ScenarioResult, USAGE, Verdict,
 };
@@ -27,7 +29,7 @@ pub(super) enum Ending {
 
 /// The exit code: an interrupt first, then 5, 2, 3, 1, 4, 0.
 #[must_use]
-pub(super) fn exit_code(ending: &Ending, canary: &Canary, scenarios: &[ScenarioResult]) -> u8 {
+pub(super) fn exit_code(ending: &Ending, canary: &Canary, scenarios: &[Arc<ScenarioResult>]) -> u8 {
     match ending {
         Ending::Interrupted => return INTERRUPTED,
         Ending::NoLab(_) => return NO_LAB,
@@ -70,7 +72,7 @@ mod tests {
 
     fn code(ending: &Ending, canary: Verdict, verdicts: &[Verdict]) -> u8 {
         let canary = Canary { verdict: canary, detail: String::new(), took_ms: 0 };
-        exit_code(ending, &canary, &verdicts.iter().map(|verdict| scenario(*verdict)).collect::<Vec<_>>())
+        exit_code(ending, &canary, &verdicts.iter().map(|verdict| Arc::new(scenario(*verdict))).collect::<Vec<_>>())
     }
 
     #[test]

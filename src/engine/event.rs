@@ -1,6 +1,6 @@
 //! The one stream that every reporter reads.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -91,10 +91,10 @@ pub enum Event {
         /// The scenario's id.
         scenario: String,
         /// The record.
-        result: StepResult,
+        result: Arc<StepResult>,
     },
     /// A scenario has its verdict.
-    ScenarioFinished(ScenarioResult),
+    ScenarioFinished(Arc<ScenarioResult>),
     /// The run is over, the lab torn down.
     RunFinished(Box<RunResult>),
 }

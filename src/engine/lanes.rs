@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
@@ -19,14 +19,14 @@ use crate::{lab::LabError, scenario::LoadedScenario};
 /// The results so far, in the scenarios' order: what is done stays done, also where the run is interrupted.
 #[derive(Debug, Default)]
 pub(super) struct Finished {
-    results: Mutex<BTreeMap<usize, ScenarioResult>>,
+    results: Mutex<BTreeMap<usize, Arc<ScenarioResult>>>,
     /// How many scenarios, from the first on, the run's reporters know of.
     told: AtomicUsize,
 }
 
 impl Finished {
     /// Puts in the result of the scenario at an index.
-    pub(super) fn put(&self, index: usize, result: ScenarioResult) {
+    pub(super) fn put(&self, index: usize, result: Arc<ScenarioResult>) {
         lock(&self.results).insert(index, result);
     }
 
@@ -39,10 +39,10 @@ impl Finished {
     }
 
     /// Takes all results out, and tells those that nobody was told of yet: they waited for one before them.
-    pub(super) fn take(&self, events: &Events) -> Vec<ScenarioResult> {
+    pub(super) fn take(&self, events: &Events) -> Vec<Arc<ScenarioResult>> {
         let results = std::mem::take(&mut *lock(&self.results));
         for result in results.range(self.told.load(Ordering::Relaxed)..).map(|(_, result)| result) {
-            events.send(Event::ScenarioFinished(result.clone()));
+            events.send(Event::ScenarioFinished(Arc::clone(result)));
         }
         results.into_values().collect()
     }
@@ -110,8 +110,9 @@ pub(super) async fn play_all(
                 let Some(events) = lock(&senders[index]).take() else { return Ok(()) };
                 let company = Company { events: &events, lane, ..*company };
                 let played = if stopped.load(Ordering::Relaxed) {
-                    let unplayed = unplayed(loaded, Verdict::Skipped, "not run: a scenario before it has failed");
-                    events.send(Event::ScenarioFinished(unplayed.clone()));
+                    let unplayed =
+                        Arc::new(unplayed(loaded, Verdict::Skipped, "not run: a scenario before it has failed"));
+                    events.send(Event::ScenarioFinished(Arc::clone(&unplayed)));
                     unplayed
                 } else {
                     play(&company, loaded, &mut heritage).await?

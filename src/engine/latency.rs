@@ -2,7 +2,7 @@
 //!
 //! What was as expected before a step says nothing of how soon the step took effect, and is left out.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +52,7 @@ pub struct Leaks {
 impl Latencies {
     /// Those of the cells that passed, and of first packets.
     #[must_use]
-    pub fn of(scenarios: &[ScenarioResult]) -> Self {
+    pub fn of(scenarios: &[Arc<ScenarioResult>]) -> Self {
         let (mut enforced, mut opened) = (Vec::new(), Vec::new());
         for scenario in scenarios {
             let mut before: BTreeMap<&str, bool> = BTreeMap::new();
@@ -69,7 +69,7 @@ impl Latencies {
     }
 }
 
-fn of_first_packets(scenarios: &[ScenarioResult]) -> (Option<Leaks>, Option<Latency>) {
+fn of_first_packets(scenarios: &[Arc<ScenarioResult>]) -> (Option<Leaks>, Option<Latency>) {
     let cells = scenarios.iter().flat_map(|scenario| &scenario.steps).flat_map(|step| &step.cells);
     let conclusive = cells.filter(|cell| !matches!(cell.verdict, Verdict::Inconclusive | Verdict::NotEnforcing));
     let (mut denied, mut until, mut connected) = (0, Vec::new(), Vec::new());
@@ -107,8 +107,9 @@ mod tests {
     fn only_cells_that_a_step_turned_round_count() {
         let mut scenario = testing::passing().scenarios.remove(0);
         // The cells of the last step, `restored`, did not hold.
-        for (step, settled) in scenario.steps.iter_mut().zip([Some(0), Some(120), Some(250), None]) {
-            step.cells.iter_mut().for_each(|cell| cell.settled_ms = settled);
+        let steps = Arc::make_mut(&mut scenario).steps.iter_mut();
+        for (step, settled) in steps.zip([Some(0), Some(120), Some(250), None]) {
+            Arc::make_mut(step).cells.iter_mut().for_each(|cell| cell.settled_ms = settled);
         }
         let all = |cells, time| Some(Latency { cells, p50_ms: time, p95_ms: time, max_ms: time });
         let expected = Latencies { enforced: all(2, 120), opened: all(1, 250), ..Latencies::default() };
@@ -120,7 +121,8 @@ mod tests {
     fn leaks_are_counted_and_timed_apart() {
         let mut scenario = testing::passing().scenarios.remove(0);
         let figures = [(Some(10), Some(300)), (None, None)];
-        let cells = scenario.steps[1].cells.iter_mut().filter(|cell| cell.expectation == Expectation::Blocked);
+        let step = Arc::make_mut(&mut Arc::make_mut(&mut scenario).steps[1]);
+        let cells = step.cells.iter_mut().filter(|cell| cell.expectation == Expectation::Blocked);
         for (cell, (first_ms, last_ms)) in cells.zip(figures) {
             cell.first_packets = Some(FirstPackets { attempts: 9, reached: 3, first_ms, last_ms });
         }

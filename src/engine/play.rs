@@ -105,8 +105,8 @@ impl Play<'_> {
             return self.forward_while(&mut reader, finished, playing).await;
         }
         for (index, loaded) in self.scenarios.iter().enumerate() {
-            let unplayed = unplayed(loaded, Verdict::NotEnforcing, "not run: no policy is enforced here");
-            finished.tell(Event::ScenarioFinished(unplayed.clone()), self.events);
+            let unplayed = Arc::new(unplayed(loaded, Verdict::NotEnforcing, "not run: no policy is enforced here"));
+            finished.tell(Event::ScenarioFinished(Arc::clone(&unplayed)), self.events);
             finished.put(index, unplayed);
         }
         Ok(())

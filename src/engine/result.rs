@@ -1,6 +1,6 @@
 //! What the engine concludes: verdicts, and the records of cells, steps, scenarios and runs that reporters read.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::Serialize;
 
@@ -212,7 +212,7 @@ pub struct ScenarioResult {
     /// How long the wait for the cluster's DNS was, where the scenario needs it, in milliseconds.
     pub dns_wait_ms: Option<u64>,
     /// The steps, the closing check of the baseline (`restored`) among them.
-    pub steps: Vec<StepResult>,
+    pub steps: Vec<Arc<StepResult>>,
 }
 
 /// Counts of cells by verdict.
@@ -239,7 +239,7 @@ pub struct Summary {
 impl Summary {
     /// Counts the cells of these scenarios.
     #[must_use]
-    pub fn of(scenarios: &[ScenarioResult]) -> Self {
+    pub fn of(scenarios: &[Arc<ScenarioResult>]) -> Self {
         let mut summary = Self::default();
         for cell in scenarios.iter().flat_map(|scenario| &scenario.steps).flat_map(|step| &step.cells) {
             let count = match cell.verdict {
@@ -282,7 +282,7 @@ pub struct RunResult {
     /// How many scenarios were to be played.
     pub selected: usize,
     /// Those that were, in the order of the selection.
-    pub scenarios: Vec<ScenarioResult>,
+    pub scenarios: Vec<Arc<ScenarioResult>>,
     /// Times of the lab.
     pub lab: LabTimes,
     /// Why the run as a whole could not be made, or not to its end.

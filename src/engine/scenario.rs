@@ -62,12 +62,13 @@ pub(super) async fn play(
     company: &Company<'_>,
     loaded: &LoadedScenario,
     heritage: &mut Option<Heritage>,
-) -> Result<ScenarioResult, LabError> {
+) -> Result<Arc<ScenarioResult>, LabError> {
     let result = match missing(&plan::scenario_needs(loaded), company.lab.capabilities()) {
         Some(reason) => unplayed(loaded, Verdict::Skipped, &reason),
         None => Box::pin(staged(company, loaded, heritage)).await?,
     };
-    company.events.send(Event::ScenarioFinished(result.clone()));
+    let result = Arc::new(result);
+    company.events.send(Event::ScenarioFinished(Arc::clone(&result)));
     Ok(result)
 }
 
@@ -199,13 +200,18 @@ async fn open(staged: &Staged<'_>, needs_dns: bool) -> Result<Option<Duration>, 
 }
 
 fn tell(events: &Events, result: &mut ScenarioResult, step: StepResult) {
-    events.send(Event::StepFinished { scenario: result.id.clone(), result: step.clone() });
+    let step = Arc::new(step);
+    events.send(Event::StepFinished { scenario: result.id.clone(), result: Arc::clone(&step) });
     result.steps.push(step);
 }
 
 fn conclude(result: &mut ScenarioResult, began: Instant) {
     for step in &mut result.steps {
-        step.verdict = worst(step.cells.iter().map(|cell| cell.verdict));
+        let verdict = worst(step.cells.iter().map(|cell| cell.verdict));
+        // Whoever was told of the step shares it, unless something has changed.
+        if step.verdict != verdict {
+            Arc::make_mut(step).verdict = verdict;
+        }
     }
     // A step without cells (it only prepares the next one) says nothing.
     let steps = result.steps.iter().filter(|step| !step.cells.is_empty());
@@ -237,7 +243,8 @@ fn broken(
     }
     if index == oracles.len() {
         // Nobody knows whether the denies were the policies' work.
-        for cell in result.steps.iter_mut().flat_map(|step| &mut step.cells).filter(|cell| is_passed_deny(cell)) {
+        let cells = result.steps.iter_mut().flat_map(|step| &mut Arc::make_mut(step).cells);
+        for cell in cells.filter(|cell| is_passed_deny(cell)) {
             cell.verdict = Verdict::Inconclusive;
             cell.reason = Some(format!("the baseline could not be checked again: {reason}"));
         }
@@ -248,9 +255,10 @@ fn broken(
 }
 
 /// Takes back the denies that rest on a part of the baseline that did not come back.
-fn taint(steps: &mut [StepResult], restored: &StepResult) {
+fn taint(steps: &mut [Arc<StepResult>], restored: &StepResult) {
     for lost in restored.cells.iter().filter(|cell| matches!(cell.verdict, Verdict::Fail | Verdict::Inconclusive)) {
-        for cell in steps.iter_mut().flat_map(|step| &mut step.cells).filter(|cell| is_passed_deny(cell)) {
+        let cells = steps.iter_mut().flat_map(|step| &mut Arc::make_mut(step).cells);
+        for cell in cells.filter(|cell| is_passed_deny(cell)) {
             let same_path = cell.from == lost.from && cell.to == lost.to;
             let own_witness = cell.witness.as_ref().is_some_and(|witness| witness.kind == WitnessKind::Itself);
             if same_path || (own_witness && cell.to == lost.to) {
@@ -282,7 +290,7 @@ pub(super) fn unplayed(loaded: &LoadedScenario, verdict: Verdict, reason: &str) 
     ScenarioResult {
         reason: Some(reason.to_owned()),
         two_oracles: oracles.iter().all(|step| step.two_oracles),
-        steps: steps.collect(),
+        steps: steps.map(Arc::new).collect(),
         ..empty(loaded, verdict)
     }
 }

@@ -1,7 +1,7 @@
 //! Cases on a lab, all of them in one run, and the shrinking of those that fail: each generation of smaller cases is one
 //! more run.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -97,7 +97,8 @@ impl Campaign {
             outcome.played += usize::from(scenario.verdict != Verdict::Skipped);
         }
         let failed = cases.iter().zip(&result.scenarios).filter(|(_, played)| failure(played).is_some());
-        let failed: Vec<(Case, ScenarioResult)> = failed.map(|(case, played)| (case.clone(), played.clone())).collect();
+        let failed: Vec<(Case, Arc<ScenarioResult>)> =
+            failed.map(|(case, played)| (case.clone(), played.clone())).collect();
         outcome.different = failed.len();
         for (case, played) in failed.into_iter().take(SHRUNK) {
             let drawn = case.id.clone();

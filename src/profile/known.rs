@@ -1,6 +1,8 @@
 //! Pure: what a run does with a profile. A failure in a deviation's scope becomes a known failure at once; whether there
 //! was none, which is as worth knowing, shows when the scenario is over.
 
+use std::sync::Arc;
+
 use semver::{Version, VersionReq};
 
 use super::{Deviation, Profile};
@@ -71,12 +73,13 @@ impl Known {
     /// Makes the passes of a scope in which nothing failed unexpected ones. A scope of which something could not be
     /// judged is left alone.
     pub(crate) fn surprise(&self, result: &mut ScenarioResult) {
-        for deviation in self.profile.deviations.iter().filter(|deviation| !deviation.sometimes) {
-            let scenario = result.id.clone();
+        let scenario = result.id.clone();
+        let always = self.profile.deviations.iter().filter(|deviation| !deviation.sometimes);
+        for deviation in always.filter(|deviation| deviation.covers_scenario(&scenario)) {
             let mut scope: Vec<&mut CellResult> = result
                 .steps
                 .iter_mut()
-                .flat_map(|step| &mut step.cells)
+                .flat_map(|step| &mut Arc::make_mut(step).cells)
                 .filter(|cell| deviation.covers(&scenario, &cell.id))
                 .collect();
             if !scope.iter().any(|cell| cell.verdict == Verdict::Pass)
@@ -100,7 +103,7 @@ impl Known {
 
     /// The deviations that showed nowhere although scenarios of their scope were played.
     #[must_use]
-    pub(crate) fn stale(&self, results: &[ScenarioResult]) -> Vec<String> {
+    pub(crate) fn stale(&self, results: &[Arc<ScenarioResult>]) -> Vec<String> {
         let stale = |deviation: &&Deviation| {
             let mut verdicts = results
                 .iter()
@@ -145,18 +148,19 @@ mod tests {
             verdict: *verdict,
             ..testing::cell("a", "b").build()
         };
-        let mut result = ScenarioResult { id: id.to_owned(), ..testing::passing().scenarios.remove(0) };
+        let mut result = (*testing::passing().scenarios[0]).clone();
+        id.clone_into(&mut result.id);
         result.steps.truncate(1);
-        result.steps[0].cells = verdicts.iter().map(cell).collect();
+        Arc::make_mut(&mut result.steps[0]).cells = verdicts.iter().map(cell).collect();
         result
     }
 
     fn after(known: &Known, mut result: ScenarioResult) -> (Vec<Verdict>, Vec<String>) {
         let id = result.id.clone();
-        result.steps.iter_mut().for_each(|step| known.excuse(&id, &mut step.cells));
+        result.steps.iter_mut().for_each(|step| known.excuse(&id, &mut Arc::make_mut(step).cells));
         known.surprise(&mut result);
         let verdicts = result.steps[0].cells.iter().map(|cell| cell.verdict).collect();
-        (verdicts, known.stale(&[result]))
+        (verdicts, known.stale(&[Arc::new(result)]))
     }
 
     #[test]

@@ -209,6 +209,8 @@ pub(crate) fn body(step: &StepResult, theme: Theme) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::report::testing;
 
@@ -262,6 +264,7 @@ mod tests {
     fn quiet_says_why_nothing_was_played() {
         let mut result = testing::passing();
         for scenario in &mut result.scenarios {
+            let scenario = Arc::make_mut(scenario);
             (scenario.verdict, scenario.reason) = (Verdict::Skipped, Some("needs ipv6".to_owned()));
         }
         let text = shown(&result, WIDE, true);

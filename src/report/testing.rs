@@ -1,6 +1,6 @@
 //! Records and events as a run would make them, built by hand, for the tests of reporters.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use super::Told;
 use crate::{
@@ -154,12 +154,13 @@ fn scenario(id: &str, title: &str, steps: Vec<StepResult>) -> ScenarioResult {
         took_ms: 641,
         ready_ms: 48,
         dns_wait_ms: None,
-        steps,
+        steps: steps.into_iter().map(Arc::new).collect(),
     }
 }
 
 /// The run of these scenarios, with its counts.
 fn run(canary: Canary, exit_code: u8, scenarios: Vec<ScenarioResult>) -> RunResult {
+    let scenarios: Vec<Arc<ScenarioResult>> = scenarios.into_iter().map(Arc::new).collect();
     RunResult {
         schema_version: 1,
         policyprobe: "0.1.0".to_owned(),
@@ -255,7 +256,7 @@ pub(crate) fn many() -> RunResult {
             scenario(id, "A pod in another namespace and on another node", vec![step("deny", &[], Some(7), cells())])
         })
         .collect();
-    scenarios.splice(2..2, failing.scenarios);
+    scenarios.splice(2..2, failing.scenarios.into_iter().map(Arc::unwrap_or_clone));
     run(enforced(), engine::FAILED, scenarios)
 }
 

@@ -26,7 +26,7 @@ pub(crate) trait Backend: Send + Sync {
     fn unavailable(&self) -> Option<String>;
 
     /// Runs a scenario, in a lab of its own or in a shared one.
-    fn run(&self, scenario: &LoadedScenario) -> Result<ScenarioResult, Failed>;
+    fn run(&self, scenario: &LoadedScenario) -> Result<Arc<ScenarioResult>, Failed>;
 }
 
 /// Whether `POLICYPROBE_REQUIRE` names a backend: it must be had.
@@ -70,7 +70,7 @@ impl Backend for Embedded {
         self.works.get_or_init(attempt).clone()
     }
 
-    fn run(&self, scenario: &LoadedScenario) -> Result<ScenarioResult, Failed> {
+    fn run(&self, scenario: &LoadedScenario) -> Result<Arc<ScenarioResult>, Failed> {
         self.run.result(scenario, || Box::new(builder()))
     }
 }
@@ -87,7 +87,7 @@ impl Backend for Kind {
         (!chosen).then(|| "set POLICYPROBE_BACKEND=kind; needs Docker and kind".to_owned())
     }
 
-    fn run(&self, scenario: &LoadedScenario) -> Result<ScenarioResult, Failed> {
+    fn run(&self, scenario: &LoadedScenario) -> Result<Arc<ScenarioResult>, Failed> {
         self.0.result(scenario, || {
             Box::new(kind::KindBuilder {
                 node_image: variable("POLICYPROBE_NODE_IMAGE"),
@@ -113,7 +113,7 @@ struct SharedRun {
 #[derive(Default)]
 struct Progress {
     begun: bool,
-    results: BTreeMap<String, ScenarioResult>,
+    results: BTreeMap<String, Arc<ScenarioResult>>,
     /// Why there are no more results, once the run is over.
     over: Option<String>,
 }
@@ -128,7 +128,7 @@ impl SharedRun {
         &self,
         scenario: &LoadedScenario,
         builder: fn() -> Box<dyn LabBuilder>,
-    ) -> Result<ScenarioResult, Failed> {
+    ) -> Result<Arc<ScenarioResult>, Failed> {
         let (progress, changed) = &*self.progress;
         let mut progress = progress.lock().map_err(|_| "the run panicked")?;
         if !progress.begun {
@@ -265,7 +265,7 @@ fn one_run(
     jobs: u32,
     shared: &Arc<(Mutex<Progress>, Condvar)>,
     held_back: fn(&ScenarioResult) -> bool,
-) -> Result<BTreeMap<String, ScenarioResult>, String> {
+) -> Result<BTreeMap<String, Arc<ScenarioResult>>, String> {
     let (events, mut reader) = Events::channel();
     let shared = Arc::clone(shared);
     let reading = thread::spawn(move || {

@@ -33,7 +33,7 @@ fn trials(backend: &Arc<dyn Backend>) -> Vec<Trial> {
             Some(reason) if reason == backend::LEFT_OUT => Ok(Completion::ignored_with(reason)),
             Some(reason) if backend::required(backend.name()) => Err(format!("required, and {reason}").into()),
             Some(reason) => Ok(Completion::ignored_with(reason)),
-            None => conclude(&backend.run(&scenario)?),
+            None => backend.run(&scenario).and_then(|result| conclude(&result)),
         })
     };
     scenario::shipped().iter().map(trial).collect()
@@ -65,7 +65,7 @@ fn describe(result: &ScenarioResult) -> String {
 }
 
 fn cells(result: &ScenarioResult) -> impl Iterator<Item = (&StepResult, &CellResult)> {
-    result.steps.iter().flat_map(|step| step.cells.iter().map(move |cell| (step, cell)))
+    result.steps.iter().flat_map(|step| step.cells.iter().map(move |cell| (&**step, cell)))
 }
 
 fn is_wrong(verdict: Verdict) -> bool {
