@@ -42,8 +42,8 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
 
 impl Socket for TcpStream {
     fn limit_hops(&self, hops: u8) {
-        // A socket of the other family refuses; then nothing is limited, and the answer arrives all the same.
-        if self.local_addr().is_ok_and(|local| local.is_ipv4()) {
+        // Over a socket for both families IPv4's packets have IPv4's limit.
+        if self.local_addr().is_ok_and(|local| local.ip().to_canonical().is_ipv4()) {
             let _ = setsockopt(self, sockopt::Ipv4Ttl, &hops.into());
         } else {
             let _ = setsockopt(self, sockopt::Ipv6Ttl, &hops.into());

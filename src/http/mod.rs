@@ -23,6 +23,7 @@ pub use log::{Entry, Event, LOG_CAPACITY, Log};
 pub use message::*;
 pub(crate) use parse::is_nonce;
 pub use relay::*;
-pub use server::*;
+pub use server::Server;
+pub(crate) use server::plain;
 pub use watch::*;
 pub(crate) use write::reason;

@@ -1,6 +1,6 @@
 //! Accepting connections. What happens on one is elsewhere.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
@@ -35,7 +35,7 @@ impl Server {
                 accepted = listener.accept() => accepted,
                 Some(_) = connections.join_next() => continue,
             };
-            let local = accepted.and_then(|(stream, peer)| Ok((stream.local_addr()?, stream, peer)));
+            let local = accepted.and_then(|(stream, peer)| Ok((plain(stream.local_addr()?), stream, plain(peer))));
             let Ok((local, stream, peer)) = local else {
                 // Out of descriptors or memory, as a rule: the end of a connection frees some.
                 let _ = timeout(PAUSE, connections.join_next()).await;
@@ -51,10 +51,15 @@ impl Server {
     }
 }
 
+/// An address as packets have it: a listener for both families has those of IPv4 mapped into IPv6.
+pub(crate) fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
+    use std::net::Ipv4Addr;
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},

@@ -3,7 +3,7 @@
 use tokio::net::UdpSocket;
 
 use super::{Answer, LONGEST, Question, Received, receive, say_when};
-use crate::http::{Entry, Event, Log, now};
+use crate::http::{Entry, Event, Log, now, plain};
 
 /// Answers each question with the identity, until the future is dropped. Its nonce is in the log before the answer is sent;
 /// whatever else comes is neither answered nor logged.
@@ -21,8 +21,9 @@ pub async fn serve(socket: UdpSocket, identity: String, log: Log) {
         let Ok(local) = socket.local_addr() else { continue };
         let (method, path) = ("UDP".to_owned(), String::new());
         let nonce = Some(question.nonce.clone());
-        let number =
-            log.add(Entry { event: Event::Request, at: now(), nonce, peer, local, method, path, status: None });
+        let entry =
+            Entry { event: Event::Request, at: now(), nonce, peer: plain(peer), local, method, path, status: None };
+        let number = log.add(entry);
         let held = at.and_then(|at| at.elapsed().ok()).unwrap_or_default();
         let held_us = u64::try_from(held.as_micros()).unwrap_or(u64::MAX);
         let answer = Answer { question, held_us, identity: identity.clone() };

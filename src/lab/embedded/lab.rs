@@ -19,6 +19,7 @@ use super::{
     DenyBy, EmbeddedStage,
     client::Client,
     enforcer::Mutant,
+    has_ipv6,
     protocol::{Reply, Request},
 };
 use crate::{
@@ -84,7 +85,7 @@ impl EmbeddedLab {
     ) -> Result<Self, LabError> {
         let (client, curl) = tokio::join!(Client::start(binary), curl_version());
         let (client, curl) = (Arc::new(client?), curl?);
-        let capabilities = capabilities(&curl, deny_by, mutant);
+        let capabilities = capabilities(&curl, deny_by, mutant, has_ipv6());
         Ok(Self {
             client,
             run: run.to_owned(),
@@ -155,7 +156,7 @@ impl Lab for EmbeddedLab {
     }
 }
 
-fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabilities {
+fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>, ipv6: bool) -> Capabilities {
     let no_yet = |what: &str| format!("the embedded lab has no {what} yet");
     let enforcer = match deny_by {
         DenyBy::Drop => "reference (nftables, drops)",
@@ -164,7 +165,7 @@ fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabili
     let enforcer = mutant.map_or(enforcer.to_owned(), |mutant| format!("{enforcer}, with a planted fault: {mutant}"));
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    Capabilities {
+    let mut capabilities = Capabilities {
         has: [
             Need::Metadata,
             Need::NodeMetadata,
@@ -185,13 +186,19 @@ fn capabilities(curl: &str, deny_by: DenyBy, mutant: Option<Mutant>) -> Capabili
             (Need::Kubelet, "the embedded lab's nodes have no kubelet".to_owned()),
             (Need::NodeCredential, "the embedded lab's nodes have no kubelet".to_owned()),
             (Need::Services, no_yet("Services")),
-            (Need::Ipv6, no_yet("IPv6")),
             (Need::Sctp, no_yet("SCTP probes")),
             (Need::Restart, "a pod of the embedded lab has no container to restart".to_owned()),
         ]),
         facts: [fact("kernel", release.trim()), fact("curl", curl), fact("cni", &enforcer)].into(),
         converge_limit: CONVERGE_LIMIT,
+    };
+    if ipv6 {
+        capabilities.has.insert(Need::Ipv6);
+    } else {
+        let why = "this kernel has no IPv6: it was started with `ipv6.disable=1`, or built without";
+        capabilities.why_not.insert(Need::Ipv6, why.to_owned());
     }
+    capabilities
 }
 
 /// How long `curl` may take to say its version.
@@ -245,8 +252,11 @@ mod tests {
 
     #[test]
     fn every_need_is_either_met_or_explained() {
-        let capabilities = capabilities("8.0.0", DenyBy::Drop, None);
-        assert!(capabilities.why_not.keys().all(|need| !capabilities.has.contains(need)));
-        assert_eq!(capabilities.has.len() + capabilities.why_not.len(), 19);
+        for ipv6 in [true, false] {
+            let capabilities = capabilities("8.0.0", DenyBy::Drop, None, ipv6);
+            assert!(capabilities.why_not.keys().all(|need| !capabilities.has.contains(need)));
+            assert_eq!(capabilities.has.len() + capabilities.why_not.len(), 19);
+            assert_eq!(capabilities.has.contains(&Need::Ipv6), ipv6);
+        }
     }
 }

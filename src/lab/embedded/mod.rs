@@ -10,6 +10,8 @@ mod builder;
 mod client;
 mod deny;
 pub mod enforcer;
+#[cfg(target_os = "linux")]
+mod families;
 pub mod inside;
 #[cfg(target_os = "linux")]
 mod lab;
@@ -20,6 +22,8 @@ mod stage;
 
 pub use builder::EmbeddedBuilder;
 pub use deny::DenyBy;
+#[cfg(target_os = "linux")]
+use families::has_ipv6;
 pub use lab::EmbeddedLab;
 #[cfg(target_os = "linux")]
 pub(crate) use lab::curl_says;

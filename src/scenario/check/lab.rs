@@ -93,8 +93,7 @@ fn outside_address(address: IpAddr) -> Option<(String, String)> {
     if is_nobodys {
         return Some((format!("{address} is no address that a host elsewhere can have"), free));
     }
-    let own = |v4: Ipv4Addr| OWN_NETWORKS.into_iter().find(|network| network.contains(&v4));
-    let network = if let IpAddr::V4(v4) = address { own(v4) } else { None };
+    let network = OWN_NETWORKS.into_iter().find(|network| network.contains(&address));
     network.map(|network| (format!("labs use {network} themselves, and {address} is in it"), free))
 }
 

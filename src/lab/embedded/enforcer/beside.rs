@@ -1,6 +1,6 @@
 //! Tables beside that of the policies: packets that are lost on purpose, and places that lead elsewhere.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use nlink::netlink::{
     Connection, Nftables,
@@ -45,21 +45,26 @@ pub(in crate::lab::embedded) async fn impair(
         .await
 }
 
-/// Leads what local pods send to these places to an agent of the node instead, as kiam and GKE do. Connections are then
-/// the node's own business: what forwards, and judges what is forwarded, never sees them.
+/// Leads what local pods send to these places to an agent of the node instead, at the address that it has in the place's
+/// family, as kiam and GKE do. Connections are then the node's own business: what forwards, and judges what is forwarded,
+/// never sees them.
 pub(in crate::lab::embedded) async fn redirect(
     nft: &Connection<Nftables>,
     pods: &str,
-    places: &[SocketAddrV4],
-    (agent, port): (Ipv4Addr, u16),
+    places: &[SocketAddr],
+    (agents, port): (&[IpAddr], u16),
 ) -> nlink::Result<()> {
     let nat = BaseChain::nat(NatHook::Prerouting, Priority::DstNat);
     let chain = Chain::new(REDIRECT, "prerouting")?.family(INET).base(nat);
     let mut tx = nft.transaction().add_table(REDIRECT, INET).add_chain(chain);
     for place in places {
         let rule = Rule::new(REDIRECT, "prerouting").family(INET).match_iif_prefix(pods);
-        let rule = rule.match_daddr_v4(*place.ip(), 32).match_tcp_dport(place.port());
-        tx = tx.add_rule(rule.nat(NatStatement::dnat(agent).port(port)));
+        let rule = match place.ip() {
+            IpAddr::V4(v4) => rule.match_daddr_v4(v4, 32),
+            IpAddr::V6(v6) => rule.match_daddr_v6(v6, 128),
+        };
+        let Some(agent) = agents.iter().find(|agent| agent.is_ipv4() == place.is_ipv4()) else { continue };
+        tx = tx.add_rule(rule.match_tcp_dport(place.port()).nat(NatStatement::dnat(*agent).port(port)));
     }
     tx.commit(nft).await
 }

@@ -25,6 +25,8 @@ const ELEMENTS_A_MESSAGE: usize = 500;
 const SEND_BUFFER: usize = 4 << 20;
 const SCTP: u8 = 132;
 const DNS: u16 = 53;
+/// IPv6's questions for a neighbour's link address, and the answers: no traffic of anybody's, and without them there is none.
+const NEIGHBOURS: [u8; 2] = [135, 136];
 
 /// How a node's devices are named.
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +148,11 @@ impl Loader {
             Chain::new(TABLE, "output")?.family(INET).base(BaseChain::filter(FilterHook::Output, Priority::Filter));
         let known = rule("output").match_ct_state(CtState::ESTABLISHED | CtState::RELATED).accept();
         let to_pods = rule("output").match_oif_prefix(devices.pods).try_goto("ingress")?;
-        self.add(|tx| tx.add_chain(output).add_rule(known).add_rule(to_pods));
+        self.add(|tx| tx.add_chain(output).add_rule(known));
+        for kind in NEIGHBOURS {
+            self.add(|tx| tx.add_rule(rule("output").match_icmpv6_type(kind).accept()));
+        }
+        self.add(|tx| tx.add_rule(to_pods));
         Ok(())
     }
 

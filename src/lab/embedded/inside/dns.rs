@@ -1,11 +1,14 @@
 //! The cluster's DNS: what kube-dns would say, from a fixed table. UDP and TCP, in a pod of its own.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use hickory_proto::{
     op::{Message, MessageType, OpCode, Query, ResponseCode},
-    rr::{Name, RData, Record, RecordType, rdata::A},
+    rr::{
+        Name, RData, Record, RecordType,
+        rdata::{A, AAAA},
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -17,7 +20,7 @@ use super::{net::Host, serve, topo};
 use crate::scenario::Cloud;
 
 /// Addresses by absolute name, lower case, without the last dot.
-pub(super) type Zone = Arc<BTreeMap<String, Ipv4Addr>>;
+pub(super) type Zone = Arc<BTreeMap<String, Vec<IpAddr>>>;
 
 /// A name that every cluster has.
 const ALWAYS: &str = "kubernetes.default.svc.cluster.local";
@@ -26,17 +29,19 @@ const TTL: u32 = 5;
 const IDLE: Duration = Duration::from_secs(10);
 
 /// What the lab's DNS knows.
-pub(super) fn zone(cloud: Option<Cloud>) -> anyhow::Result<Zone> {
+pub(super) fn zone(cloud: Option<Cloud>) -> Zone {
     let mut names = BTreeMap::from([
-        (ALWAYS.to_owned(), topo::APISERVER),
-        ("kube-dns.kube-system.svc.cluster.local".to_owned(), topo::COREDNS),
+        (ALWAYS.to_owned(), vec![topo::APISERVER.into()]),
+        ("kube-dns.kube-system.svc.cluster.local".to_owned(), vec![topo::COREDNS.into()]),
     ]);
     if let Some(cloud) = cloud {
-        let address = serve::addresses(cloud)?.first().copied();
-        let hosts = cloud.definition().hosts.iter();
-        names.extend(hosts.filter_map(|host| Some(((*host).to_owned(), address?))));
+        let all = serve::addresses(cloud);
+        // The usual one of each family: a name stands for no other.
+        let usual = |v6: bool| all.iter().copied().find(move |address| address.is_ipv6() == v6);
+        let addresses: Vec<IpAddr> = [usual(false), usual(true)].into_iter().flatten().collect();
+        names.extend(cloud.definition().hosts.iter().map(|host| ((*host).to_owned(), addresses.clone())));
     }
-    Ok(Arc::new(names))
+    Arc::new(names)
 }
 
 /// The answer to a message; none where the message is not worth one.
@@ -59,13 +64,18 @@ fn answer(request: &[u8], zone: &Zone) -> Option<Vec<u8>> {
     }
     response.metadata.authoritative = true;
     let name = query.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
-    match (zone.get(&name), query.query_type()) {
-        (None, _) => response.metadata.response_code = ResponseCode::NXDomain,
-        (Some(address), RecordType::A | RecordType::ANY) => {
-            response.add_answer(Record::from_rdata(query.name().clone(), TTL, RData::A(A(*address))));
-        }
-        // The name exists, and has no record of that type.
-        (Some(_), _) => {}
+    let Some(addresses) = zone.get(&name) else {
+        response.metadata.response_code = ResponseCode::NXDomain;
+        return response.to_vec().ok();
+    };
+    // A name that exists may have no record of that type.
+    for address in addresses {
+        let data = match (address, query.query_type()) {
+            (IpAddr::V4(v4), RecordType::A | RecordType::ANY) => RData::A(A(*v4)),
+            (IpAddr::V6(v6), RecordType::AAAA | RecordType::ANY) => RData::AAAA(AAAA(*v6)),
+            _ => continue,
+        };
+        response.add_answer(Record::from_rdata(query.name().clone(), TTL, data));
     }
     response.to_vec().ok()
 }
@@ -103,8 +113,7 @@ pub(super) async fn serve_tcp(listener: TcpListener, zone: Zone) {
 
 /// Asks the DNS for the name that every cluster has, from a node.
 pub(super) async fn check(node: &Host) -> anyhow::Result<()> {
-    let socket = node.datagrams(0).await?;
-    socket.connect((topo::COREDNS, 53)).await?;
+    let socket = node.datagrams_to((topo::COREDNS, 53).into()).await?;
     let mut request = Message::query();
     request.add_query(Query::query(Name::from_ascii(ALWAYS)?, RecordType::A));
     socket.send(&request.to_vec()?).await?;
@@ -121,12 +130,14 @@ pub(super) async fn check(node: &Host) -> anyhow::Result<()> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn ask(name: &str, kind: RecordType) -> Message {
         let mut request = Message::query();
         request.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
-        let answer = answer(&request.to_vec().unwrap(), &zone(Some(Cloud::Gcp)).unwrap()).unwrap();
+        let answer = answer(&request.to_vec().unwrap(), &zone(Some(Cloud::Gcp))).unwrap();
         let response = Message::from_vec(&answer).unwrap();
         assert_eq!((response.metadata.id, &response.queries), (request.metadata.id, &request.queries));
         response
@@ -138,6 +149,12 @@ mod tests {
             let response = ask(name, RecordType::A);
             assert_eq!(response.metadata.response_code, ResponseCode::NoError);
             assert_eq!(response.answers[0].data, RData::A(A(Ipv4Addr::new(169, 254, 169, 254))));
+            let v6: Vec<_> = ask(name, RecordType::AAAA).answers.into_iter().map(|answer| answer.data).collect();
+            let known = serve::addresses(Cloud::Gcp).into_iter().find_map(|address| match address {
+                IpAddr::V6(v6) => Some(RData::AAAA(AAAA(v6))),
+                IpAddr::V4(_) => None,
+            });
+            assert_eq!(v6, Vec::from_iter(known));
         }
     }
 
@@ -150,15 +167,15 @@ mod tests {
 
     #[test]
     fn without_a_cloud_there_is_no_metadata_server_to_find() {
-        assert!(!zone(None).unwrap().contains_key("metadata.google.internal"));
+        assert!(!zone(None).contains_key("metadata.google.internal"));
     }
 
     #[test]
     fn what_is_no_query_gets_no_answer() {
-        assert!(answer(b"", &zone(None).unwrap()).is_none());
+        assert!(answer(b"", &zone(None)).is_none());
         let response = Message::response(1, OpCode::Query).to_vec().unwrap();
-        assert!(answer(&response, &zone(None).unwrap()).is_none());
-        let empty = answer(&Message::query().to_vec().unwrap(), &zone(None).unwrap()).unwrap();
+        assert!(answer(&response, &zone(None)).is_none());
+        let empty = answer(&Message::query().to_vec().unwrap(), &zone(None)).unwrap();
         assert_eq!(Message::from_vec(&empty).unwrap().metadata.response_code, ResponseCode::FormErr);
     }
 }

@@ -1,6 +1,6 @@
 //! The metadata server of a stage: above the router, on the nodes, or behind a rule of theirs.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use tokio::{net::TcpListener, sync::Mutex, task::JoinSet};
 
@@ -22,7 +22,7 @@ pub(super) struct Metadata {
     spec: MetadataServerSpec,
     identity: String,
     /// Its addresses, the usual one first.
-    pub(super) addresses: Vec<Ipv4Addr>,
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) log: Log,
     /// Where it is when it is above the router.
     host: Option<Host>,
@@ -33,7 +33,7 @@ impl Metadata {
     /// Starts the server that a stage asks for, if it does.
     pub(super) async fn start(lab: &LabSpec, run: &str, backbone: &Backbone) -> anyhow::Result<Option<Self>> {
         let Some(cloud) = lab.metadata else { return Ok(None) };
-        let (spec, addresses) = (lab.metadata_server.clone(), serve::addresses(cloud)?);
+        let (spec, addresses) = (lab.metadata_server.clone(), serve::addresses(cloud));
         let host = if spec.topology == Topology::OnNode { None } else { Some(above(&addresses, backbone).await?) };
         let identity = serve::metadata_identity(cloud, run);
         let made = Self { cloud, spec, identity, addresses, log: Log::default(), host, servers: Mutex::default() };
@@ -42,13 +42,13 @@ impl Metadata {
                 Topology::Routed => {}
                 Topology::OnNode => {
                     for address in &made.addresses {
-                        node.host.address("lo", *address, 32).await?;
+                        node.host.address("lo", topo::alone(*address)).await?;
                     }
                 }
                 Topology::Dnat => {
-                    let agent = (node.plan.gateway, topo::METADATA_AGENT_PORT);
-                    let from = serve::endpoints(cloud);
-                    enforcer::redirect(node.host.nft(), topo::POD_DEVICES, &from, agent).await?;
+                    let agents: Vec<_> = node.plans().map(|plan| plan.gateway).collect();
+                    let (from, port) = (serve::endpoints(cloud), topo::METADATA_AGENT_PORT);
+                    enforcer::redirect(node.host.nft(), topo::POD_DEVICES, &from, (&agents, port)).await?;
                 }
             }
         }
@@ -108,7 +108,7 @@ impl Metadata {
     pub(super) fn world(&self) -> WorldMetadata {
         WorldMetadata {
             cloud: self.cloud,
-            addresses: self.addresses.iter().copied().map(Into::into).collect(),
+            addresses: self.addresses.clone(),
             identity: self.identity.clone(),
             topology: self.spec.topology,
         }
@@ -116,20 +116,13 @@ impl Metadata {
 }
 
 /// A namespace above the router with these addresses, and the ways to it.
-async fn above(addresses: &[Ipv4Addr], backbone: &Backbone) -> anyhow::Result<Host> {
+async fn above(addresses: &[IpAddr], backbone: &Backbone) -> anyhow::Result<Host> {
     let host = plumbing::closed().await?;
-    let mut is_hung = false;
+    plumbing::hang(&host, addresses, &backbone.hub(), topo::METADATA_DEVICE).await?;
     for address in addresses {
-        if is_hung {
-            host.address(topo::LEAF_DEVICE, *address, 32).await?;
-            let way = Way { to: (*address, 32), via: None, dev: topo::METADATA_DEVICE };
-            backbone.router.route(way, Some(topo::ROUTER)).await?;
-        } else {
-            plumbing::hang(&host, *address, &backbone.router, topo::METADATA_DEVICE, topo::ROUTER).await?;
-            is_hung = true;
-        }
         for node in &backbone.nodes {
-            let way = Way { to: (*address, 32), via: Some(node.plan.router), dev: topo::ROUTER_DEVICE };
+            let router = node.plan(topo::family_of(*address)).router;
+            let way = Way { to: topo::alone(*address), via: Some(router), dev: topo::ROUTER_DEVICE };
             node.host.route(way, None).await?;
         }
     }

@@ -1,7 +1,7 @@
 //! Builds what [`super::topo`] draws: the router, the two nodes, and leaves below and above them.
 
 use std::{
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +14,7 @@ use super::{
     net::{Host, Way},
     safe,
     serve::{self, Log},
-    topo::{self, LEAF_DEVICE, LINK_LENGTH, NodePlan, PEER_DEVICE, ROUTER_DEVICE},
+    topo::{self, LEAF_DEVICE, NodePlan, PEER_DEVICE, ROUTER_DEVICE, alone, families, family_of, link_local, on_link},
 };
 use crate::{
     lab::{
@@ -24,7 +24,7 @@ use crate::{
             enforcer::{self, Ruleset},
         },
     },
-    scenario::NodeName,
+    scenario::{Family, NodeName},
 };
 
 /// A node: it forwards for its pods, judges their traffic, and serves on a port of its own.
@@ -32,7 +32,6 @@ pub(super) struct Node {
     pub(super) name: NodeName,
     /// Shared with the pods in its network.
     pub(super) host: Arc<Host>,
-    pub(super) plan: NodePlan,
     pub(super) log: Log,
     has_rules: AtomicBool,
     servers: JoinSet<()>,
@@ -44,6 +43,21 @@ impl Node {
         format!("node/{}", self.name.as_str())
     }
 
+    /// Its side of the plan.
+    pub(super) fn plan(&self, family: Family) -> NodePlan {
+        topo::node(self.name, family)
+    }
+
+    /// Its side of the plan in each family.
+    pub(super) fn plans(&self) -> impl Iterator<Item = NodePlan> {
+        families().iter().map(|family| self.plan(*family))
+    }
+
+    /// Where its pods hang.
+    pub(super) fn hub(&self) -> Hub<'_> {
+        Hub { host: &self.host, gateways: self.plans().map(|plan| plan.gateway).collect() }
+    }
+
     /// Enforces a ruleset instead of the one before.
     pub(super) async fn enforce(&self, ruleset: &Ruleset, deny_by: DenyBy) -> anyhow::Result<()> {
         let replace = self.has_rules.load(Ordering::Acquire);
@@ -51,6 +65,12 @@ impl Node {
         self.has_rules.store(true, Ordering::Release);
         Ok(())
     }
+}
+
+/// What leaves hang on: it forwards for them, and has an address in each family as their gateway.
+pub(super) struct Hub<'a> {
+    host: &'a Host,
+    gateways: Vec<IpAddr>,
 }
 
 /// The nodes and the router, joined.
@@ -76,30 +96,50 @@ impl Backbone {
         }
     }
 
+    /// Where what is above the router hangs.
+    pub(super) fn hub(&self) -> Hub<'_> {
+        Hub { host: &self.router, gateways: families().iter().map(|family| topo::router(*family)).collect() }
+    }
+
     async fn connect(&self) -> anyhow::Result<()> {
         let [master, worker] = &self.nodes;
         master.host.cable(PEER_DEVICE, &worker.host, PEER_DEVICE).await?;
-        self.router.address("lo", topo::ROUTER, 32).await?;
         for node in &self.nodes {
-            let NodePlan { address, uplink, router, gateway, pods, .. } = node.plan;
+            node.host.cable(ROUTER_DEVICE, &self.router, node.name.as_str()).await?;
+        }
+        for family in families() {
+            self.connect_over(*family).await?;
+        }
+        Ok(())
+    }
+
+    async fn connect_over(&self, family: Family) -> anyhow::Result<()> {
+        self.router.address("lo", alone(topo::router(family))).await?;
+        for node in &self.nodes {
+            let NodePlan { address, uplink, router, gateway, pods } = node.plan(family);
             let below = node.name.as_str();
-            node.host.cable(ROUTER_DEVICE, &self.router, below).await?;
-            self.router.address(below, router, LINK_LENGTH).await?;
-            node.host.address(PEER_DEVICE, address, LINK_LENGTH).await?;
-            node.host.address(ROUTER_DEVICE, uplink, LINK_LENGTH).await?;
-            node.host.address("lo", gateway, 32).await?;
-            for to in [pods, (address, 32), (gateway, 32)] {
+            let (router_host, host) = (&self.router, &*node.host);
+            for (host, device, own) in
+                [(router_host, below, router), (host, PEER_DEVICE, address), (host, ROUTER_DEVICE, uplink)]
+            {
+                host.address(device, on_link(own)).await?;
+                if let Some(beside) = link_local(own) {
+                    host.address(device, alone(beside)).await?;
+                }
+            }
+            node.host.address("lo", alone(gateway)).await?;
+            for to in [pods, alone(address), alone(gateway)] {
                 self.router.route(Way { to, via: Some(uplink), dev: below }, None).await?;
             }
         }
         for node in &self.nodes {
-            let peer = topo::node(topo::other(node.name));
-            let (anywhere, up) = ((Ipv4Addr::UNSPECIFIED, 0), Some(node.plan.router));
+            let (own, peer) = (node.plan(family), topo::node(topo::other(node.name), family));
             node.host.route(Way { to: peer.pods, via: Some(peer.address), dev: PEER_DEVICE }, None).await?;
-            node.host.route(Way { to: (peer.uplink, 32), via: Some(peer.address), dev: PEER_DEVICE }, None).await?;
-            node.host.route(Way { to: anywhere, via: up, dev: ROUTER_DEVICE }, None).await?;
+            node.host.route(Way { to: alone(peer.uplink), via: Some(peer.address), dev: PEER_DEVICE }, None).await?;
+            let up = Way { to: topo::anywhere(family), via: Some(own.router), dev: ROUTER_DEVICE };
+            node.host.route(up, None).await?;
             // Addresses of pods that are gone must not go round in circles.
-            node.host.unreachable((node.plan.pods.0.into(), node.plan.pods.1)).await?;
+            node.host.unreachable(own.pods).await?;
         }
         Ok(())
     }
@@ -114,27 +154,36 @@ pub(super) async fn closed() -> anyhow::Result<Host> {
 
 async fn node(name: NodeName) -> anyhow::Result<Node> {
     let host = Arc::new(closed().await?);
-    let plan = topo::node(name);
     let log = Log::default();
     let listener = host.listen(NODE_PORT).await?;
     let servers = JoinSet::new();
-    let mut node = Node { name, host, plan, log, has_rules: AtomicBool::new(false), servers };
+    let mut node = Node { name, host, log, has_rules: AtomicBool::new(false), servers };
     let identity = node.identity();
     serve::serve(&mut node.servers, vec![listener], &identity, serve::echo(&identity), &node.log);
     Ok(node)
 }
 
 /// Hangs a namespace on a hub, by a link without a subnet: all that it sends goes to the gateway.
-pub(super) async fn hang(
-    leaf: &Host,
-    address: Ipv4Addr,
-    hub: &Host,
-    device: &str,
-    gateway: Ipv4Addr,
-) -> anyhow::Result<()> {
-    hub.cable(device, leaf, LEAF_DEVICE).await?;
-    leaf.address(LEAF_DEVICE, address, 32).await?;
-    leaf.route(Way { to: (gateway, 32), via: None, dev: LEAF_DEVICE }, None).await?;
-    leaf.route(Way { to: (Ipv4Addr::UNSPECIFIED, 0), via: Some(gateway), dev: LEAF_DEVICE }, None).await?;
-    hub.route(Way { to: (address, 32), via: None, dev: device }, Some(gateway)).await
+pub(super) async fn hang(leaf: &Host, addresses: &[IpAddr], hub: &Hub<'_>, device: &str) -> anyhow::Result<()> {
+    hub.host.cable(device, leaf, LEAF_DEVICE).await?;
+    for gateway in &hub.gateways {
+        let family = family_of(*gateway);
+        let own: Vec<IpAddr> = addresses.iter().copied().filter(|address| family_of(*address) == family).collect();
+        if own.is_empty() {
+            continue;
+        }
+        let next = if let Some(on_this_link) = link_local(*gateway) {
+            hub.host.address(device, alone(on_this_link)).await?;
+            on_this_link
+        } else {
+            leaf.route(Way { to: alone(*gateway), via: None, dev: LEAF_DEVICE }, None).await?;
+            *gateway
+        };
+        for address in own {
+            leaf.address(LEAF_DEVICE, alone(address)).await?;
+            hub.host.route(Way { to: alone(address), via: None, dev: device }, Some(*gateway)).await?;
+        }
+        leaf.route(Way { to: topo::anywhere(family), via: Some(next), dev: LEAF_DEVICE }, None).await?;
+    }
+    Ok(())
 }

@@ -28,7 +28,7 @@ pub(super) struct LivePod {
     pub(super) spec: PodSpec,
     /// The labels that it was made with, as an owner's template has them.
     pub(super) template: Labels,
-    pub(super) address: Ipv4Addr,
+    pub(super) addresses: Vec<IpAddr>,
     /// Its node's device towards it; none of a pod in its node's own network.
     pub(super) device: Option<String>,
     pub(super) host: Arc<Host>,
@@ -42,14 +42,14 @@ impl LivePod {
     pub(super) async fn place(spec: PodSpec, node: &Node, number: u32, log: Log) -> anyhow::Result<Self> {
         let (servers, template) = (JoinSet::new(), spec.labels.clone());
         if spec.host_network {
-            let host = Arc::clone(&node.host);
-            return Ok(Self { address: node.plan.address, device: None, host, log, servers, spec, template });
+            let (host, addresses) = (Arc::clone(&node.host), node.plans().map(|plan| plan.address).collect());
+            return Ok(Self { addresses, device: None, host, log, servers, spec, template });
         }
-        let address = Ipv4Addr::from_bits(node.plan.before_first_pod.to_bits() + number);
+        let addresses: Vec<_> = node.plans().map(|plan| plan.pod(number)).collect();
         let device = format!("{}{number}", topo::POD_DEVICES);
         let host = Arc::new(Host::new().await?);
-        plumbing::hang(&host, address, &node.host, &device, node.plan.gateway).await?;
-        Ok(Self { address, device: Some(device), host, log, servers, spec, template })
+        plumbing::hang(&host, &addresses, &node.hub(), &device).await?;
+        Ok(Self { addresses, device: Some(device), host, log, servers, spec, template })
     }
 
     /// Has it serve, from when this returns on.
@@ -68,7 +68,7 @@ impl LivePod {
         Ok(())
     }
 
-    /// Ends its servers and takes its link away; its address then leads nowhere, or to its node alone.
+    /// Ends its servers and takes its link away; its addresses then lead nowhere, or to its node alone.
     pub(super) async fn stop(&mut self, node: &Node) -> anyhow::Result<()> {
         if let Some(device) = &self.device {
             return node.host.unplug(device).await;
@@ -92,11 +92,12 @@ impl LivePod {
             owner: None,
             service_account: None,
         };
-        let (address, device) = (topo::COREDNS, format!("{}-dns", topo::POD_DEVICES));
+        let addresses: Vec<_> = topo::families().iter().map(|family| topo::coredns(*family)).collect();
+        let device = format!("{}-dns", topo::POD_DEVICES);
         let (host, log, servers) = (Arc::new(Host::new().await?), Log::default(), JoinSet::new());
-        plumbing::hang(&host, address, &node.host, &device, node.plan.gateway).await?;
+        plumbing::hang(&host, &addresses, &node.hub(), &device).await?;
         let template = spec.labels.clone();
-        let mut pod = Self { spec, template, address, device: Some(device), host, log, servers };
+        let mut pod = Self { spec, template, addresses, device: Some(device), host, log, servers };
         pod.servers.spawn(dns::serve_udp(pod.host.datagrams(53).await?, zone.clone()));
         pod.servers.spawn(dns::serve_tcp(pod.host.listen(53).await?, zone));
         Ok(pod)
@@ -110,7 +111,7 @@ impl LivePod {
     pub(super) fn world(&self) -> WorldPod {
         WorldPod {
             spec: self.spec.clone(),
-            addresses: vec![self.address.into()],
+            addresses: self.addresses.clone(),
             identity: self.identity(),
             proof: Proof::default(),
         }
@@ -123,7 +124,7 @@ impl LivePod {
             namespace: self.spec.namespace.clone(),
             name: self.spec.name.clone(),
             labels: self.spec.labels.clone(),
-            addresses: vec![self.address.into()],
+            addresses: self.addresses.clone(),
             ports: self.spec.ports.clone(),
             node: self.spec.node,
         })
@@ -135,7 +136,7 @@ pub(super) struct Outside {
     pub(super) name: String,
     pub(super) host: Host,
     pub(super) log: Log,
-    address: Ipv4Addr,
+    address: IpAddr,
     servers: JoinSet<()>,
 }
 
@@ -145,7 +146,7 @@ impl Outside {
         let address = outside_address(spec, index)?;
         let (host, log, servers) = (Host::new().await?, Log::default(), JoinSet::new());
         let device = format!("{}{index}", topo::OUTSIDE_DEVICES);
-        plumbing::hang(&host, address, &backbone.router, &device, topo::ROUTER).await?;
+        plumbing::hang(&host, &[address], &backbone.hub(), &device).await?;
         let mut outside = Self { name: spec.name.clone(), host, log, address, servers };
         let listeners = listeners(&outside.host, &spec.ports).await?;
         let identity = outside.identity();
@@ -160,7 +161,7 @@ impl Outside {
     }
 
     pub(super) fn world(&self) -> WorldOutside {
-        WorldOutside { name: self.name.clone(), address: self.address.into(), identity: self.identity() }
+        WorldOutside { name: self.name.clone(), address: self.address, identity: self.identity() }
     }
 }
 
@@ -197,16 +198,16 @@ async fn datagrams(host: &Host, ports: &[PortSpec]) -> anyhow::Result<Vec<UdpSoc
     Ok(all)
 }
 
-fn outside_address(spec: &OutsideSpec, index: u32) -> anyhow::Result<Ipv4Addr> {
-    let address = match spec.address {
-        None => Ipv4Addr::from_bits(topo::FIRST_OUTSIDE.to_bits() + index),
-        Some(IpAddr::V4(v4)) => v4,
-        Some(IpAddr::V6(_)) => return Err(refuse(spec, "the embedded lab has no IPv6 yet")),
-    };
+fn outside_address(spec: &OutsideSpec, index: u32) -> anyhow::Result<IpAddr> {
+    let next = Ipv4Addr::from_bits(topo::FIRST_OUTSIDE.to_bits() + index);
+    let address = spec.address.unwrap_or(next.into());
+    if !topo::has_family_of(address) {
+        return Err(refuse(spec, "this kernel has no IPv6: leave `address` out"));
+    }
     if OWN_NETWORKS.iter().any(|network| network.contains(&address)) {
         return Err(refuse(spec, "the embedded lab uses that address itself; 203.0.113.0/24 is free"));
     }
-    if serve::is_metadata_address(address.into()) {
+    if serve::is_metadata_address(address) {
         return Err(refuse(spec, "that is a metadata server's address; `metadata: gcp` puts one there"));
     }
     Ok(address)
@@ -227,17 +228,20 @@ pub(super) fn starting<T>(result: anyhow::Result<T>, what: &str) -> anyhow::Resu
 mod tests {
     use super::*;
 
-    fn address(wanted: Option<&str>) -> anyhow::Result<Ipv4Addr> {
+    fn address(wanted: Option<&str>) -> anyhow::Result<IpAddr> {
         let address = wanted.map(|text| text.parse().unwrap());
         outside_address(&OutsideSpec { name: "host".to_owned(), address, ports: Vec::new() }, 1)
     }
 
     #[test]
     fn outside_addresses_are_given_or_chosen_and_never_the_labs_own() {
-        assert_eq!(address(None).unwrap(), Ipv4Addr::new(203, 0, 113, 2));
-        assert_eq!(address(Some("8.8.8.8")).unwrap(), Ipv4Addr::new(8, 8, 8, 8));
-        for taken in ["10.244.0.9", "10.245.255.1", "172.30.0.1", "169.254.169.254", "2001:db8::1"] {
+        assert_eq!(address(None).unwrap(), IpAddr::from([203, 0, 113, 2]));
+        assert_eq!(address(Some("8.8.8.8")).unwrap(), IpAddr::from([8, 8, 8, 8]));
+        for taken in ["10.244.0.9", "10.245.255.1", "172.30.0.1", "169.254.169.254", "fd00:10:244::9", "fd00:ec2::254"]
+        {
             assert!(address(Some(taken)).is_err(), "{taken}");
         }
+        let of_ipv6 = address(Some("2001:db8::1"));
+        assert_eq!(of_ipv6.is_ok(), topo::has_family_of(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])));
     }
 }

@@ -3,7 +3,7 @@
 //! The inner half's own namespaces lead nowhere to begin with, so all of this guards against the lab's own mistakes.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -46,7 +46,7 @@ pub(super) async fn prove(backbone: &Backbone, metadata: &Metadata) -> anyhow::R
             let answer = timeout(Duration::from_secs(2), ask(&node.host, address, &nonce)).await;
             let answer = answer.context("the metadata server does not answer")??;
             if !is_ours(&answer, &nonce, &metadata.identity_for(node.name)) {
-                return Err(LabError::RealMetadata { address: IpAddr::V4(address) }.into());
+                return Err(LabError::RealMetadata { address }.into());
             }
         }
     }
@@ -54,10 +54,11 @@ pub(super) async fn prove(backbone: &Backbone, metadata: &Metadata) -> anyhow::R
 }
 
 /// The head of the answer to the one request that is harmless on a real server.
-async fn ask(node: &Host, address: Ipv4Addr, nonce: &str) -> anyhow::Result<String> {
-    let mut stream = node.connect(SocketAddr::from((address, 80))).await?;
+async fn ask(node: &Host, address: IpAddr, nonce: &str) -> anyhow::Result<String> {
+    let to = SocketAddr::from((address, 80));
+    let mut stream = node.connect(to).await?;
     let request =
-        format!("GET {IDENTITY_PATH} HTTP/1.1\r\nHost: {address}\r\n{NONCE}: {nonce}\r\nConnection: close\r\n\r\n");
+        format!("GET {IDENTITY_PATH} HTTP/1.1\r\nHost: {to}\r\n{NONCE}: {nonce}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut head = Vec::new();
     stream.take(16 << 10).read_to_end(&mut head).await?;

@@ -2,16 +2,16 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
-use anyhow::ensure;
 use tokio::{
     net::{TcpListener, UdpSocket},
     task::JoinSet,
 };
 
+use super::topo;
 use crate::{
     http::{self, Echo, Handler, Server},
     metadata::{Cloud, Options},
@@ -24,32 +24,20 @@ pub(super) use crate::{
     metadata::{guarded_prefixes, is_metadata_address},
 };
 
-/// A cloud's IPv4 addresses, the usual one first.
-pub(super) fn addresses(cloud: Cloud) -> anyhow::Result<Vec<Ipv4Addr>> {
-    let all = cloud.definition().addresses();
-    let v4: Vec<_> = all
-        .into_iter()
-        .filter_map(|address| match address {
-            IpAddr::V4(v4) => Some(v4),
-            IpAddr::V6(_) => None,
-        })
-        .collect();
-    ensure!(!v4.is_empty(), "the metadata server of {cloud} has no IPv4 address");
-    Ok(v4)
+/// A cloud's addresses, as far as the lab can have them, the usual one first.
+pub(super) fn addresses(cloud: Cloud) -> Vec<IpAddr> {
+    cloud.definition().addresses().into_iter().filter(|address| topo::has_family_of(*address)).collect()
 }
 
-/// Where a cloud's server listens over IPv4.
-pub(super) fn endpoints(cloud: Cloud) -> Vec<SocketAddrV4> {
-    let v4 = |endpoint: &SocketAddr| match endpoint {
-        SocketAddr::V4(v4) => Some(*v4),
-        SocketAddr::V6(_) => None,
-    };
-    cloud.definition().endpoints.iter().filter_map(v4).collect()
+/// Where a cloud's server listens, as far as the lab can have it.
+pub(super) fn endpoints(cloud: Cloud) -> Vec<SocketAddr> {
+    let all = cloud.definition().endpoints.iter().copied();
+    all.filter(|endpoint| topo::has_family_of(endpoint.ip())).collect()
 }
 
 /// The ports that a cloud's server listens on, each once.
 pub(super) fn ports(cloud: Cloud) -> Vec<u16> {
-    endpoints(cloud).iter().map(SocketAddrV4::port).collect::<BTreeSet<_>>().into_iter().collect()
+    endpoints(cloud).iter().map(SocketAddr::port).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// What a cloud's server says that it is.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    net::IpAddr,
     sync::{Arc, PoisonError},
 };
 
@@ -67,7 +66,7 @@ impl Stage {
         let pods = spec.pods.iter().map(|pod| state.start(pod.clone(), &backbone, Log::default())).collect::<Vec<_>>();
         let outside = (0_u32..).zip(&spec.outside).map(|(index, host)| Outside::start(host, index, &backbone));
         let metadata = async { starting(Metadata::start(&spec, &run, &backbone).await, "the metadata server") };
-        let coredns = LivePod::coredns(backbone.node(NodeName::Master), dns::zone(spec.metadata)?);
+        let coredns = LivePod::coredns(backbone.node(NodeName::Master), dns::zone(spec.metadata));
         let (pods, outside, metadata, coredns) = try_join!(
             async { starting(try_join_all(pods).await, "a pod") },
             async { starting(try_join_all(outside).await, "an outside host") },
@@ -109,7 +108,7 @@ impl Stage {
         let node = |node: &super::plumbing::Node| WorldNode {
             name: node.name,
             literal: node.name.as_str().to_owned(),
-            addresses: [node.plan.address, node.plan.uplink, node.plan.gateway].map(IpAddr::V4).to_vec(),
+            addresses: node.plans().flat_map(|plan| [plan.address, plan.uplink, plan.gateway]).collect(),
             server: Some((node.identity(), NODE_PORT)),
         };
         World {
