@@ -45,7 +45,7 @@ impl Staged<'_> {
         let mut wanted: BTreeMap<(Source, How), usize> = BTreeMap::new();
         for index in 0..self.loaded.scenario.steps.len() {
             let (cells, _) = self.split(plan::cells(self.loaded, index, &world).unwrap_or_default());
-            let blocked = |cell: &&PlannedCell| cell.expectation == Expectation::Blocked;
+            let blocked = |cell: &&PlannedCell| cell.expectation.is_absence();
             let overlap = usize::from(purpose == Purpose::Overlap && cells.iter().any(|cell| blocked(&cell)));
             let how = self.rules.probe.how(&cells);
             for cell in &cells {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::join_all;
 
 use super::{
-    Event, Expectation,
+    Event,
     calibrate::ALLOW_LIMIT,
     judge::words,
     plan::PlannedCell,
@@ -21,12 +21,13 @@ use crate::{
 };
 
 impl Staged<'_> {
-    /// Reads the log of every server that a denied cell seems not to have reached.
+    /// Reads the log of every server from which nothing came, where that is expected.
     pub(super) async fn read_logs(&self, cells: &[PlannedCell], tracks: &[Track]) -> Logs {
         let denied = cells.iter().zip(tracks).filter(|(cell, track)| {
-            cell.expectation == Expectation::Blocked
+            let is_in_question = |outcome: Outcome| outcome.is_stopped() || outcome == Outcome::NoAnswer;
+            cell.expectation.is_absence()
                 && keeps_log(&cell.server)
-                && track.last.as_ref().is_some_and(|last| last.outcome.is_stopped())
+                && track.last.as_ref().is_some_and(|last| is_in_question(last.outcome))
         });
         let mut servers: BTreeMap<&ServerId, BTreeSet<String>> = BTreeMap::new();
         for (cell, track) in denied {
@@ -64,7 +65,9 @@ impl Staged<'_> {
             let mut lease = self.sessions.lease(&cell.from, How::Curl).await.ok()?;
             let (nonce, server) = (self.nonces.next(), cell.identity.clone());
             let (connect_limit, resolve_limit, source_port) = (ALLOW_LIMIT, ALLOW_LIMIT, cell.source_port);
-            let request = Request { target, nonce, server, connect_limit, resolve_limit, source_port, keep: None };
+            let (answer_limit, keep) = (None, None);
+            let request =
+                Request { target, nonce, server, connect_limit, answer_limit, resolve_limit, source_port, keep };
             let (observation, body) = lease.session()?.fetch(&request).await;
             address = observation.address.or(address);
             text = match observation.outcome {

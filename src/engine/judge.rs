@@ -9,6 +9,9 @@
 //! | name not resolved | inconclusive, unless the case is about DNS | inconclusive, unless the case is about DNS |
 //! | probe lost | inconclusive | inconclusive |
 //!
+//! Expected silent, a connection without an answer: that is a pass if a witness was answered and the server's log has such a
+//! nonce, and an answer is a failure.
+//!
 //! Expected refused, because nothing listens: refused is a pass, whoever answers a failure, and silence is inconclusive.
 
 use super::{Expectation, Verdict};
@@ -63,10 +66,12 @@ pub(super) enum WitnessEvidence {
 /// What the server's log says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LogEvidence {
-    /// No denied attempt arrived, or there is no log to ask.
+    /// No attempt arrived.
     Clean,
-    /// A denied attempt arrived.
+    /// An attempt arrived.
     Arrived,
+    /// There is no log to ask.
+    None,
     /// The log could not be read.
     Unreadable(String),
 }
@@ -99,8 +104,7 @@ pub(super) fn judge(expectation: &Expectation, evidence: &Evidence) -> Judgement
     match outcome {
         Outcome::ProbeLost => inconclusive(detailed("the probe was lost, so nothing is known", evidence)),
         Outcome::WrongServer => fail(detailed("another server answered", evidence)),
-        // One is enough: each takes as long as an answer may.
-        Outcome::NoAnswer if *expectation == Expectation::Silent && evidence.flaps == 0 => (Verdict::Pass, None),
+        Outcome::NoAnswer if *expectation == Expectation::Silent => silent(evidence),
         Outcome::NoAnswer if *expectation != Expectation::Refused => {
             fail(detailed("the connection was made, and then nothing was answered", evidence))
         }
@@ -169,21 +173,11 @@ fn blocked(outcome: Outcome, evidence: &Evidence) -> Judgement {
     if evidence.baseline == BaselineEvidence::Wrong {
         return inconclusive("it was never reached, not even before any policy: there was nothing to deny");
     }
-    match &evidence.witness {
-        WitnessEvidence::Answered => {}
-        WitnessEvidence::Unanswered(who) => {
-            return inconclusive(format!(
-                "{}, but the witness {who} was not answered either: perhaps the server was down",
-                words(outcome)
-            ));
-        }
-        WitnessEvidence::Gaps => {
-            return inconclusive("the witness was not answered often enough: the server may have been down in between");
-        }
-        WitnessEvidence::Nobody => return inconclusive("nobody could witness that the server was up"),
+    if let Some(why) = unwitnessed(outcome, &evidence.witness) {
+        return inconclusive(why);
     }
     match &evidence.log {
-        LogEvidence::Clean => {}
+        LogEvidence::Clean | LogEvidence::None => {}
         LogEvidence::Arrived => return inconclusive("the request arrived, the answer was stopped"),
         LogEvidence::Unreadable(why) => {
             return inconclusive(format!("whether the request arrived is not known: {why}"));
@@ -195,6 +189,44 @@ fn blocked(outcome: Outcome, evidence: &Evidence) -> Judgement {
         (Verdict::Pass, None)
     } else {
         inconclusive("it was stopped, but not for a whole hold before the deadline")
+    }
+}
+
+/// The verdict on a connection that was made and not answered, where that is expected.
+fn silent(evidence: &Evidence) -> Judgement {
+    if let Some(why) = unwitnessed(Outcome::NoAnswer, &evidence.witness) {
+        return inconclusive(why);
+    }
+    match &evidence.log {
+        LogEvidence::Arrived | LogEvidence::None => {}
+        LogEvidence::Clean => {
+            return inconclusive(
+                "the connection was made, but the request never arrived: it was not the answer that was lost",
+            );
+        }
+        LogEvidence::Unreadable(why) => {
+            return inconclusive(format!("whether the request arrived is not known: {why}"));
+        }
+    }
+    match (evidence.held, evidence.flaps) {
+        (_, FLAPS..) => fail(flapping(evidence)),
+        (true, _) => (Verdict::Pass, None),
+        (false, _) => inconclusive("nothing was answered, but not for a whole hold before the deadline"),
+    }
+}
+
+/// Why it is not known that the server was up when nothing came; none where it is.
+fn unwitnessed(outcome: Outcome, witness: &WitnessEvidence) -> Option<String> {
+    match witness {
+        WitnessEvidence::Answered => None,
+        WitnessEvidence::Unanswered(who) => Some(format!(
+            "{}, but the witness {who} was not answered either: perhaps the server was down",
+            words(outcome)
+        )),
+        WitnessEvidence::Gaps => {
+            Some("the witness was not answered often enough: the server may have been down in between".to_owned())
+        }
+        WitnessEvidence::Nobody => Some("nobody could witness that the server was up".to_owned()),
     }
 }
 
@@ -392,6 +424,26 @@ mod tests {
         }
         let short = Evidence { held: false, ..evidence(Outcome::Refused) };
         assert_eq!(verdict(&Expectation::Refused, &short), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn silence_is_the_answers_where_the_request_arrived_and_somebody_else_was_answered() {
+        let silent = Evidence { log: LogEvidence::Arrived, ..evidence(Outcome::NoAnswer) };
+        assert_eq!(verdict(&Expectation::Silent, &silent), Verdict::Pass);
+        let unlogged = Evidence { log: LogEvidence::None, ..silent.clone() };
+        assert_eq!(verdict(&Expectation::Silent, &unlogged), Verdict::Pass);
+        for log in [LogEvidence::Clean, LogEvidence::Unreadable("gone".to_owned())] {
+            let unproved = Evidence { log, ..silent.clone() };
+            assert_eq!(verdict(&Expectation::Silent, &unproved), Verdict::Inconclusive);
+        }
+        for witness in [WitnessEvidence::Nobody, WitnessEvidence::Gaps, WitnessEvidence::Unanswered("a".to_owned())] {
+            let alone = Evidence { witness, ..silent.clone() };
+            assert_eq!(verdict(&Expectation::Silent, &alone), Verdict::Inconclusive);
+        }
+        let short = Evidence { held: false, ..silent.clone() };
+        assert_eq!(verdict(&Expectation::Silent, &short), Verdict::Inconclusive);
+        let answered = Evidence { outcome: Some(Outcome::Reached), ..silent };
+        assert_eq!(verdict(&Expectation::Silent, &answered), Verdict::Fail);
     }
 
     #[test]

@@ -72,8 +72,8 @@ pub(super) fn record(
         judged: circumstances.judged,
     };
     let mut judgement = judge(&cell.expectation, &evidence);
-    if cell.expectation == Expectation::Blocked && track.needed.is_none() && judgement.0 == Verdict::Inconclusive {
-        judgement.1 = Some("this path loses too much for a deny to be told from loss".to_owned());
+    if cell.expectation.is_absence() && track.needed.is_none() && judgement.0 == Verdict::Inconclusive {
+        judgement.1 = Some("this path loses too much for anything to be told from loss".to_owned());
     }
     if let (Verdict::Fail | Verdict::Inconclusive, Some(client), Some(reason)) =
         (judgement.0, circumstances.translated, &mut judgement.1)
@@ -88,7 +88,7 @@ pub(super) fn record(
         judgement.1 = Some(fate(outcome, settled(track, circumstances)));
     }
     let nothing_came = outcome.is_some_and(|outcome| outcome.is_stopped() || outcome == Outcome::NameNotResolved);
-    let proves = cell.expectation == Expectation::Blocked || nothing_came;
+    let proves = cell.expectation.is_absence() || nothing_came;
     CellResult {
         outcome,
         outcomes: track.outcomes.clone(),
@@ -196,7 +196,7 @@ fn detail(cell: &PlannedCell, track: &Track) -> Option<String> {
 
 fn witness_evidence(cell: &PlannedCell, track: &Track) -> WitnessEvidence {
     // That an allowed cell fails is proved by anyone who reached the server about then.
-    if cell.expectation != Expectation::Blocked && track.seen_by.is_some() {
+    if !cell.expectation.is_absence() && track.seen_by.is_some() {
         return WitnessEvidence::Answered;
     }
     witnessed(track.cover.as_ref())
@@ -225,6 +225,7 @@ pub(super) fn logged<'a>(server: &ServerId, nonces: impl IntoIterator<Item = &'a
     match logs.get(server) {
         Some(Err(why)) => LogEvidence::Unreadable(why.clone()),
         Some(Ok(seen)) if nonces.into_iter().any(|nonce| seen.contains(nonce)) => LogEvidence::Arrived,
-        Some(Ok(_)) | None => LogEvidence::Clean,
+        Some(Ok(_)) => LogEvidence::Clean,
+        None => LogEvidence::None,
     }
 }

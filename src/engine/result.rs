@@ -63,6 +63,15 @@ pub enum Expectation {
     Recorded,
 }
 
+impl Expectation {
+    /// Whether it is that something does not come. That has to be told from loss, and from a server that is down: by as many
+    /// attempts as it takes, in windows of what the path takes otherwise, around which a witness is answered.
+    #[must_use]
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self, Self::Blocked | Self::Silent)
+    }
+}
+
 /// Who proved that the server of a cell was up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Witness {

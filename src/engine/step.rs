@@ -71,7 +71,7 @@ pub(super) struct Staged<'a> {
     pub(super) events: &'a Events,
     /// How steps are played.
     pub(super) rules: Rules,
-    /// The paths of the cells that the scenario denies, a cell of each step for itself.
+    /// The paths of the cells from which nothing may come, a cell of each step for itself.
     pub(super) denied: Vec<PathKey>,
     /// What the CNI is known to do otherwise.
     pub(super) known: Option<&'a Known>,

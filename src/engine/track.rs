@@ -175,9 +175,9 @@ impl Track {
     }
 }
 
-/// Whether a cell's round was as expected: for a deny that means every attempt stopped, and a witness around them.
+/// Whether a cell's round was as expected: for an absence that means of every attempt, and with a witness around them.
 fn as_expected(cell: &PlannedCell, round: &CellRound) -> bool {
-    let covered = cell.expectation != Expectation::Blocked || matches!(round.cover, Some((Cover::Confirmed, _)));
+    let covered = !cell.expectation.is_absence() || matches!(round.cover, Some((Cover::Confirmed, _)));
     covered && looks_good(cell, &round.attempts)
 }
 
@@ -206,7 +206,10 @@ pub(super) fn looks_good(cell: &PlannedCell, attempts: &[Attempt]) -> bool {
             attempts.iter().any(|attempt| stops(cell, outcome(attempt)))
                 && attempts.iter().all(|attempt| stops(cell, outcome(attempt)) || tried_nothing(cell, attempt))
         }
-        Expectation::Silent => attempts.iter().all(|attempt| outcome(attempt) == Outcome::NoAnswer),
+        Expectation::Silent => {
+            attempts.iter().any(|attempt| outcome(attempt) == Outcome::NoAnswer)
+                && attempts.iter().all(|attempt| outcome(attempt) == Outcome::NoAnswer || tried_nothing(cell, attempt))
+        }
         Expectation::Refused => attempts.iter().all(|attempt| outcome(attempt) == Outcome::Refused),
         Expectation::Recorded | Expectation::Rejected { .. } | Expectation::Noticed { .. } => {
             attempts.iter().any(|attempt| outcome(attempt) != Outcome::ProbeLost)
@@ -214,11 +217,14 @@ pub(super) fn looks_good(cell: &PlannedCell, attempts: &[Attempt]) -> bool {
     }
 }
 
-/// Whether an attempt of a deny got no address, so that it neither counts nor speaks against it.
+/// Whether an attempt did not get as far as what is to be proved, so that it neither counts nor speaks against it: one of a
+/// deny that got no address, one of a silence that got no connection.
 fn tried_nothing(cell: &PlannedCell, attempt: &Attempt) -> bool {
-    cell.expectation == Expectation::Blocked
-        && !cell.is_about_dns()
-        && attempt.observation.outcome == Outcome::NameNotResolved
+    match (&cell.expectation, attempt.observation.outcome) {
+        (Expectation::Blocked | Expectation::Silent, Outcome::NameNotResolved) => !cell.is_about_dns(),
+        (Expectation::Silent, Outcome::TimedOut) => true,
+        _ => false,
+    }
 }
 
 /// Whether an outcome is a way in which this cell can be stopped.
@@ -237,15 +243,18 @@ fn contradicts(expectation: &Expectation, outcome: Outcome) -> bool {
     }
 }
 
-/// The observation that stands for all attempts of a round. For a deny it is the worst, so that one answer outweighs any
+/// The observation that stands for all attempts of a round. For an absence it is the worst, so that one answer outweighs any
 /// number of time-outs, and a lost probe is never covered up by a stopped one; otherwise one answer is enough.
 pub(super) fn most_telling<'o>(
     expectation: &Expectation,
     observations: impl Iterator<Item = &'o Observation>,
 ) -> Option<Observation> {
-    let denied = *expectation == Expectation::Blocked;
+    let denied = expectation.is_absence();
+    let silent = *expectation == Expectation::Silent;
     let rank = |outcome: Outcome| match outcome {
         Outcome::WrongServer => 7,
+        Outcome::ProbeLost if silent => 4,
+        Outcome::NoAnswer if silent => 3,
         Outcome::NoAnswer => 6,
         Outcome::Reached => 5,
         Outcome::ProbeLost if denied => 4,

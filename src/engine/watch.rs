@@ -81,6 +81,7 @@ impl Question {
             nonce: nonces.next(),
             server: self.identity.clone(),
             connect_limit: self.limit,
+            answer_limit: None,
             resolve_limit: self.limit,
             source_port: None,
             keep: None,

@@ -109,6 +109,7 @@ fn ask(index: usize, request: &Request) -> Option<Ask> {
         nonce: request.nonce.clone(),
         server: request.server.clone(),
         limit_us: micros(request.connect_limit),
+        answer_us: request.answer_limit.map(micros),
         resolve_us: micros(request.resolve_limit),
         host: host.clone(),
         port,

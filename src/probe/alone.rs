@@ -97,6 +97,7 @@ mod tests {
             nonce: "n".to_owned(),
             server: "s".to_owned(),
             connect_limit: Duration::from_secs(1),
+            answer_limit: None,
             resolve_limit: Duration::ZERO,
             source_port: None,
             keep: None,

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Proof, Request, Target, agent::by_hand, netexec, output::MARK};
+use super::{Proof, Request, Target, agent::by_hand, direct::ANSWER_LIMIT, netexec, output::MARK};
 use crate::{
     http,
     scenario::{Credential, Family},
@@ -22,9 +22,6 @@ pub const MAX_BATCH: usize = 250;
 
 /// The oldest curl that has `%header{}` in `--write-out`, and the rest of what is used here.
 pub const OLDEST_CURL: (u32, u32) = (7, 84);
-
-/// What a server may take to answer once the connection is made. Two retransmissions of a lost segment fit in.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// The header with the token of a pod's service account, as it is in a file of the pod: a token is in no command line, in
 /// no configuration and in no report.
@@ -144,7 +141,7 @@ fn transfer(text: &mut String, request: &Request, index: usize, to: &str) {
     option(text, "url", &url(&request.target, Some(&request.nonce)));
     option(text, "noproxy", "*");
     option(text, "connect-timeout", &seconds(connect_timeout(request)));
-    option(text, "max-time", &seconds(connect_timeout(request) + ANSWER_LIMIT));
+    option(text, "max-time", &seconds(whole_timeout(request)));
     if let Some(port) = request.source_port {
         let _ = writeln!(text, "local-port = {port}");
     }
@@ -217,13 +214,18 @@ pub(super) fn words(request: &Request) -> Option<(Vec<String>, &str)> {
         "--connect-timeout".to_owned(),
         seconds(limit),
         "--max-time".to_owned(),
-        seconds(limit + ANSWER_LIMIT),
+        seconds(whole_timeout(request)),
     ]);
     words.push(if *family == Family::Ipv6 { "-6" } else { "-4" }.to_owned());
     words.extend(["-w".to_owned(), line(0, nonce_header)]);
     words.extend(headers.iter().flat_map(|(name, value)| ["-H".to_owned(), format!("{name}: {value}")]));
     words.push(url(&request.target, Some(&request.nonce)));
     Some((words, nonce_header))
+}
+
+/// What curl may take for all of it.
+fn whole_timeout(request: &Request) -> Duration {
+    connect_timeout(request) + request.answer_limit.unwrap_or(ANSWER_LIMIT)
 }
 
 /// A name's resolution happens within curl's connect limit. What is left for the connection is checked when the line is
@@ -298,6 +300,7 @@ pub(super) mod tests {
             nonce: "n1".to_owned(),
             server: "pod/default/app1".to_owned(),
             connect_limit: Duration::from_millis(100),
+            answer_limit: None,
             resolve_limit: Duration::from_millis(50),
             source_port: None,
             keep: None,

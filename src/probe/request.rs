@@ -24,6 +24,8 @@ pub struct Request {
     pub server: String,
     /// How long the connection may take to be made: the window.
     pub connect_limit: Duration,
+    /// How long the answer may take once the connection is made; as long as two retransmissions need where nothing is said.
+    pub answer_limit: Option<Duration>,
     /// How long the resolution of a name may take besides; nothing for an address.
     pub resolve_limit: Duration,
     /// The port of its own that the source asks from; one of the system's choice where none is said. Requests that share

@@ -226,6 +226,7 @@ mod tests {
             nonce: nonce.to_owned(),
             server: "pod/default/one".to_owned(),
             connect_limit: Duration::from_secs(2),
+            answer_limit: None,
             resolve_limit: Duration::ZERO,
             source_port: None,
             keep: None,

@@ -146,7 +146,8 @@ pub struct Expect {
     /// Sources that must reach it and get this HTTP status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<StatusExpect>,
-    /// Sources whose connection must be made, and get no answer, as with a hop limit: no policy's work.
+    /// Sources whose connection must be made, and get no answer, as with a hop limit: no policy's work. The request has to
+    /// arrive, and a witness to be answered meanwhile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub silent: Vec<String>,
     /// Sources whose connection must be refused, because nothing listens there: no policy's work. It needs no witness,

@@ -107,6 +107,7 @@ pub(crate) fn request(host: &str, port: u16, path: &str, server: &str, limit_ms:
         nonce: format!("nonce-{}", LAST.fetch_add(1, Ordering::Relaxed)),
         server: server.to_owned(),
         connect_limit: Duration::from_millis(limit_ms),
+        answer_limit: None,
         resolve_limit: Duration::from_secs(1),
         source_port: None,
         keep: None,

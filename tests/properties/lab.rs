@@ -292,6 +292,7 @@ fn request(to: &Party, port: u16) -> Request {
         nonce: nonce(),
         server: to.identity.clone(),
         connect_limit: WINDOW,
+        answer_limit: None,
         resolve_limit: Duration::ZERO,
         source_port: None,
         keep: None,

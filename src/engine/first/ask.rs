@@ -86,6 +86,7 @@ impl First {
                 nonce: nonces.next(),
                 server: cell.identity.clone(),
                 connect_limit: WINDOW,
+                answer_limit: None,
                 resolve_limit: Duration::ZERO,
                 source_port: None,
                 keep: None,

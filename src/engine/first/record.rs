@@ -87,6 +87,7 @@ fn command(cell: &PlannedCell) -> Option<String> {
         nonce,
         server,
         connect_limit,
+        answer_limit: None,
         resolve_limit,
         source_port: None,
         keep: None,

@@ -74,8 +74,8 @@ impl Settling<'_> {
                 continue;
             }
             let Some(limit) = self.ask(index, history, &mut plan) else { continue };
-            let needs_witness = cell.expectation == Expectation::Blocked
-                || (cell.expects_answer() && self.tracks[index].failed_tries > 0);
+            let needs_witness =
+                cell.expectation.is_absence() || (cell.expects_answer() && self.tracks[index].failed_tries > 0);
             if needs_witness {
                 self.watch(index, limit, history, &mut plan.watches);
             }
@@ -100,7 +100,9 @@ impl Settling<'_> {
         let (source_port, keep) = (cell.source_port, keep(cell));
         let how = if keep.is_some() { How::Keeper } else { self.how };
         let (connect_limit, resolve_limit) = limits;
-        let request = Request { target, nonce, server, connect_limit, resolve_limit, source_port, keep };
+        // An answer takes what the connection took, and what the server takes: that is what its witness is timed by.
+        let answer_limit = (cell.expectation == Expectation::Silent).then_some(connect_limit);
+        let request = Request { target, nonce, server, connect_limit, answer_limit, resolve_limit, source_port, keep };
         let asks = plan.batches.entry((cell.from.clone(), how)).or_default();
         asks.extend((0..attempts).map(|_| Ask { cell: index, request: request.clone() }));
     }
@@ -111,13 +113,13 @@ impl Settling<'_> {
         let window = self.window(index, history);
         let track = &mut self.tracks[index];
         match cell.expectation {
-            Expectation::Blocked => {
+            Expectation::Blocked | Expectation::Silent => {
                 track.needed =
                     calibrate::attempts(self.setting.denied.len(), history.loss(cell), window, self.hold.rounds);
                 let needed = track.needed.unwrap_or(calibrate::MOST_ATTEMPTS);
                 (window, needed.div_ceil(self.hold.rounds))
             }
-            Expectation::Silent | Expectation::Refused => {
+            Expectation::Refused => {
                 track.needed = Some(1);
                 (ALLOW_LIMIT, 1)
             }
@@ -145,7 +147,7 @@ impl Settling<'_> {
         }
     }
 
-    /// The window of a denied attempt.
+    /// The window of an attempt from which nothing may come.
     fn window(&self, index: usize, history: &History) -> Duration {
         let (cell, track) = (self.cells[index], &self.tracks[index]);
         let (witness, held) = self.witness_now(index);
@@ -159,7 +161,7 @@ impl Settling<'_> {
         let (cell, track) = (self.cells[index], &self.tracks[index]);
         match cell.expectation {
             _ if !cell.by_name => Duration::ZERO,
-            Expectation::Blocked => {
+            Expectation::Blocked | Expectation::Silent => {
                 let usual = history.resolve(cell).map_or(UNKNOWN_RESOLVE, |usual| (usual * 2).max(SHORTEST_RESOLVE));
                 usual * 2_u32.pow(track.unresolved.min(5))
             }

@@ -91,7 +91,7 @@ impl<'a> Settling<'a> {
     fn new(setting: &'a Setting<'a>, table: &'a Table<'a>, watches: &'a mut Watches) -> Self {
         let cells: Vec<&PlannedCell> = table.cells.iter().chain(table.calibration).collect();
         let how = setting.probe.how(cells.iter().copied());
-        let denies = table.cells.iter().any(|cell| cell.expectation == Expectation::Blocked);
+        let denies = table.cells.iter().any(|cell| cell.expectation.is_absence());
         let hold = if table.occasion == Occasion::Change || denies { setting.hold } else { Hold::ONCE };
         watches.begin(how);
         let answered = answered(table.cells);
@@ -263,7 +263,7 @@ impl<'a> Settling<'a> {
 
     /// From the start of one round of a hold to the start of the next, at least.
     fn hold_pace(&self) -> Duration {
-        let denies = self.cells.iter().any(|cell| cell.expectation == Expectation::Blocked);
+        let denies = self.cells.iter().any(|cell| cell.expectation.is_absence());
         if denies { calibrate::SHORTEST_WINDOW } else { HOLD_PACE }
     }
 

@@ -2,6 +2,8 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use serde_json::json;
+
 use super::{
     lab::Faults,
     play::{document, go, lab},
@@ -9,6 +11,7 @@ use super::{
 use crate::{
     engine::{Options, Verdict},
     probe::Outcome,
+    scenario::LoadedScenario,
 };
 
 #[tokio::test(start_paused = true)]
@@ -203,4 +206,44 @@ async fn what_no_step_can_prove_any_more_is_not_waited_for() {
     assert!(steps.iter().all(|step| step.settled_ms.is_none()));
     let took = ran.result.scenarios[0].took_ms;
     assert!(took < 60_000, "the baseline's limit is 30 s, and this took {took} ms over {} steps", steps.len());
+}
+
+/// The document's lab, and then a question of both pods that only the nodes should be answered.
+fn silence() -> LoadedScenario {
+    let mut scenario = document("address");
+    let question = json!({"metadata": {"path": "token"}, "method": "PUT"});
+    let step = json!({"name": "silence", "expect": [{"to": question, "silent": ["app1", "app2"]}]});
+    scenario.scenario.steps.insert(1, serde_json::from_value(step).unwrap());
+    scenario
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_told_from_loss_as_soon_as_a_deny_is() {
+    for loss in [None, Some(("app1", 20))] {
+        let faults = Faults { unanswered: &["app1", "app2"], loss, seed: 7, ..Faults::default() };
+        let ran = go(faults, &Options::default(), silence()).await;
+        let silent = ran.cell("silence", "app1 -> metadata");
+        assert_eq!(silent.verdict, Verdict::Pass, "{silent:#?}");
+        assert!(silent.witness.as_ref().is_some_and(|witness| witness.from.starts_with("node/")), "{silent:#?}");
+        let step = ran.result.scenarios[0].steps.iter().find(|step| step.name == "silence").unwrap();
+        assert!(step.settled_ms.is_some_and(|settled| settled < 100) || loss.is_some(), "{:?}", step.settled_ms);
+        assert!(silent.window_ms < 500 && silent.attempts >= 3, "{silent:#?}");
+        assert!(silent.attempts > 10 || loss.is_none(), "a lossy path is asked more often: {silent:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_answers_nobody_and_one_that_is_not_asked_are_not_silent() {
+    let everybody: &[&str] = &["app1", "app2", "master", "worker"];
+    for (unanswered, swallowed) in [(everybody, false), (&["app1", "app2"][..], true)] {
+        let ran = go(Faults { unanswered, swallowed, ..Faults::default() }, &Options::default(), silence()).await;
+        let cell = ran.cell("silence", "app1 -> metadata");
+        assert_eq!((cell.verdict, cell.outcome), (Verdict::Inconclusive, Some(Outcome::NoAnswer)), "{cell:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_answered_is_not_silent() {
+    let ran = go(Faults { unanswered: &["app2"], ..Faults::default() }, &Options::default(), silence()).await;
+    assert_eq!(ran.cell("silence", "app1 -> metadata").verdict, Verdict::Fail);
 }

@@ -21,7 +21,7 @@ use crate::{
     lab::{Capabilities, Lab, LabBuilder, LabError, ServerId, Source, Stage, World},
     policy::{Decision, End, Flow, decide},
     probe::{Answer, Observation, Outcome, Request, Session, Target},
-    scenario::{LabSpec, LabelAction, Manifest, Need, PodSpec, Protocol},
+    scenario::{LabSpec, LabelAction, Manifest, Method, Need, PodSpec, Protocol},
 };
 
 /// What goes wrong. Faults in time count from the first change that the scenario (not the canary) makes.
@@ -60,6 +60,10 @@ pub(super) struct Faults {
     pub(super) one_way_at_first: Duration,
     /// How likely a SYN of this source is lost, in percent.
     pub(super) loss: Option<(&'static str, u64)>,
+    /// Whose requests by PUT are not answered, once they have arrived.
+    pub(super) unanswered: &'static [&'static str],
+    /// They do not even arrive.
+    pub(super) swallowed: bool,
     /// How long a connect of this source takes.
     pub(super) delay: Option<(&'static str, Duration)>,
     /// Servers see this source come from this address, by which policies do not know it.
@@ -169,6 +173,8 @@ enum Fate {
     Answered(String),
     Dropped,
     Refused,
+    /// The connection is made, and then nothing comes.
+    Unanswered,
 }
 
 impl Net {
@@ -238,6 +244,14 @@ impl Net {
             return Fate::Refused;
         }
         let allowed = self.is_allowed(from, address, port);
+        let is_put = matches!(request.target, Target::Http { method: Method::Put, .. });
+        let is_named = |name: &&str| is(from, name) || matches!(from, Source::Node(node) if node.as_str() == *name);
+        if allowed && is_put && self.faults.unanswered.iter().any(is_named) {
+            if !self.faults.swallowed {
+                self.seen.lock().unwrap().insert(request.nonce.clone());
+            }
+            return Fate::Unanswered;
+        }
         let is_first = self.changed().is_some_and(|since| since < self.faults.one_way_at_first);
         if allowed || self.faults.one_way || is_first {
             self.seen.lock().unwrap().insert(request.nonce.clone());
@@ -416,6 +430,10 @@ impl ScriptedSession {
             match net.fate(&self.source, request, address, *port) {
                 Fate::Dropped => {}
                 Fate::Refused => return Some(nothing(Outcome::Refused)),
+                Fate::Unanswered => {
+                    sleep(request.answer_limit.unwrap_or(Duration::from_secs(5))).await;
+                    return Some(Observation { connect, ..nothing(Outcome::NoAnswer) });
+                }
                 Fate::Answered(server) => {
                     sleep(delay).await;
                     let right = server == request.server;

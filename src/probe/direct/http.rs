@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What a server may take to answer once the connection is made. Two retransmissions of a lost segment fit in.
-pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+pub(in crate::probe) const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// The longest head of an answer, in bytes.
 const HEAD: usize = 64 << 10;
 
@@ -53,7 +53,8 @@ pub(super) async fn get(ask: &Ask, get: &Get<'_>, socket: TcpSocket, to: SocketA
     };
     let found = |outcome, why: String| Finding::of(ask.index, outcome, Some(why));
     // Somebody completed the handshake: who does not prove who it is then is somebody else.
-    let finding = match timeout(ANSWER_LIMIT, exchange(stream, &text(ask, get, "close"), get.nonce_header)).await {
+    let finding = match timeout(ask.answer_limit(), exchange(stream, &text(ask, get, "close"), get.nonce_header)).await
+    {
         Ok(Ok(head)) => judged(ask, get, head),
         Ok(Err(error)) => found(Outcome::WrongServer, format!("connected, and then: {error}")),
         Err(_) => found(Outcome::NoAnswer, "connected, and then no answer".to_owned()),
@@ -206,8 +207,20 @@ mod tests {
         let how = How::Udp;
         let (nonce, server, host) = ("n1".to_owned(), "a".to_owned(), "fd00::1".to_owned());
         let (v6, source_port, keep) = (true, None, None);
-        let ask =
-            Ask { index: 0, nonce, server, limit_us: 0, resolve_us: 0, host, port: 8080, v6, source_port, keep, how };
+        let ask = Ask {
+            index: 0,
+            nonce,
+            server,
+            limit_us: 0,
+            answer_us: None,
+            resolve_us: 0,
+            host,
+            port: 8080,
+            v6,
+            source_port,
+            keep,
+            how,
+        };
         let headers = [("X".to_owned(), "a\r\nY: b".to_owned())];
         let text = text(&ask, &Get { path: "/p?q", headers: &headers, nonce_header: NONCE }, "close");
         assert_eq!(

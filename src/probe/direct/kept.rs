@@ -77,7 +77,7 @@ impl Connection {
                 }
             },
         };
-        let limit = if connect_us.is_some() { http::ANSWER_LIMIT } else { Duration::from_micros(ask.limit_us) };
+        let limit = if connect_us.is_some() { ask.answer_limit() } else { Duration::from_micros(ask.limit_us) };
         let finding = self.asked(ask, limit).await;
         if finding.outcome == Outcome::Reached {
             return Ok(Finding { connect_us: connect_us.or(finding.connect_us), ..finding });

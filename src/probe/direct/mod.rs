@@ -21,6 +21,8 @@ mod work;
 mod tests;
 
 #[cfg(feature = "harness")]
+pub(super) use http::ANSWER_LIMIT;
+#[cfg(feature = "harness")]
 pub(super) use proof::{Shown, mismatch};
 pub use serve::serve;
 pub use sockets::*;

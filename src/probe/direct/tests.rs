@@ -68,6 +68,7 @@ fn ask(index: usize, to: SocketAddr, how: How) -> Ask {
         nonce,
         server,
         limit_us: 2_000_000,
+        answer_us: None,
         resolve_us: 2_000_000,
         host,
         port: to.port(),

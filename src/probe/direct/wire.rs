@@ -8,6 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::http::ANSWER_LIMIT;
 use crate::probe::Outcome;
 
 /// To a prober.
@@ -59,6 +60,9 @@ pub struct Ask {
     pub server: String,
     /// How long the connection, or over UDP the answer, may take.
     pub limit_us: u64,
+    /// How long an answer over TCP may take once the connection is made, where it may not take its usual time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_us: Option<u64>,
     /// How long the resolution of a name may take besides.
     pub resolve_us: u64,
     /// An address or a name.
@@ -76,6 +80,12 @@ pub struct Ask {
     pub keep: Option<Keep>,
     /// What is asked.
     pub how: How,
+}
+
+impl Ask {
+    pub(super) fn answer_limit(&self) -> Duration {
+        self.answer_us.map_or(ANSWER_LIMIT, Duration::from_micros)
+    }
 }
 
 /// A connection, or over UDP a socket, that stays open from one request to the next.
