@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     io::{Error, ErrorKind, Result},
+    mem::MaybeUninit,
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -29,6 +30,8 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How much is read in one go.
 const PIECE: usize = 4096;
+/// An empty buffer that is no larger is kept for the next request: so many connections may wait at once.
+const KEPT: usize = 512;
 /// How long an answer may take to be taken.
 const DELIVERY: Duration = Duration::from_secs(30);
 /// How long, and for how many bytes, a refused client is listened to, so that the answer is not lost in a reset.
@@ -107,7 +110,7 @@ impl<S: Socket> Connection<S> {
             match head {
                 Ok(Some((head, length))) => {
                     self.buffer.drain(..length);
-                    if self.buffer.is_empty() {
+                    if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
                         self.buffer = Vec::new();
                     }
                     self.searched = 0;
@@ -131,8 +134,8 @@ impl<S: Socket> Connection<S> {
     /// Reads what is there. A connection that waits for it has no buffer: that is on the stack of who polls.
     async fn read(&mut self) -> Result<usize> {
         poll_fn(|context| {
-            let mut piece = [0; PIECE];
-            let mut piece = ReadBuf::new(&mut piece);
+            let mut piece = [MaybeUninit::uninit(); PIECE];
+            let mut piece = ReadBuf::uninit(&mut piece);
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut piece))?;
             self.buffer.extend_from_slice(piece.filled());
             Poll::Ready(Ok(piece.filled().len()))
@@ -167,7 +170,7 @@ impl<S: Socket> Connection<S> {
             status: None,
         });
         let is_left_out = expects_continue && !self.server.handler.gives_leave();
-        if !is_left_out {
+        if !is_left_out && body != Body::Length(0) {
             request.body = match timeout(PATIENCE, self.body(body, expects_continue)).await {
                 Ok(Ok(body)) => body?,
                 Ok(Err(refusal)) => return self.refuse(refusal).await.map(|()| false),
@@ -249,7 +252,7 @@ impl<S: Socket> Connection<S> {
     async fn refuse(&mut self, Refusal(status): Refusal) -> Result<()> {
         self.note(Event::Broken, Some(status));
         let mut response = Response::text(status, format!("{}\n", write::reason(status)));
-        response.headers.push(("Connection".to_owned(), "close".to_owned()));
+        response.headers.push(("Connection", "close".to_owned()));
         self.send(&write::bytes(&response, &[], true)).await?;
         self.stream.shutdown().await?;
         let mut rest = (&mut self.stream).take(LINGER.1);
@@ -258,7 +261,18 @@ impl<S: Socket> Connection<S> {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        timeout(DELIVERY, self.stream.write_all(bytes)).await.map_err(|_| Error::from(ErrorKind::TimedOut))?
+        // Nearly always all of it is taken at once, and there is nothing to wait for.
+        let taken = poll_fn(|context| {
+            Poll::Ready(match Pin::new(&mut self.stream).poll_write(context, bytes) {
+                Poll::Ready(taken) => taken,
+                Poll::Pending => Ok(0),
+            })
+        });
+        let rest = &bytes[taken.await?..];
+        if rest.is_empty() {
+            return Ok(());
+        }
+        timeout(DELIVERY, self.stream.write_all(rest)).await.map_err(|_| Error::from(ErrorKind::TimedOut))?
     }
 }
 

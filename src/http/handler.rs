@@ -51,7 +51,7 @@ impl Response {
     /// A response with that content type.
     #[must_use]
     pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        let headers = vec![("Content-Type".to_owned(), content_type.to_owned())];
+        let headers = vec![("Content-Type", content_type.to_owned())];
         Self { status, headers, body: body.into(), ..Self::default() }
     }
 
@@ -63,8 +63,8 @@ impl Response {
 
     /// A response with these headers, in this order.
     #[must_use]
-    pub fn with(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Self {
-        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    pub fn with(status: u16, headers: &[(&'static str, &str)], body: impl Into<Vec<u8>>) -> Self {
+        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         Self { status, headers, body: body.into(), ..Self::default() }
     }
 

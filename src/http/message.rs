@@ -50,7 +50,7 @@ pub struct Response {
     /// The status code.
     pub status: u16,
     /// Headers, in the order and the spelling in which they are sent. `Content-Length` is added where it is missing.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Vec<u8>,
     /// What the status line says after the status, where it is not the phrase of RFC 9110.

@@ -86,11 +86,11 @@ mod tests {
 
     #[test]
     fn headers_keep_order_and_spelling_and_the_length_is_added_once() {
-        let mut response = Response { headers: vec![("ETag".into(), "x\r\ny".into())], ..Response::text(404, "no") };
+        let mut response = Response { headers: vec![("ETag", "x\r\ny".into())], ..Response::text(404, "no") };
         let text =
             |response: &Response, body| String::from_utf8_lossy(&bytes(response, &[("A", "b")], body)).into_owned();
         assert_eq!(text(&response, true), "HTTP/1.1 404 Not Found\r\nETag: xy\r\nContent-Length: 2\r\nA: b\r\n\r\nno");
-        response.headers.insert(0, ("content-length".into(), "2".into()));
+        response.headers.insert(0, ("content-length", "2".into()));
         assert_eq!(text(&response, false), "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nETag: xy\r\nA: b\r\n\r\n");
         response = Response { status: 204, ..Response::default() };
         assert_eq!(text(&response, true), "HTTP/1.1 204 No Content\r\nA: b\r\n\r\n");

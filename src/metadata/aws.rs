@@ -69,13 +69,13 @@ impl Aws {
     }
 
     /// An answer without a file behind it: the server's own.
-    fn plain(&self, status: u16, before: &[(&str, &str)], body: Option<String>) -> Response {
+    fn plain(&self, status: u16, before: &[(&'static str, &str)], body: Option<String>) -> Response {
         let (date, body) = (http_date(), body.unwrap_or_default());
         let length = body.len().to_string();
         let usual = [("Content-Length", length.as_str()), ("Date", &date), ("Server", SERVER)];
         let headers: Vec<_> = before.iter().chain(&usual).copied().chain(self.close()).collect();
         let mut response = Response::with(status, &headers, body);
-        response.headers.push(("Content-Type".to_owned(), "text/plain".to_owned()));
+        response.headers.push(("Content-Type", "text/plain".to_owned()));
         response
     }
 

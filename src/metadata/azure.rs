@@ -264,7 +264,7 @@ fn refused(is_identity: bool, words: &str) -> Response {
 fn with_id(content_type: &str, body: String) -> Response {
     let mut response = plain(200, content_type, body);
     let id = uuid(&http_date(), &response.body.len().to_string());
-    response.headers.insert(2, ("x-ms-request-id".to_owned(), id));
+    response.headers.insert(2, ("x-ms-request-id", id));
     response
 }
 

@@ -229,12 +229,12 @@ fn unsuccessful(status: u16, body: String) -> Response {
 }
 
 /// The common headers around those of a status: some in front of the date, some after it.
-fn assemble(status: u16, before: &[(&str, &str)], after: &[(&str, &str)], body: String) -> Response {
+fn assemble(status: u16, before: &[(&'static str, &str)], after: &[(&'static str, &str)], body: String) -> Response {
     let (date, length) = (http_date(), body.len().to_string());
     let date = ("Date", date.as_str());
     let common = [("Content-Length", length.as_str()), ("X-XSS-Protection", "0"), ("X-Frame-Options", "SAMEORIGIN")];
     let headers = before.iter().chain([&date]).chain(after).chain(&common);
-    let headers = headers.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let headers = headers.map(|(name, value)| (*name, (*value).to_owned())).collect();
     Response { status, headers, body: body.into_bytes(), ..Response::default() }
 }
 

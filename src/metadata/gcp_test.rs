@@ -38,7 +38,7 @@ fn body(target: &str) -> String {
 }
 
 fn names(response: &Response) -> String {
-    response.headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ")
+    response.headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
 }
 
 fn length(response: &Response) -> usize {

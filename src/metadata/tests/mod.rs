@@ -60,7 +60,7 @@ pub(super) fn text(response: &Response) -> &str {
 
 /// The names of the headers, in order.
 pub(super) fn names(response: &Response) -> String {
-    response.headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ")
+    response.headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
 }
 
 /// The length, as the header says it; the body must be as long.
