@@ -134,8 +134,8 @@ pub async fn change(
         annotate(client, number % nodes, &value).await?;
         anyhow::Ok(Change { value, sent, answered: Instant::now() })
     });
-    // More at once than are under way at any time, so that the rate is kept.
-    sent.buffer_unordered(256).try_collect().await
+    // More at once than are under way at any time, so that the rate is kept; in order, as they are compared by it.
+    sent.buffered(256).try_collect().await
 }
 
 /// Changes the annotation of one node.
@@ -145,8 +145,46 @@ pub async fn annotate(client: &Client, number: usize, value: &str) -> anyhow::Re
     nodes.patch_metadata(&name(number), &PatchParams::default(), &patch).await.map(drop).context("a change")
 }
 
-/// When each value of the annotation was reported.
-pub type Reported = HashMap<String, Vec<Instant>>;
+/// A report of a value.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// When it came.
+    pub at: Instant,
+    /// Whether it is said to be a net change.
+    pub over_gap: bool,
+}
+
+/// The reports of each value of the annotation.
+pub type Reported = HashMap<String, Vec<Told>>;
+
+/// What a watch made of changes over a gap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OverGap {
+    /// Net changes that were never reported.
+    pub lost: usize,
+    /// Net changes that were reported more than once.
+    pub repeated: usize,
+    /// Net changes that were reported without saying that they are.
+    pub unmarked: usize,
+    /// Changes that were reported although others came after them.
+    pub passing: usize,
+}
+
+impl OverGap {
+    /// By what was sent to so many nodes in turn, of which the last change of each is a net change, and what was reported.
+    #[must_use]
+    pub fn of(sent: &[Change], nodes: usize, seen: &Reported) -> Self {
+        let (passing, last) = sent.split_at(sent.len().saturating_sub(nodes));
+        let told = |change: &Change| seen.get(&change.value).map_or(&[][..], Vec::as_slice);
+        let count = |changes: &[Change], is: fn(&[Told]) -> bool| changes.iter().filter(|it| is(told(it))).count();
+        Self {
+            lost: count(last, <[Told]>::is_empty),
+            repeated: count(last, |told| told.len() > 1),
+            unmarked: count(last, |told| told.iter().any(|told| !told.over_gap)),
+            passing: count(passing, |told| !told.is_empty()),
+        }
+    }
+}
 
 /// What a watch made of changes.
 #[derive(Clone, Debug)]
@@ -171,7 +209,8 @@ impl Watched {
         let times = |change: &Change| seen.get(&change.value).map_or(&[][..], Vec::as_slice);
         let since = |start: fn(&Change) -> Instant| {
             let first = sent.iter().filter_map(|change| Some((change, times(change).first()?)));
-            let mut since: Vec<_> = first.map(|(change, at)| at.saturating_duration_since(start(change))).collect();
+            let mut since: Vec<_> =
+                first.map(|(change, told)| told.at.saturating_duration_since(start(change))).collect();
             since.sort_unstable();
             since
         };
@@ -206,9 +245,9 @@ mod tests {
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         let change = |value: &str| Change { value: value.to_owned(), sent: at(0), answered: at(10) };
         let sent = ["before", "after", "twice", "never"].map(change);
-        let seen =
-            [("before", vec![at(5)]), ("after", vec![at(40)]), ("twice", vec![at(20), at(90)]), ("other", vec![])];
-        let seen = seen.map(|(value, times)| (value.to_owned(), times)).into();
+        let told = |times: &[u64]| times.iter().map(|time| Told { at: at(*time), over_gap: false }).collect();
+        let seen = [("before", &[5][..]), ("after", &[40]), ("twice", &[20, 90]), ("other", &[])];
+        let seen = seen.map(|(value, times)| (value.to_owned(), told(times))).into();
         let watched = Watched::of(&sent, &seen);
         assert_eq!((watched.lost, watched.repeated), (1, 1));
         assert_eq!(watched.since_answered, [0, 10, 30].map(Duration::from_millis));
@@ -217,5 +256,18 @@ mod tests {
         assert_eq!(quantile(&watched.since_sent, 50), Duration::from_millis(20));
         assert_eq!(quantile(&watched.since_sent, 100), Duration::from_millis(40));
         assert_eq!(quantile(&[], 99), Duration::ZERO);
+    }
+
+    #[test]
+    fn over_a_gap_only_the_last_change_of_each_node_counts() {
+        let at = Instant::now();
+        let change = |value: &str| Change { value: value.to_owned(), sent: at, answered: at };
+        let told = |over_gap| Told { at, over_gap };
+        let sent = ["passing", "skipped", "once", "lost"].map(change);
+        let mut seen = Reported::from([("once".to_owned(), vec![told(true)])]);
+        assert_eq!(OverGap::of(&sent, 2, &seen), OverGap { lost: 1, ..OverGap::default() });
+        seen.insert("lost".to_owned(), vec![told(true), told(false)]);
+        seen.insert("passing".to_owned(), vec![told(true)]);
+        assert_eq!(OverGap::of(&sent, 2, &seen), OverGap { lost: 0, repeated: 1, unmarked: 1, passing: 1 });
     }
 }

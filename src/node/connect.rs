@@ -4,10 +4,13 @@ use std::path::Path;
 
 use kube::{Client, Config};
 
-use crate::lab::{LabError, cluster::Access};
+use crate::lab::{
+    LabError,
+    cluster::{Access, ClusterMark},
+};
 
 /// A client for the cluster that the flags mean: without any, in a pod, the cluster of that pod.
-pub async fn connect(context: Option<&str>, kubeconfig: Option<&Path>) -> Result<Client, LabError> {
+pub async fn connect(context: Option<&str>, kubeconfig: Option<&Path>) -> Result<(Client, ClusterMark), LabError> {
     let chosen = context.is_some() || kubeconfig.is_some() || std::env::var_os("KUBECONFIG").is_some();
     if !chosen && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
         let config = Config::incluster().map_err(|error| {
@@ -16,9 +19,12 @@ pub async fn connect(context: Option<&str>, kubeconfig: Option<&Path>) -> Result
                 "set `automountServiceAccountToken: true`, or give `--kubeconfig`",
             )
         })?;
-        return Client::try_from(config).map_err(|error| LabError::from(anyhow::Error::new(error)));
+        let mark = ClusterMark::of(&config);
+        let client = Client::try_from(config).map_err(|error| LabError::from(anyhow::Error::new(error)))?;
+        return Ok((client, mark));
     }
-    Ok(access(context, kubeconfig).await?.client)
+    let Access { client, mark, .. } = access(context, kubeconfig).await?;
+    Ok((client, mark))
 }
 
 /// The way to the cluster that the flags mean, by a kubeconfig.

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 /// The name of everything in it.
 const NAME: &str = "policyprobe-node-watch";
 
+/// Where what was seen is kept, over a restart of the container.
+const STATE: &str = "/var/lib/policyprobe";
+
 /// The port of the metrics.
 const PORT: u16 = 9464;
 
@@ -18,8 +21,9 @@ pub fn objects(namespace: &str, image: &str, rules: Option<&str>) -> Vec<Value> 
     let cluster = json!({"name": NAME, "labels": labels});
     let restricted = json!({"pod-security.kubernetes.io/enforce": "restricted"});
     let mut args = vec!["node".to_owned(), "watch".into(), "--output=json".into(), format!("--metrics=0.0.0.0:{PORT}")];
-    let mut mounts = Vec::new();
-    let mut volumes = Vec::new();
+    args.push(format!("--resume={STATE}/seen.json"));
+    let mut mounts = vec![json!({"name": "state", "mountPath": STATE})];
+    let mut volumes = vec![json!({"name": "state", "emptyDir": {}})];
     let mut annotations = json!({});
     let mut objects = vec![
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": restricted}}),

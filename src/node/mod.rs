@@ -20,6 +20,7 @@ pub mod manifest;
 pub mod metrics;
 pub mod owner;
 pub mod report;
+pub mod resume;
 pub mod roots;
 pub mod rules;
 mod severity;

@@ -1,6 +1,6 @@
 //! Who set a field, as `managedFields` records it. A manager's name is what the client called itself: no proof.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Who set a field, as the client claimed.
@@ -68,7 +68,7 @@ impl ManagerKind {
 }
 
 /// The `managedFields` of an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Managed(Vec<Value>);
 
 impl Managed {

@@ -68,7 +68,7 @@ pub struct Gap {
     pub from: Option<Timestamp>,
     /// When the node was seen again.
     pub until: Timestamp,
-    /// Its length by a clock that nobody sets.
+    /// Its length by a clock that nobody sets; none where another process began it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
     /// Why there was none.
@@ -132,13 +132,9 @@ impl Gap {
     fn line(&self) -> String {
         let uid = |uid: &Option<String>| uid.clone().unwrap_or_else(|| "none".to_owned());
         let uids = format!("UID {} then {}", uid(&self.uid_before), uid(&self.uid_after));
-        match (self.from, self.seconds) {
-            (Some(from), Some(seconds)) => {
-                let reason = &self.reason;
-                format!("net change over a gap of {seconds:.1} s, {from:.3} to {:.3} ({reason}), {uids}", self.until)
-            }
-            _ => format!("since {}, {uids}", self.reason),
-        }
+        let Some(from) = self.from else { return format!("since {}, {uids}", self.reason) };
+        let length = self.seconds.map(|seconds| format!(" of {seconds:.1} s")).unwrap_or_default();
+        format!("net change over a gap{length}, {from:.3} to {:.3} ({}), {uids}", self.until, self.reason)
     }
 }
 
@@ -212,11 +208,13 @@ mod tests {
             uid_before: Some("u".into()),
             uid_after: None,
         };
+        let resumed = Gap { seconds: None, reason: "the watch was started again".into(), ..gap.clone() };
         let lines = [
             report().line(false),
             report().line(true),
             Report { authenticated: Some(by("anna", Some("system:node:x"))), ..report() }.line(true),
             Report { gap: Some(gap), authorised: Some("platform team".into()), ..report() }.line(false),
+            Report { gap: Some(resumed), ..report() }.line(false),
         ];
         insta::assert_snapshot!(anstream::adapter::strip_str(&lines.join("\n")).to_string());
     }

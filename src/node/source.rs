@@ -123,6 +123,12 @@ impl Source {
         })
     }
 
+    /// The version that the nodes are at.
+    pub async fn version(&self) -> Result<String, Error> {
+        let request = Request::new(PATH).list(&ListParams::default().limit(1)).map_err(Error::BuildRequest)?;
+        self.client.request::<Page>(request).await.map(|page| page.metadata.resource_version)
+    }
+
     /// One node.
     pub async fn node(&self, name: &str) -> Result<Value, Error> {
         let request = Request::new(PATH).get(name, &kube::api::GetParams::default()).map_err(Error::BuildRequest)?;

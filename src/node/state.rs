@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
@@ -12,11 +13,14 @@ use super::{
 use crate::pattern;
 
 /// Which fields count.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Selection {
     /// Patterns of fields that are left out beside the volatile ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leave_out: Vec<String>,
     /// Patterns of fields that count although they are volatile or left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keep: Vec<String>,
 }
 
@@ -43,7 +47,8 @@ impl Selection {
 }
 
 /// A node at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct NodeState {
     /// Its name.
     pub name: String,

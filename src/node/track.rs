@@ -29,6 +29,9 @@ pub struct Moment {
 /// What a gap is for nodes that were compared with a file.
 const BASELINE: &str = "the baseline file";
 
+/// What a gap is for nodes that an earlier watch has seen.
+const RESUMED: &str = "the watch was started again";
+
 /// How many removed nodes are remembered, to know one that is made again.
 const REMEMBERED: usize = 10_000;
 
@@ -38,12 +41,24 @@ pub struct Tracker {
     nodes: HashMap<String, NodeState>,
     removed: HashMap<String, NodeState>,
     order: VecDeque<String>,
-    /// Whether nodes were listed, or a baseline was given: before, nothing can be a change.
-    known: bool,
-    from_baseline: bool,
+    origin: Origin,
     /// The last moment at which the watch stood.
     alive: Option<Moment>,
     listing: Option<Listing>,
+}
+
+/// Where what is known of nodes comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Origin {
+    /// Nothing is known: nothing can be a change.
+    #[default]
+    Nowhere,
+    /// A baseline file.
+    Baseline,
+    /// An earlier watch, which stood until then.
+    Earlier(Timestamp),
+    /// A list.
+    Listed,
 }
 
 #[derive(Debug)]
@@ -60,13 +75,31 @@ impl Tracker {
             let uid = fields.get(UID).cloned().unwrap_or_default();
             (name.clone(), NodeState { name, uid, fields, ..NodeState::default() })
         };
-        Self { nodes: nodes.into_iter().map(state).collect(), known: true, from_baseline: true, ..Self::default() }
+        Self { nodes: nodes.into_iter().map(state).collect(), origin: Origin::Baseline, ..Self::default() }
     }
 
-    /// Whether nodes are known: from then on every difference is a change.
+    /// Goes on from what an earlier watch has seen, which stood until then.
     #[must_use]
-    pub fn is_known(&self) -> bool {
-        self.known
+    pub fn resumed(nodes: impl IntoIterator<Item = NodeState>, until: Timestamp) -> Self {
+        let nodes = nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
+        Self { nodes, origin: Origin::Earlier(until), ..Self::default() }
+    }
+
+    /// Whether this watch has listed nodes before: another list is then one over a gap.
+    #[must_use]
+    pub fn has_listed(&self) -> bool {
+        self.origin == Origin::Listed
+    }
+
+    /// A node as it was last seen.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&NodeState> {
+        self.nodes.get(name)
+    }
+
+    /// All nodes as they were last seen.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeState> {
+        self.nodes.values()
     }
 
     /// How many nodes there are.
@@ -109,7 +142,7 @@ impl Tracker {
         gone.sort();
         let reports = gone.iter().filter_map(|name| self.remove(name, None, now)).collect();
         self.listing = None;
-        (self.known, self.from_baseline) = (true, false);
+        self.origin = Origin::Listed;
         self.alive(now);
         reports
     }
@@ -136,16 +169,17 @@ impl Tracker {
     }
 
     fn put(&mut self, node: NodeState, now: Moment, over_gap: bool) -> Vec<Report> {
+        let known = self.origin != Origin::Nowhere;
         let live = self.nodes.get(&node.name);
         let before = live.or_else(|| self.removed.get(&node.name));
         let mut changes = match before {
-            _ if !self.known => Vec::new(),
+            _ if !known => Vec::new(),
             Some(before) => diff::fields(&node.name, &before.fields, &node.fields),
             None => vec![Change::added(&node.name, &node.uid)],
         };
         // The UID says that it is another node, whether or not it is a field that counts.
         let again = before.is_some_and(|before| before.uid != node.uid && !before.uid.is_empty());
-        if self.known && again && !changes.iter().any(|change| change.field == UID) {
+        if known && again && !changes.iter().any(|change| change.field == UID) {
             let uid = before.map_or("", |before| before.uid.as_str());
             let change = Change { old: Some(uid.to_owned()), ..Change::removed(&node.name, uid) };
             changes.insert(0, Change { new: Some(node.uid.clone()), severity: super::Severity::Critical, ..change });
@@ -182,12 +216,20 @@ impl Tracker {
     }
 
     fn gap(&self, uid_before: Option<String>, uid_after: Option<String>, now: Moment) -> Gap {
-        let from = self.alive.filter(|_| !self.from_baseline);
-        let reason = if self.from_baseline { BASELINE } else { self.listing.as_ref().map_or("", |it| &it.reason) };
+        let lasted = |from: Moment| now.since_start.saturating_sub(from.since_start).as_secs_f64();
+        let (from, seconds, reason) = match (self.origin, self.alive) {
+            (Origin::Baseline, _) => (None, None, BASELINE),
+            // The clock that only goes forward does not reach back to before its process.
+            (Origin::Earlier(until), _) => (Some(until), None, RESUMED),
+            (_, alive) => {
+                let reason = self.listing.as_ref().map_or("", |listing| &listing.reason);
+                (alive.map(|from| from.wall), alive.map(lasted), reason)
+            }
+        };
         Gap {
-            from: from.map(|from| from.wall),
+            from,
             until: now.wall,
-            seconds: from.map(|from| now.since_start.saturating_sub(from.since_start).as_secs_f64()),
+            seconds,
             reason: reason.to_owned(),
             uid_before: uid_before.filter(|uid| !uid.is_empty()),
             uid_after,
@@ -327,6 +369,26 @@ mod tests {
         let reports = list(&mut tracker, &[node("n", "1", 7, &[])], at(1));
         assert_eq!(reports[0].what, "removed");
         assert_eq!((reports[0].gap.as_ref().unwrap().from, reports[0].gap.as_ref().unwrap().seconds), (None, None));
+    }
+
+    #[test]
+    fn what_an_earlier_watch_has_seen_is_where_a_new_one_goes_on() {
+        let before =
+            [node("n", "1", 5, &[(TAINT, "")]), node("gone", "2", 4, &[]), node("same", "3", 3, &[("x", "1")])];
+        let mut tracker = Tracker::resumed(before, at(10).wall);
+        assert!(!tracker.has_listed());
+        let now = [node("n", "9", 50, &[]), node("new", "4", 40, &[]), node("same", "3", 30, &[("x", "1")])];
+        // The clock on the wall was set back in between.
+        let reports = list(&mut tracker, &now, Moment { wall: at(5).wall, since_start: Duration::ZERO });
+        let said: Vec<_> = reports.iter().map(|report| (report.change.node.as_str(), report.what)).collect();
+        assert_eq!(said, [("n", "node made again"), ("n", "removed"), ("new", "node added"), ("gone", "node removed")]);
+        let gap = reports[0].gap.as_ref().unwrap();
+        assert_eq!((gap.from, gap.until, gap.seconds), (Some(at(10).wall), at(5).wall, None));
+        assert_eq!((gap.uid_before.as_deref(), gap.uid_after.as_deref()), (Some("1"), Some("9")));
+        assert_eq!(gap.reason, "the watch was started again");
+        tracker.alive(at(20));
+        let later = list(&mut tracker, &[node("n", "9", 60, &[("x", "1")])], at(30));
+        assert_eq!(later[0].gap.as_ref().unwrap().seconds, Some(10.0), "and later gaps are its own");
     }
 
     /// A history: versions of one node, which is sometimes deleted.

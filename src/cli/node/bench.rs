@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::{
     ClusterArgs,
     measured::{Busy, Watching, cpu, inventory},
+    outage::ControlPlane,
 };
 use crate::{
     cli::{
@@ -24,7 +25,7 @@ use crate::{
     engine,
     lab::cluster::Access,
     node::{
-        bench::{self, Reported, Watched, quantile},
+        bench::{self, OverGap, Reported, Watched, quantile},
         connect,
         source::{Source, refused},
     },
@@ -32,6 +33,10 @@ use crate::{
 
 /// The value after all others: what was not reported before it is lost.
 const LAST: &str = "last";
+/// The value after those of a gap.
+const AFTER: &str = "after";
+/// How often each node changes in a gap: the last of them alone is a net change.
+const CHANGES_IN_GAP: usize = 2;
 /// How long a watch may take to begin, and its last changes to be seen.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a value may take that shows whether the watch stands.
@@ -48,9 +53,12 @@ Inventory and watch are processes of their own, as people run them. When the API
 is between the sending and the answer, so that the time from the answer to the report is a lower bound of what a watch takes,
 and from the sending an upper one. Next to them stands what is the watch's own part: its CPU time.
 
+With --restart each watched node is changed twice while the watch is stopped, its API server is another one and the history
+is gone: the second change of each is to be reported, once and marked with the gap, and the first not at all.
+
 Examples:
   kind create cluster --name bench --config kind-config/bench.yaml && policyprobe node bench
-  policyprobe node bench --nodes 500 --watched 200 --changes 200")]
+  policyprobe node bench --nodes 500 --watched 200 --changes 200 --restart")]
 pub(super) struct Args {
     /// Nodes for the inventory
     #[arg(long, value_name = "N", default_value = "5000", value_parser = clap::value_parser!(u32).range(1..=20_000))]
@@ -64,6 +72,9 @@ pub(super) struct Args {
     /// Changes a second
     #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
+    /// Then start the API server anew and compact its history while the watch is stopped and nodes change, in a cluster of kind
+    #[arg(long)]
+    restart: bool,
     /// Make nodes although the cluster is not one of kind
     #[arg(long)]
     make_nodes: bool,
@@ -80,6 +91,9 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<u8> {
         return Err(Problem::usage(format!("the context `{}` is not one of kind", access.context))
             .hint("the benchmark makes thousands of Node objects; `--make-nodes` says that the cluster is there for it")
             .into());
+    }
+    if args.restart && ControlPlane::of(&access.context).is_none() {
+        return Err(Problem::usage("`--restart` enters the control plane, of a cluster of kind alone").into());
     }
     let measured = cancel.run_until_cancelled(measure(args, &access)).await;
     // However it ends, the nodes go.
@@ -98,7 +112,12 @@ async fn measure(args: &Args, access: &Access) -> anyhow::Result<u8> {
     let (watched, all) = (args.watched as usize, args.nodes as usize);
     make(client, &template, 0, watched).await?;
     // Not waited for until the end: what it used must not be seen in what the inventories use.
-    let (seen, _watching) = watch(args, access).await?;
+    let (seen, mut watching) = watch(args, access).await?;
+    let over_gap = match ControlPlane::of(&access.context).filter(|_| args.restart) {
+        Some(control_plane) => over_gap(args, access, &control_plane, &mut watching).await?,
+        None => OverGap::default(),
+    };
+    watching.stop();
     // The sizes rise: what one child used is then seen in the greatest of all.
     let first = (all / 5).max(watched).max(1);
     let mut made = watched;
@@ -113,7 +132,7 @@ async fn measure(args: &Args, access: &Access) -> anyhow::Result<u8> {
             used.memory
         ))?;
     }
-    let failed = seen.lost + seen.repeated > 0;
+    let failed = seen.lost + seen.repeated > 0 || over_gap != OverGap::default();
     Ok(if failed { engine::FAILED } else { engine::OK })
 }
 
@@ -143,7 +162,6 @@ async fn watch(args: &Args, access: &Access) -> anyhow::Result<(Watched, Watchin
     bench::annotate(client, 0, LAST).await?;
     let last = tokio::time::timeout(PATIENCE, watching.until(LAST, &mut seen)).await;
     last.context("not every change was reported")??;
-    watching.stop();
     let watched = Watched::of(&sent, &seen);
     let mut text = format!(
         "watch      {changes} changes at {:.0}/s on {nodes} nodes; {} lost, {} repeated\n",
@@ -168,6 +186,44 @@ async fn watch(args: &Args, access: &Access) -> anyhow::Result<(Watched, Watchin
     }
     print(&text)?;
     Ok((watched, watching))
+}
+
+/// Has nodes change while there is no watch, and shows what is reported of it afterwards.
+async fn over_gap(
+    args: &Args,
+    access: &Access,
+    control_plane: &ControlPlane,
+    watching: &mut Watching,
+) -> anyhow::Result<OverGap> {
+    let (client, nodes) = (&access.client, args.watched as usize);
+    watching.pause()?;
+    // First, so that no change is on the way to the watch already.
+    control_plane.restart(client).await?;
+    let sent = bench::change(client, nodes, CHANGES_IN_GAP * nodes, args.rate, "gap").await?;
+    control_plane.compact(client).await?;
+    let begun = Instant::now();
+    watching.go_on()?;
+    let mut seen = Reported::new();
+    let net = sent.iter().rev().take(nodes);
+    let reported = async {
+        for change in net {
+            watching.until(&change.value, &mut seen).await?;
+        }
+        anyhow::Ok(())
+    };
+    // What is not reported in time is lost.
+    tokio::time::timeout(PATIENCE, reported).await.unwrap_or(Ok(()))?;
+    let took = begun.elapsed().as_millis();
+    bench::annotate(client, 0, AFTER).await?;
+    let last = tokio::time::timeout(PATIENCE, watching.until(AFTER, &mut seen)).await;
+    last.context("the watch does not stand again")??;
+    let OverGap { lost, repeated, unmarked, passing } = OverGap::of(&sent, nodes, &seen);
+    print(&format!(
+        "gap        {nodes} nodes changed {CHANGES_IN_GAP} times while the API server was restarted and its history \
+         compacted:\n           net changes after {took} ms; {lost} lost, {repeated} repeated, {unmarked} not marked, \
+         {passing} reported that did not last\n"
+    ))?;
+    Ok(OverGap { lost, repeated, unmarked, passing })
 }
 
 /// Changes a node again and again until the watch has reported one of the changes: then it stands.

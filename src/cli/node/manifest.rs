@@ -14,7 +14,7 @@ use crate::{
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "\
 It may get, list and watch nodes, and nothing else. It prints changes as JSON lines, and counts them for Prometheus on
-port 9464.
+port 9464. What it has seen is in a volume of the pod: over a restart of the container, it reports what changed in between.
 
 Examples:
   policyprobe node manifest --image registry.example.com/policyprobe:0.1.0 | kubectl apply -f -

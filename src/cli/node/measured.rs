@@ -10,16 +10,17 @@ use anyhow::Context as _;
 use nix::{
     sys::{
         resource::{Usage, UsageWho, getrusage},
+        signal::{Signal, kill},
         time::TimeVal,
     },
-    unistd::{SysconfVar, sysconf},
+    unistd::{Pid, SysconfVar, sysconf},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::{
     lab::cluster::Access,
-    node::bench::{CHANGE, Reported},
+    node::bench::{CHANGE, Reported, Told},
 };
 
 /// This program with other arguments, and the same cluster.
@@ -64,7 +65,7 @@ fn cpu_of(usage: &Usage) -> Duration {
 /// A watch, whose lines are read as soon as they come.
 pub(super) struct Watching {
     child: Child,
-    values: UnboundedReceiver<(String, Instant)>,
+    values: UnboundedReceiver<(String, Told)>,
 }
 
 impl Watching {
@@ -80,8 +81,8 @@ impl Watching {
     /// Collects what is reported, until this value is.
     pub(super) async fn until(&mut self, value: &str, seen: &mut Reported) -> anyhow::Result<()> {
         while !seen.contains_key(value) {
-            let (value, at) = self.values.recv().await.context("the watch ended")?;
-            seen.entry(value).or_default().push(at);
+            let (value, told) = self.values.recv().await.context("the watch ended")?;
+            seen.entry(value).or_default().push(told);
         }
         Ok(())
     }
@@ -89,6 +90,21 @@ impl Watching {
     /// The CPU time that it used so far.
     pub(super) fn cpu(&self) -> Option<Duration> {
         cpu(self.child.id())
+    }
+
+    /// Has it do nothing for a while, as if it were not there.
+    pub(super) fn pause(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    pub(super) fn go_on(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let process = Pid::from_raw(i32::try_from(self.child.id()).context("the watch's process")?);
+        kill(process, signal).context("the watch's process")
     }
 
     /// Ends it. Nobody waits for it yet.
@@ -110,13 +126,17 @@ impl Drop for Watching {
 struct Line {
     field: String,
     new: Option<String>,
+    #[serde(default)]
+    gap: Option<IgnoredAny>,
 }
 
 /// Passes on the value that a line reports, with the time at which it came; none where nobody wants it any more.
-fn pass_on(line: &str, sender: &UnboundedSender<(String, Instant)>) -> Option<()> {
-    let now = Instant::now();
+fn pass_on(line: &str, sender: &UnboundedSender<(String, Told)>) -> Option<()> {
+    let at = Instant::now();
     match serde_json::from_str(line) {
-        Ok(Line { field, new: Some(value) }) if field.contains(CHANGE) => sender.send((value, now)).ok(),
+        Ok(Line { field, new: Some(value), gap }) if field.contains(CHANGE) => {
+            sender.send((value, Told { at, over_gap: gap.is_some() })).ok()
+        }
         _ => Some(()),
     }
 }
@@ -171,10 +191,14 @@ mod tests {
             "no JSON",
             &format!(r#"{{"field": "{field}", "new": null}}"#),
             &format!(r#"{{"field": "{field}", "old": "a", "new": "b"}}"#),
+            &format!(r#"{{"field": "{field}", "old": "b", "new": "c", "gap": {{"reason": "r"}}}}"#),
         ] {
             assert!(pass_on(line, &sender).is_some());
         }
-        assert_eq!(values.try_recv().unwrap().0, "b");
+        for expected in [("b", false), ("c", true)] {
+            let (value, told) = values.try_recv().unwrap();
+            assert_eq!((value.as_str(), told.over_gap), expected);
+        }
         assert!(values.try_recv().is_err());
     }
 

@@ -4,11 +4,14 @@ mod audit;
 mod bench;
 mod diff;
 mod inventory;
+mod journal;
 mod lines;
 mod manifest;
 mod measured;
+mod outage;
 mod select;
 mod snapshot;
+mod time;
 mod watch;
 mod webhook;
 
@@ -19,7 +22,7 @@ use kube::Client;
 
 use super::{Global, output::note, signals::unless_interrupted};
 use crate::{
-    lab::LabError,
+    lab::{LabError, cluster::ClusterMark},
     node::{connect, rules::Rules},
     scenario::{Diagnostic, Diagnostics},
 };
@@ -63,6 +66,11 @@ struct ClusterArgs {
 
 impl ClusterArgs {
     async fn connect(&self) -> Result<Client, LabError> {
+        self.reach().await.map(|(client, _)| client)
+    }
+
+    /// The client, and what tells the cluster from others.
+    async fn reach(&self) -> Result<(Client, ClusterMark), LabError> {
         connect::connect(self.context.as_deref(), self.kubeconfig.as_deref()).await
     }
 }

@@ -13,7 +13,14 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use tokio::{net::TcpListener, sync::mpsc::Receiver, task::JoinSet};
 
-use super::{ClusterArgs, Output, lines, select::SelectArgs, warn, webhook};
+use super::{
+    ClusterArgs, Output,
+    journal::{self, Journal},
+    lines,
+    select::SelectArgs,
+    time::{duration, until},
+    warn, webhook,
+};
 use crate::{
     cli::{
         Global,
@@ -29,6 +36,7 @@ use crate::{
         follow::{Seen, follow},
         metrics::Metrics,
         report::Report,
+        resume::Head,
         rules::Rules,
         source::{Source, refused},
         track::{Moment, Tracker},
@@ -48,12 +56,16 @@ Examples:
   policyprobe node watch
   policyprobe node watch --baseline nodes.yaml --fail-on critical --for 10m
   policyprobe node watch -o json --rules rules.yaml --metrics 127.0.0.1:9464
+  policyprobe node watch --resume seen.json     # stopped and started again, it reports what changed in between
   docker exec kind-control-plane tail -F /var/log/kubernetes/audit.log | policyprobe node watch --audit-log -
   policyprobe node watch --audit-webhook 172.18.0.1:9465 --audit-token token")]
 pub(super) struct Args {
     /// Begin with what differs from this baseline
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     baseline: Option<PathBuf>,
+    /// Keep in this file what was seen, and begin with what changed since the last watch that kept it
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
     /// Rules: what is authorised, severities, and fields that do not count
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
@@ -87,32 +99,6 @@ pub(super) struct Args {
     cluster: ClusterArgs,
 }
 
-/// Longer is mistyped.
-const LONGEST: Duration = Duration::from_secs(8760 * 3600);
-
-/// A time such as `90s`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    if number.is_empty() {
-        return Err("it begins with a number, as in 90s, 10m or 1h".to_owned());
-    }
-    // What has too many digits is too long in every unit.
-    let number: u64 = number.parse().unwrap_or(u64::MAX);
-    let time = match unit {
-        "ms" => Some(Duration::from_millis(number)),
-        "" | "s" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_secs(number.saturating_mul(60))),
-        "h" => Some(Duration::from_secs(number.saturating_mul(3600))),
-        _ => None,
-    };
-    match time {
-        Some(time) if time > LONGEST => Err("that is too long: at most a year, 8760h".to_owned()),
-        Some(time) => Ok(time),
-        None => Err(format!("`{unit}` is no unit; there are ms, s, m and h")),
-    }
-}
-
 /// Watches; returns the exit code.
 pub(super) async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     let rules = super::rules(args.rules.as_deref())?;
@@ -122,7 +108,8 @@ pub(super) async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     });
     let own = baseline.as_ref().map(Baseline::selection).unwrap_or_default();
     let selection = args.select.over(rules.selection().and(own))?;
-    let tracker = baseline.map(|baseline| Tracker::from_baseline(baseline.reduced(&selection))).unwrap_or_default();
+    let mut tracker = baseline.map(|baseline| Tracker::from_baseline(baseline.reduced(&selection))).unwrap_or_default();
+    let kept = args.resume.as_deref().map(journal::read).transpose()?;
     let (audit, _webhook) = match args.audit_webhook {
         Some(address) => {
             let (batches, tasks) = webhook::listen(address, args.audit_token.as_deref()).await?;
@@ -137,11 +124,21 @@ pub(super) async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
     }
     let metrics = Metrics::default();
     let _server = serve(args.metrics, &metrics).await?;
-    let source = Source::new(args.cluster.connect().await?);
+    let (client, mark) = args.cluster.reach().await?;
+    let source = Source::new(client);
+    let journal = match kept {
+        Some(kept) => {
+            let (journal, earlier) = kept.go_on(Head::new(mark, selection.clone()), &source).await?;
+            tracker = earlier;
+            Some(journal)
+        }
+        None => None,
+    };
     let watch = Watch {
         selection,
         rules,
         tracker,
+        journal,
         correlator: audit.is_some().then(|| Correlator::new(args.audit_wait)),
         metrics,
         output: args.output,
@@ -171,6 +168,7 @@ struct Watch {
     selection: Selection,
     rules: Rules,
     tracker: Tracker,
+    journal: Option<Journal>,
     correlator: Option<Correlator>,
     metrics: Metrics,
     output: Output,
@@ -226,7 +224,7 @@ impl Watch {
         let state = |node: serde_json::Value| NodeState::of(node, &self.selection);
         let (stands, reports) = match event {
             Seen::ListBegins(reason) => {
-                if self.tracker.is_known() {
+                if self.tracker.has_listed() {
                     self.metrics.gap();
                     self.say(&format!("the watch cannot go on ({reason}): nodes are listed again"));
                 }
@@ -252,6 +250,9 @@ impl Watch {
                 (false, Vec::new())
             }
         };
+        if let Some(journal) = &mut self.journal {
+            journal.seen(&self.tracker, &reports, stands.then_some(now.wall));
+        }
         self.up = stands;
         self.metrics.state(self.up, self.tracker.len());
         match &mut self.correlator {
@@ -270,7 +271,7 @@ impl Watch {
         }
     }
 
-    /// Prints what is ready; whether one of the changes ends the watch.
+    /// Prints what is ready, and then keeps that it was; whether one of the changes ends the watch.
     fn report(&mut self) -> anyhow::Result<bool> {
         let now = self.now().since_start;
         let audited = self.correlator.is_some();
@@ -278,7 +279,7 @@ impl Watch {
             Some(correlator) => correlator.ready(now),
             None => std::mem::take(&mut self.ready),
         };
-        let (mut text, mut failed) = (String::new(), false);
+        let (mut text, mut failed, told) = (String::new(), false, ready.len());
         for mut report in ready {
             report.judge(&self.rules, audited);
             self.metrics.report(&report);
@@ -292,6 +293,9 @@ impl Watch {
         if !text.is_empty() {
             print(&text)?;
         }
+        if let Some(journal) = &mut self.journal {
+            journal.told(told);
+        }
         Ok(failed)
     }
 
@@ -302,30 +306,9 @@ impl Watch {
     }
 }
 
-/// Waits until then; without a time for ever.
-async fn until(time: Option<tokio::time::Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
-    }
-}
-
 async fn next_line(lines: &mut Option<Receiver<String>>) -> Option<String> {
     match lines {
         Some(lines) => lines.recv().await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_units() {
-        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert!(["", "m", "5d", "-1s", "99999999999999999999h", "9000h"].iter().all(|text| duration(text).is_err()));
     }
 }

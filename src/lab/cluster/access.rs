@@ -10,6 +10,7 @@ use tower::{buffer::BufferLayer, filter::AsyncFilterLayer, retry::RetryLayer, ut
 
 use super::{
     kubeconfig::{self, HINT},
+    mark::ClusterMark,
     patience::{Outages, Patience},
     plugin::{PluginError, sign_in},
 };
@@ -30,6 +31,8 @@ pub(crate) struct Access {
     pub(crate) context: String,
     /// The kubeconfig, where it is not the default one.
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// What tells the cluster from others.
+    pub(crate) mark: ClusterMark,
     /// When the API server was away; nothing is known of it where requests are not patient.
     pub(crate) outages: Outages,
 }
@@ -81,7 +84,7 @@ impl Access {
         config.read_timeout = Some(SILENCE);
         // A stream that is written to is not silent.
         config.reset_reader_on_write = true;
-        let server = config.cluster_url.to_string();
+        let mark = ClusterMark::of(&config);
         let outages = Outages::default();
         let client = client(config, way.patient.then(|| Patience::new(outages.clone()))).await;
         let client = client.map_err(|error| match error {
@@ -92,11 +95,12 @@ impl Access {
         })?;
         let hint = "see that the cluster runs and that the context is the right one (`--context`)";
         match tokio::time::timeout(PATIENCE, client.apiserver_version()).await {
-            Ok(Ok(_)) => Ok(Self { client, context, kubeconfig: kubeconfig.map(Path::to_owned), outages }),
-            Ok(Err(error)) => {
-                Err(LabError::with_hint(format!("the API server at {server} does not answer: {}", chain(&error)), hint))
-            }
-            Err(_) => Err(LabError::with_hint(format!("the API server at {server} does not answer"), hint)),
+            Ok(Ok(_)) => Ok(Self { client, context, kubeconfig: kubeconfig.map(Path::to_owned), mark, outages }),
+            Ok(Err(error)) => Err(LabError::with_hint(
+                format!("the API server at {} does not answer: {}", mark.server, chain(&error)),
+                hint,
+            )),
+            Err(_) => Err(LabError::with_hint(format!("the API server at {} does not answer", mark.server), hint)),
         }
     }
 

@@ -16,6 +16,7 @@ mod kubeconfig;
 mod lab;
 mod links;
 mod logs;
+mod mark;
 mod names;
 mod node_pods;
 mod objects;
@@ -33,6 +34,7 @@ mod stage;
 
 pub use builder::ClusterBuilder;
 pub use doctor::doctor;
+pub use mark::ClusterMark;
 
 pub(crate) use access::{Access, chain, client};
 pub(crate) use apply::is_gone;
