@@ -83,8 +83,7 @@ impl Backend for Kind {
     }
 
     fn unavailable(&self) -> Option<String> {
-        let chosen = env::var("POLICYPROBE_BACKEND").is_ok_and(|backend| backend == "kind");
-        (!chosen).then(|| "set POLICYPROBE_BACKEND=kind; needs Docker and kind".to_owned())
+        kind_unavailable()
     }
 
     fn run(&self, scenario: &LoadedScenario) -> Result<Arc<ScenarioResult>, Failed> {
@@ -96,6 +95,12 @@ impl Backend for Kind {
             })
         })
     }
+}
+
+/// Why no test makes a kind cluster.
+pub(crate) fn kind_unavailable() -> Option<String> {
+    let chosen = env::var("POLICYPROBE_BACKEND").is_ok_and(|backend| backend == "kind");
+    (!chosen).then(|| "set POLICYPROBE_BACKEND=kind; needs Docker and kind".to_owned())
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -1,9 +1,11 @@
-//! Every shipped scenario as a `cargo test`: `embedded::ID` in network namespaces, `kind::ID` on a kind cluster.
+//! Every shipped scenario as a `cargo test`: `embedded::ID` in network namespaces, `kind::ID` on a kind cluster. And, as
+//! `kind::node-watch-…`, what no scenario can say: `node watch` against a real API server, also in a pod.
 //!
 //! The `kind` tests are always listed. They run with `POLICYPROBE_BACKEND=kind` and are ignored, with the reason,
 //! without it. `POLICYPROBE_REQUIRE=embedded,kind` turns what would be ignored into failures. Listing makes nothing.
 
 mod backend;
+mod node_watch;
 
 use std::{fmt::Write as _, process::ExitCode, sync::Arc};
 
@@ -19,8 +21,11 @@ fn main() -> ExitCode {
     // A test only waits for its scenario; one backend comes after the other, because windows suffer on a crowded machine.
     arguments.test_threads.get_or_insert(1);
     let backends = [backend::embedded(&arguments), backend::kind(&arguments)];
-    let trials = backends.iter().flat_map(trials).collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let nodes = Arc::default();
+    let trials = backends.iter().flat_map(trials).chain(node_watch::trials(&nodes)).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    nodes.remove();
+    conclusion.exit_code()
 }
 
 /// One trial a scenario.
