@@ -130,7 +130,9 @@ impl State {
             self.file.set_len(self.index.length() as u64)?;
             return Err(error.into());
         }
-        lines.iter().for_each(|(text, line)| self.index.append(line, text.len()));
+        for (text, line) in lines {
+            self.index.append(line, text.len());
+        }
         Ok(())
     }
 }

@@ -48,6 +48,14 @@ pub(super) fn follow(path: &Path) -> anyhow::Result<Receiver<String>> {
     Ok(receiver)
 }
 
+/// The next of these lines; where there are none at all, it is waited for ever.
+pub(super) async fn next(lines: &mut Option<Receiver<String>>) -> Option<String> {
+    match lines {
+        Some(lines) => lines.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Hands on lines until there are no more, or nobody wants them.
 fn hand_on(mut reader: impl BufRead, sender: &Sender<String>) {
     let mut line = Line::default();

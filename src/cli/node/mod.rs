@@ -8,6 +8,7 @@ mod journal;
 mod lines;
 mod manifest;
 mod measured;
+mod metrics;
 mod outage;
 mod select;
 mod snapshot;

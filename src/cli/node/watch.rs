@@ -4,19 +4,18 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     pin::pin,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use tokio::{net::TcpListener, sync::mpsc::Receiver, task::JoinSet};
+use tokio::sync::mpsc::Receiver;
 
 use super::{
     ClusterArgs, Output,
     journal::{self, Journal},
-    lines,
+    lines, metrics,
     select::SelectArgs,
     time::{duration, until},
     warn, webhook,
@@ -27,7 +26,6 @@ use crate::{
         output::{note, print},
     },
     engine,
-    http::{Log, Server},
     lab::LabError,
     node::{
         NodeState, Selection, Severity,
@@ -50,13 +48,14 @@ Each change is reported once. Over a gap (the API server's history has expired) 
 with the gap's interval and the node's UID before and after. The field manager is what the client called itself; with
 --audit-log or --audit-webhook the authenticated user is reported, and rules go by it.
 
-Exit code: 0 after --for, 1 at the first change that is at least --fail-on, 5 where nodes cannot be watched.
+Exit code: 0 after --for, 1 at the first change that is at least --fail-on, 2 for a file that is of no use, 5 where nodes
+cannot be watched.
 
 Examples:
   policyprobe node watch
   policyprobe node watch --baseline nodes.yaml --fail-on critical --for 10m
   policyprobe node watch -o json --rules rules.yaml --metrics 127.0.0.1:9464
-  policyprobe node watch --resume seen.json     # stopped and started again, it reports what changed in between
+  policyprobe node watch --resume seen.json     # begins with what changed since it was stopped
   docker exec kind-control-plane tail -F /var/log/kubernetes/audit.log | policyprobe node watch --audit-log -
   policyprobe node watch --audit-webhook 172.18.0.1:9465 --audit-token token")]
 pub(super) struct Args {
@@ -123,7 +122,7 @@ pub(super) async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
         }
     }
     let metrics = Metrics::default();
-    let _server = serve(args.metrics, &metrics).await?;
+    let _server = metrics::serve(args.metrics, &metrics).await?;
     let (client, mark) = args.cluster.reach().await?;
     let source = Source::new(client);
     let journal = match kept {
@@ -149,19 +148,6 @@ pub(super) async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
         ready: Vec::new(),
     };
     watch.run(source, audit, args.length).await
-}
-
-/// Serves the counts until the handle is dropped.
-async fn serve(address: Option<SocketAddr>, metrics: &Metrics) -> anyhow::Result<JoinSet<()>> {
-    let mut tasks = JoinSet::new();
-    if let Some(address) = address {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-        note(&format!("metrics: http://{}/metrics", listener.local_addr()?));
-        let handler = Arc::new(metrics.clone());
-        let server = Server { identity: "policyprobe-node-watch".to_owned(), handler, log: Log::default() };
-        tasks.spawn(Arc::new(server).serve(listener));
-    }
-    Ok(tasks)
 }
 
 struct Watch {
@@ -194,7 +180,7 @@ impl Watch {
             tokio::select! {
                 biased;
                 () = until(end) => return Ok(engine::OK),
-                line = next_line(&mut audit) => {
+                line = lines::next(&mut audit) => {
                     if let Some(line) = line {
                         self.audit_line(&line);
                     } else {
@@ -303,12 +289,5 @@ impl Watch {
         if !self.quiet {
             note(text);
         }
-    }
-}
-
-async fn next_line(lines: &mut Option<Receiver<String>>) -> Option<String> {
-    match lines {
-        Some(lines) => lines.recv().await,
-        None => std::future::pending().await,
     }
 }

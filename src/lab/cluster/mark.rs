@@ -20,7 +20,9 @@ impl ClusterMark {
     pub(crate) fn of(config: &Config) -> Self {
         let hash = |certificates: &Vec<Vec<u8>>| {
             let mut hash = Context::new(&SHA256);
-            certificates.iter().for_each(|certificate| hash.update(certificate));
+            for certificate in certificates {
+                hash.update(certificate);
+            }
             BASE64_URL_SAFE_NO_PAD.encode(hash.finish())
         };
         let authority = config.root_cert.as_ref().map(hash).unwrap_or_default();
