@@ -22,13 +22,18 @@ struct Server {
 struct Script {
     lists: VecDeque<(u16, Value)>,
     watches: VecDeque<Vec<Value>>,
+    knows_nobody: bool,
 }
 
 impl Server {
     fn start(lists: Vec<(u16, Value)>, watches: Vec<Vec<Value>>) -> Self {
+        Self::with(Script { lists: lists.into(), watches: watches.into(), knows_nobody: false })
+    }
+
+    fn with(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
-        let script = Arc::new(Mutex::new(Script { lists: lists.into(), watches: watches.into() }));
+        let script = Arc::new(Mutex::new(script));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let script = Arc::clone(&script);
@@ -63,7 +68,9 @@ fn answer(mut stream: TcpStream, script: &Mutex<Script>) {
     while lines.next().is_some_and(|line| !line.is_empty()) {}
     let path = first.split(' ').nth(1).unwrap_or_default();
     let next_list = || script.lock().expect("no thread panicked").lists.pop_front();
-    let (code, body) = if path.starts_with("/version") {
+    let (code, body) = if script.lock().expect("no thread panicked").knows_nobody {
+        (401, status(401, "Unauthorized").to_string())
+    } else if path.starts_with("/version") {
         (
             200,
             json!({"major": "1", "minor": "34", "gitVersion": "v1.34.4", "gitCommit": "", "gitTreeState": "",
@@ -132,6 +139,52 @@ fn without_permission_the_verb_is_named() {
         assert!(text.starts_with("exit: 5") && text.contains("the verb `list` on `nodes`"), "{args:?}: {text}");
         assert!(text.contains("--verb=get,list,watch"), "{text}");
     }
+}
+
+#[test]
+fn a_state_that_is_no_state_of_this_cluster_is_refused_before_anything_is_said() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let state = folder.path().join("seen.json");
+    let shown = state.display().to_string();
+    let watch = |server: &Server, more: &[&str]| {
+        run(&server.config(), &[&["node", "watch", "--for", "2s", "--resume", &shown][..], more].concat())
+    };
+    let nodes = [node("a", "1", 1, &json!({}), &json!([]))];
+    let text = watch(&Server::start(vec![list(5, "", &nodes)], Vec::new()), &[]);
+    assert!(text.starts_with("exit: 0"), "{text}");
+    let good = std::fs::read_to_string(&state).expect("it was written");
+    // At another address no node is the same.
+    let others = [node("a", "2", 1, &json!({}), &json!([]))];
+    let text = watch(&Server::start(vec![list(5, "", &others)], Vec::new()), &[]);
+    assert!(text.starts_with("exit: 2") && text.contains("is another cluster's"), "{text}");
+    // One is.
+    let nodes = [node("a", "1", 7, &json!({"x": "1"}), &json!([])), node("b", "3", 7, &json!({}), &json!([]))];
+    let text = watch(&Server::start(vec![list(9, "", &nodes), list(9, "", &nodes)], Vec::new()), &["-o", "json"]);
+    let reports = text.lines().filter(|line| line.contains("the watch was started again")).count();
+    assert!(text.starts_with("exit: 0") && reports == 2, "{text}");
+    let server = || Server::start(vec![list(9, "", &nodes), list(9, "", &nodes)], Vec::new());
+    let text = watch(&server(), &["-o", "json"]);
+    assert!(!text.contains("the watch was started again"), "nothing is told twice: {text}");
+    let text = watch(&server(), &["--keep", "status.images"]);
+    assert!(text.starts_with("exit: 2") && text.contains("other fields"), "{text}");
+    for (edited, said) in [
+        (String::new(), "the file is empty"),
+        ("banana".to_owned(), "no state that a watch has written"),
+        (good.replace("\"uid\":\"1\"", "\"uid\":1"), "seen.json:2:"),
+        (good.replace("NodeWatchState", "NodeBaseline"), "seen.json:1:"),
+    ] {
+        std::fs::write(&state, edited).expect("there is room");
+        let text = watch(&server(), &[]);
+        assert!(text.starts_with("exit: 2") && text.contains(said) && text.contains("help: "), "{text}");
+    }
+}
+
+#[test]
+fn whoever_is_not_known_is_told_so() {
+    let server = Server::with(Script { knows_nobody: true, ..Script::default() });
+    let text = run(&server.config(), &["node", "inventory"]);
+    assert!(text.starts_with("exit: 5") && text.contains("does not know you: Unauthorized\n"), "{text}");
+    assert!(text.contains("hint: the credential of the kubeconfig's user has expired"), "{text}");
 }
 
 #[test]

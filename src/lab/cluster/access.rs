@@ -96,6 +96,10 @@ impl Access {
         let hint = "see that the cluster runs and that the context is the right one (`--context`)";
         match tokio::time::timeout(PATIENCE, client.apiserver_version()).await {
             Ok(Ok(_)) => Ok(Self { client, context, kubeconfig: kubeconfig.map(Path::to_owned), mark, outages }),
+            Ok(Err(kube::Error::Api(status))) if status.code == 401 => Err(LabError::with_hint(
+                format!("the API server at {} does not know you: {}", mark.server, status.message),
+                "the credential of the kubeconfig's user has expired or is another cluster's; sign in again",
+            )),
             Ok(Err(error)) => Err(LabError::with_hint(
                 format!("the API server at {} does not answer: {}", mark.server, chain(&error)),
                 hint,

@@ -46,5 +46,5 @@ pub(crate) use kubeconfig::load as load_kubeconfig;
 pub(crate) use lab::{ClusterLab, Parts, agent_for, remove_namespace};
 pub(crate) use names::Naming;
 pub(crate) use objects::{CONTAINER, PROBE_IMAGE};
-pub(crate) use progress::is_pod_ready;
+pub(crate) use progress::{Progress, is_pod_ready, progress};
 pub(crate) use shell::{Place, Shell, Wire};

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
     api::{DeleteParams, PostParams},
-    runtime::{conditions::is_pod_running, wait::await_condition},
+    runtime::wait::await_condition,
 };
 use serde_json::json;
 
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     engine::Verdict,
     lab::{
-        cluster::exec,
+        cluster::{Progress, exec, progress},
         state::{PodRecord, RUN_LABEL, RunState},
     },
     node::source::said,
@@ -75,12 +75,22 @@ impl Ground<'_> {
             let pod: Pod = serde_json::from_value(pod).map_err(|error| error.to_string())?;
             let made = pods.create(&PostParams::default(), &pod).await;
             made.map_err(|error| format!("no pod can be made in `{namespace}`: {}", said(&error)))?;
-            await_condition(pods.clone(), &name, is_pod_running()).await.map_err(|error| error.to_string())?;
+            let decided = |pod: Option<&Pod>| pod.is_some_and(|pod| !matches!(progress(pod), Progress::Waiting(_)));
+            let pod = await_condition(pods.clone(), &name, decided).await.map_err(|error| error.to_string())?;
+            if let Some(Progress::Hopeless(why)) = pod.as_ref().map(progress) {
+                return Err(format!("a pod in `{namespace}` cannot run: {why}"));
+            }
             exec(&pods, &name, &["sh", "-s"], script(self.target).as_bytes()).await
         };
         let output = match tokio::time::timeout(PATIENCE, tried).await {
             Ok(output) => output,
-            Err(_) => Err(format!("a pod in `{namespace}` did not run and answer within {} s", PATIENCE.as_secs())),
+            Err(_) => {
+                let why = match pods.get(&name).await.as_ref().map(progress) {
+                    Ok(Progress::Waiting(why)) => format!(": {why}"),
+                    _ => String::new(),
+                };
+                Err(format!("a pod in `{namespace}` did not run and answer within {} s{why}", PATIENCE.as_secs()))
+            }
         };
         output.map(|output| answers(&output))
     }
