@@ -82,15 +82,14 @@ impl Ground<'_> {
             }
             exec(&pods, &name, &["sh", "-s"], script(self.target).as_bytes()).await
         };
-        let output = match tokio::time::timeout(PATIENCE, tried).await {
-            Ok(output) => output,
-            Err(_) => {
-                let why = match pods.get(&name).await.as_ref().map(progress) {
-                    Ok(Progress::Waiting(why)) => format!(": {why}"),
-                    _ => String::new(),
-                };
-                Err(format!("a pod in `{namespace}` did not run and answer within {} s{why}", PATIENCE.as_secs()))
-            }
+        let output = if let Ok(output) = tokio::time::timeout(PATIENCE, tried).await {
+            output
+        } else {
+            let why = match pods.get(&name).await.as_ref().map(progress) {
+                Ok(Progress::Waiting(why)) => format!(": {why}"),
+                _ => String::new(),
+            };
+            Err(format!("a pod in `{namespace}` did not run and answer within {} s{why}", PATIENCE.as_secs()))
         };
         output.map(|output| answers(&output))
     }

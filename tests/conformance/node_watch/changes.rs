@@ -6,7 +6,7 @@ use libtest_mimic::Failed;
 use serde_json::{Value, json};
 
 use super::{
-    cluster::{Cluster, run},
+    cluster::{Cluster, on, run},
     watch::Watch,
 };
 
@@ -48,12 +48,12 @@ pub(super) fn the_authenticated_user_is_reported_and_rules_go_by_it(cluster: &Cl
         let server =
             ["kubectl", "--kubeconfig=/dev/null", "--server=https://127.0.0.1:6443", "--insecure-skip-tls-verify"];
         let change = [&credential, "label", "node", &worker, label, manager];
-        cluster.on(&own, &[&server[..], &change[..]].concat())
+        on(&own, &[&server[..], &change[..]].concat())
     };
     as_labeller("example.com/team=blue", "--field-manager=kubectl-label")?;
     as_labeller("other.example/team=blue", "--field-manager=trusted")?;
     let as_node = ["kubectl", "--kubeconfig=/etc/kubernetes/kubelet.conf", "label", "node", &worker, "region=moon"];
-    cluster.on(&worker, &as_node)?;
+    on(&worker, &as_node)?;
 
     let mut only = |field: &str| -> Result<Value, Failed> {
         let reports = watch.wait_for(1, &worker, field)?;

@@ -82,6 +82,11 @@ impl Cluster {
         args.extend(["--wait", "120s"]);
         args.extend(image.iter().flat_map(|image| ["--image", image]));
         run("kind", &args, "")?;
+        // `--wait` is about the control plane alone.
+        let worker = format!("node/{}", cluster.worker());
+        for condition in ["create", "condition=Ready"] {
+            cluster.kubectl(&["wait", &worker, &format!("--for={condition}"), "--timeout=120s"])?;
+        }
         Ok(cluster)
     }
 
@@ -107,21 +112,6 @@ impl Cluster {
         run("docker", &[&front[..], args].concat(), input)
     }
 
-    /// A program on a node.
-    pub(super) fn on(&self, node: &str, args: &[&str]) -> Result<String, Failed> {
-        run("docker", &[&["exec", node][..], args].concat(), "")
-    }
-
-    /// The container of this name that runs on a node.
-    pub(super) fn container(&self, node: &str, name: &str) -> Result<String, Failed> {
-        let filter = format!("labels.\"io.kubernetes.container.name\"=={name}");
-        let named = self.on(node, &["ctr", "-n", "k8s.io", "containers", "ls", "-q", &filter])?;
-        let tasks = self.on(node, &["ctr", "-n", "k8s.io", "tasks", "ls"])?;
-        let runs = |id: &&str| tasks.lines().any(|line| line.starts_with(*id) && line.trim_end().ends_with("RUNNING"));
-        let found = named.split_whitespace().find(runs).map(str::to_owned);
-        found.ok_or_else(|| format!("no container `{name}` runs on {node}: {tasks}").into())
-    }
-
     /// The control plane's node and container.
     pub(super) fn control_plane(&self) -> String {
         format!("{}-control-plane", self.name)
@@ -144,6 +134,21 @@ impl Cluster {
         let node = format!("{{apiVersion: v1, kind: Node, metadata: {{name: {name}}}, spec: {{unschedulable: true}}}}");
         self.kubectl_with(&["create", "-f", "-", "-o", "jsonpath={.metadata.uid}"], &node)
     }
+}
+
+/// A program on a node.
+pub(super) fn on(node: &str, args: &[&str]) -> Result<String, Failed> {
+    run("docker", &[&["exec", node][..], args].concat(), "")
+}
+
+/// The container of this name that runs on a node.
+pub(super) fn container(node: &str, name: &str) -> Result<String, Failed> {
+    let filter = format!("labels.\"io.kubernetes.container.name\"=={name}");
+    let named = on(node, &["ctr", "-n", "k8s.io", "containers", "ls", "-q", &filter])?;
+    let tasks = on(node, &["ctr", "-n", "k8s.io", "tasks", "ls"])?;
+    let runs = |id: &&str| tasks.lines().any(|line| line.starts_with(*id) && line.trim_end().ends_with("RUNNING"));
+    let found = named.split_whitespace().find(runs).map(str::to_owned);
+    found.ok_or_else(|| format!("no container `{name}` runs on {node}: {tasks}").into())
 }
 
 impl Drop for Cluster {

@@ -12,7 +12,7 @@ use libtest_mimic::Failed;
 use serde_json::{Value, json};
 
 use super::{
-    cluster::{Cluster, run},
+    cluster::{Cluster, container, on, run},
     watch::{PATIENCE, of},
 };
 
@@ -50,7 +50,7 @@ fn apply(cluster: &Cluster) -> Result<(), Failed> {
     let manifest =
         Command::new(env!("CARGO_BIN_EXE_policyprobe")).args(["node", "manifest", "--image", IMAGE]).output()?;
     cluster.kubectl_with(&["apply", "-f", "-"], &String::from_utf8(manifest.stdout)?)?;
-    cluster.kubectl(&["-n", NAME, "rollout", "status", "deployment", NAME, "--timeout=60s"])?;
+    cluster.kubectl(&["-n", NAME, "rollout", "status", "deployment", NAME, "--timeout=180s"])?;
     until("the watch stands", || Ok(logs(cluster, &[])?.contains("watching ")))
 }
 
@@ -125,15 +125,15 @@ pub(super) fn nothing_is_lost_when_the_container_dies(cluster: &Cluster) -> Resu
         Ok(of(&all, &worker, LABEL).iter().any(|report| report["new"] == "before"))
     })?;
     // While the kubelet is away nobody starts the container again.
-    cluster.on(&worker, &["systemctl", "stop", "kubelet"])?;
-    let container = cluster.container(&worker, "watch")?;
-    cluster.on(&worker, &["ctr", "-n", "k8s.io", "tasks", "kill", "-s", "SIGKILL", &container])?;
+    on(&worker, &["systemctl", "stop", "kubelet"])?;
+    let container = container(&worker, "watch")?;
+    on(&worker, &["ctr", "-n", "k8s.io", "tasks", "kill", "-s", "SIGKILL", &container])?;
     for value in ["1", "2", "after"] {
         label(&worker, value)?;
     }
     cluster.kubectl(&["delete", "node", "ghost"])?;
     let second = cluster.make_ghost("ghost")?;
-    cluster.on(&worker, &["systemctl", "start", "kubelet"])?;
+    on(&worker, &["systemctl", "start", "kubelet"])?;
     let again =
         || Ok(logs(cluster, &[]).is_ok_and(|text| text.contains("as they were seen at") && text.contains("watching ")));
     until("the watch stands again", again)?;

@@ -43,7 +43,7 @@ impl Watch {
             match self.said.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) => match serde_json::from_str(&line) {
                     Ok(report @ Value::Object(_)) => self.reports.push(report),
-                    _ => self.notes += &format!("{line}\n"),
+                    _ => self.notes.extend([line.as_str(), "\n"]),
                 },
                 Err(error) => {
                     let why = if error == RecvTimeoutError::Timeout { "not in time" } else { "and the watch ended" };
