@@ -20,7 +20,9 @@ pub(super) const UNKNOWN_ATTEMPTS: u32 = 12;
 /// No denied cell gets more attempts: where more were needed, the path is too bad for a verdict.
 pub(super) const MOST_ATTEMPTS: u32 = 90;
 
-const FACTOR: u32 = 10;
+const FACTOR: u32 = 50;
+const CAP_FACTOR: u32 = 10;
+const CAP: Duration = Duration::from_millis(3500);
 const CONFIDENCE: f64 = 0.95;
 
 /// What one connect says: the round trip, and how many SYNs (or their answers) were lost before it.
@@ -34,12 +36,11 @@ pub(super) fn read_connect(connect: Duration) -> (Duration, u32) {
     (connect.saturating_sub(Duration::from_secs(seconds)), u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
-/// The connect window of a denied attempt: 10 times the slowest of the cell's own baseline connects and the witness's
-/// connects now, at least 100 ms, which is some 100 times a connect on a quiet machine.
+/// The connect window of a denied attempt: 50 times the slowest of the cell's own baseline connects and the witness's
+/// connects now, at least 100 ms.
 ///
-/// On a busy one single connects wait 20 ms for a processor. A larger factor makes windows of seconds of them, and no
-/// verdict safer: what is lost needs further attempts and not longer ones, and whoever takes 10 times as long for the
-/// whole of a hold, while the witness does not, is stopped.
+/// It is capped at the greater of 3.5 s and 10 round trips: three SYNs are sent in 3.5 s, so waiting longer adds hardly
+/// a chance to be answered, and a path of 150 ms does not cost 7.5 s an attempt.
 #[must_use]
 pub(super) fn window(own: Option<Duration>, witness: Option<Duration>, strict: bool) -> Duration {
     if strict {
@@ -47,7 +48,7 @@ pub(super) fn window(own: Option<Duration>, witness: Option<Duration>, strict: b
     }
     let Some(own) = own else { return UNKNOWN_WINDOW };
     let slowest = witness.map_or(own, |witness| witness.max(own));
-    (slowest * FACTOR).max(SHORTEST_WINDOW)
+    (slowest * FACTOR).clamp(SHORTEST_WINDOW, CAP.max(slowest * CAP_FACTOR))
 }
 
 /// Connects that were tried and lost, on one path.
@@ -166,8 +167,14 @@ mod tests {
     #[test]
     fn the_window_follows_the_slowest_connect() {
         assert_eq!(window(Some(ms(1)), None, false), ms(100));
-        assert_eq!(window(Some(ms(20)), Some(ms(2)), false), ms(200));
-        assert_eq!(window(Some(ms(20)), Some(ms(150)), false), ms(1500));
+        assert_eq!(window(Some(ms(4)), Some(ms(2)), false), ms(200));
+        assert_eq!(window(Some(ms(4)), Some(ms(10)), false), ms(500));
+    }
+
+    #[test]
+    fn the_window_is_capped_where_three_syns_fit() {
+        assert_eq!(window(Some(ms(150)), None, false), ms(3500));
+        assert_eq!(window(Some(ms(600)), None, false), ms(6000));
     }
 
     #[test]
