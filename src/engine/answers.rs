@@ -63,11 +63,8 @@ impl Staged<'_> {
         let mut address = last.address.or(cell.address);
         if last.outcome == Outcome::Reached {
             let mut lease = self.sessions.lease(&cell.from, How::Curl).await.ok()?;
-            let (nonce, server) = (self.nonces.next(), cell.identity.clone());
-            let (connect_limit, resolve_limit, source_port) = (ALLOW_LIMIT, ALLOW_LIMIT, cell.source_port);
-            let (answer_limit, keep) = (None, None);
-            let request =
-                Request { target, nonce, server, connect_limit, answer_limit, resolve_limit, source_port, keep };
+            let plain = Request::new(target, self.nonces.next(), cell.identity.clone(), ALLOW_LIMIT);
+            let request = Request { resolve_limit: ALLOW_LIMIT, source_port: cell.source_port, ..plain };
             let (observation, body) = lease.session()?.fetch(&request).await;
             address = observation.address.or(address);
             text = match observation.outcome {

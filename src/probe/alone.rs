@@ -92,16 +92,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_only_curl_can_ask_is_lost_with_the_reason_and_the_rest_is_asked() {
-        let request = |target| Request {
-            target,
-            nonce: "n".to_owned(),
-            server: "s".to_owned(),
-            connect_limit: Duration::from_secs(1),
-            answer_limit: None,
-            resolve_limit: Duration::ZERO,
-            source_port: None,
-            keep: None,
-        };
+        let request = |target| Request::new(target, "n".to_owned(), "s".to_owned(), Duration::from_secs(1));
         let batch = [
             request(Target::Resolve { name: "a.b".to_owned(), family: Family::Ipv4 }),
             request(Target::Udp { host: "10.0.0.1".to_owned(), port: 53, family: Family::Ipv4 }),

@@ -284,26 +284,21 @@ pub(super) mod tests {
 
     /// What the tests ask for.
     pub(in crate::probe) fn request(host: &str) -> Request {
+        let target = Target::Http {
+            method: crate::scenario::Method::Get,
+            tls: false,
+            host: host.to_owned(),
+            port: 80,
+            path: "/x".to_owned(),
+            headers: vec![("Metadata-Flavor".to_owned(), "Google".to_owned())],
+            family: Family::Ipv4,
+            proof: Proof::default(),
+            credential: None,
+            patch: None,
+        };
         Request {
-            target: Target::Http {
-                method: crate::scenario::Method::Get,
-                tls: false,
-                host: host.to_owned(),
-                port: 80,
-                path: "/x".to_owned(),
-                headers: vec![("Metadata-Flavor".to_owned(), "Google".to_owned())],
-                family: Family::Ipv4,
-                proof: Proof::default(),
-                credential: None,
-                patch: None,
-            },
-            nonce: "n1".to_owned(),
-            server: "pod/default/app1".to_owned(),
-            connect_limit: Duration::from_millis(100),
-            answer_limit: None,
             resolve_limit: Duration::from_millis(50),
-            source_port: None,
-            keep: None,
+            ..Request::new(target, "n1".to_owned(), "pod/default/app1".to_owned(), Duration::from_millis(100))
         }
     }
 

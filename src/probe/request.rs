@@ -35,6 +35,16 @@ pub struct Request {
     pub keep: Option<Keep>,
 }
 
+impl Request {
+    /// One on a connection of its own, from a port of the system's choice, whose answer may take its usual time. A name has no
+    /// time to be resolved in.
+    #[must_use]
+    pub fn new(target: Target, nonce: String, server: String, connect_limit: Duration) -> Self {
+        let (answer_limit, resolve_limit, source_port, keep) = (None, Duration::ZERO, None, None);
+        Self { target, nonce, server, connect_limit, answer_limit, resolve_limit, source_port, keep }
+    }
+}
+
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {

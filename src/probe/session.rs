@@ -210,27 +210,19 @@ mod tests {
     }
 
     fn request(address: SocketAddr, nonce: &str) -> Request {
-        Request {
-            target: Target::Http {
-                method: crate::scenario::Method::Get,
-                tls: false,
-                host: address.ip().to_string(),
-                port: address.port(),
-                path: "/".to_owned(),
-                headers: Vec::new(),
-                family: Family::Ipv4,
-                proof: Proof::default(),
-                credential: None,
-                patch: None,
-            },
-            nonce: nonce.to_owned(),
-            server: "pod/default/one".to_owned(),
-            connect_limit: Duration::from_secs(2),
-            answer_limit: None,
-            resolve_limit: Duration::ZERO,
-            source_port: None,
-            keep: None,
-        }
+        let target = Target::Http {
+            method: crate::scenario::Method::Get,
+            tls: false,
+            host: address.ip().to_string(),
+            port: address.port(),
+            path: "/".to_owned(),
+            headers: Vec::new(),
+            family: Family::Ipv4,
+            proof: Proof::default(),
+            credential: None,
+            patch: None,
+        };
+        Request::new(target, nonce.to_owned(), "pod/default/one".to_owned(), Duration::from_secs(2))
     }
 
     #[tokio::test]

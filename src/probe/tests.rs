@@ -84,16 +84,7 @@ fn session(agents: &Agents, prefer: Means) -> (Mixed<Linked, Curl>, Curl) {
 fn request(target: Target, nonce: &str) -> Request {
     let limit = Duration::from_secs(2);
     let (nonce, server) = (nonce.to_owned(), "pod/a/b".to_owned());
-    Request {
-        target,
-        nonce,
-        server,
-        connect_limit: limit,
-        answer_limit: None,
-        resolve_limit: limit,
-        source_port: None,
-        keep: None,
-    }
+    Request { resolve_limit: limit, ..Request::new(target, nonce, server, limit) }
 }
 
 fn udp(to: SocketAddr) -> Target {

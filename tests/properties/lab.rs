@@ -276,27 +276,19 @@ fn end(cluster: &Cluster, address: IpAddr) -> End<'_> {
 }
 
 fn request(to: &Party, port: u16) -> Request {
-    Request {
-        target: Target::Http {
-            method: policyprobe::scenario::Method::Get,
-            tls: false,
-            host: to.address.to_string(),
-            port,
-            path: "/".to_owned(),
-            headers: Vec::new(),
-            family: Family::Ipv4,
-            proof: Proof::default(),
-            credential: None,
-            patch: None,
-        },
-        nonce: nonce(),
-        server: to.identity.clone(),
-        connect_limit: WINDOW,
-        answer_limit: None,
-        resolve_limit: Duration::ZERO,
-        source_port: None,
-        keep: None,
-    }
+    let target = Target::Http {
+        method: policyprobe::scenario::Method::Get,
+        tls: false,
+        host: to.address.to_string(),
+        port,
+        path: "/".to_owned(),
+        headers: Vec::new(),
+        family: Family::Ipv4,
+        proof: Proof::default(),
+        credential: None,
+        patch: None,
+    };
+    Request::new(target, nonce(), to.identity.clone(), WINDOW)
 }
 
 fn nonce() -> String {

@@ -258,16 +258,8 @@ impl Canary {
 
     async fn is_stopped(&mut self, limit: Duration) -> bool {
         self.number += 1;
-        let request = Request {
-            target: self.target.clone(),
-            nonce: format!("audit-canary-{}", self.number),
-            server: self.server.clone(),
-            connect_limit: limit,
-            answer_limit: None,
-            resolve_limit: Duration::ZERO,
-            source_port: None,
-            keep: None,
-        };
+        let nonce = format!("audit-canary-{}", self.number);
+        let request = Request::new(self.target.clone(), nonce, self.server.clone(), limit);
         // To the end: a prober whose answers are not all taken is given up, and would never answer again.
         let answers: Vec<_> = self.session.probe(std::slice::from_ref(&request)).collect().await;
         answers.iter().any(|answer| answer.observation.outcome.is_stopped())
@@ -294,15 +286,10 @@ impl Round<'_> {
         self.number += 1;
         let number = self.number;
         let asking = sessions.iter_mut().zip(&self.setup.positions).enumerate().map(|(place, (session, position))| {
-            let batch = self.questions.iter().enumerate().map(|(index, question)| Request {
-                target: question.target.clone(),
-                nonce: format!("audit-{number}-{place}-{index}"),
-                server: identity(self.world, &position.source),
-                connect_limit: limit,
-                answer_limit: None,
-                resolve_limit: Duration::ZERO,
-                source_port: None,
-                keep: None,
+            let server = identity(self.world, &position.source);
+            let batch = self.questions.iter().enumerate().map(|(index, question)| {
+                let nonce = format!("audit-{number}-{place}-{index}");
+                Request::new(question.target.clone(), nonce, server.clone(), limit)
             });
             let batch: Vec<_> = batch.collect();
             async move {

@@ -81,16 +81,7 @@ impl First {
                 seconds: SECONDS,
             });
             let place = opening.requests.len();
-            opening.requests.push(Request {
-                target,
-                nonce: nonces.next(),
-                server: cell.identity.clone(),
-                connect_limit: WINDOW,
-                answer_limit: None,
-                resolve_limit: Duration::ZERO,
-                source_port: None,
-                keep: None,
-            });
+            opening.requests.push(Request::new(target, nonces.next(), cell.identity.clone(), WINDOW));
             let mut candidates = candidates(&others, &cell, now, from_nodes);
             // A node is always let in, whatever the step is about to change.
             candidates.sort_by_key(|candidate| candidate.kind != WitnessKind::Node);

@@ -81,17 +81,7 @@ pub(in crate::engine) fn record(
 /// The command by which one attempt can be repeated in the pod.
 fn command(cell: &PlannedCell) -> Option<String> {
     let (target, server) = (cell.target.clone()?, cell.identity.clone());
-    let (nonce, connect_limit, resolve_limit) = (String::new(), WINDOW, Duration::ZERO);
-    Some(probe::command(&Request {
-        target,
-        nonce,
-        server,
-        connect_limit,
-        answer_limit: None,
-        resolve_limit,
-        source_port: None,
-        keep: None,
-    }))
+    Some(probe::command(&Request::new(target, String::new(), server, WINDOW)))
 }
 
 fn slowest(attempts: &[probe::Attempt]) -> Option<Duration> {

@@ -96,13 +96,13 @@ impl Settling<'_> {
     pub(super) fn request(&self, index: usize, limits: (Duration, Duration), attempts: u32, plan: &mut Plan) {
         let cell = self.cells[index];
         let Some(target) = cell.target.clone() else { return };
-        let (nonce, server) = (String::new(), cell.identity.clone());
         let (source_port, keep) = (cell.source_port, keep(cell));
         let how = if keep.is_some() { How::Keeper } else { self.how };
         let (connect_limit, resolve_limit) = limits;
         // An answer takes what the connection took, and what the server takes: that is what its witness is timed by.
         let answer_limit = (cell.expectation == Expectation::Silent).then_some(connect_limit);
-        let request = Request { target, nonce, server, connect_limit, answer_limit, resolve_limit, source_port, keep };
+        let usual = Request::new(target, String::new(), cell.identity.clone(), connect_limit);
+        let request = Request { answer_limit, resolve_limit, source_port, keep, ..usual };
         let asks = plan.batches.entry((cell.from.clone(), how)).or_default();
         asks.extend((0..attempts).map(|_| Ask { cell: index, request: request.clone() }));
     }
