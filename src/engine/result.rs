@@ -224,6 +224,11 @@ pub struct ScenarioResult {
     pub steps: Vec<Arc<StepResult>>,
 }
 
+/// The cells of these steps, to be changed. Steps that others share, who were told of them, are copied.
+pub(crate) fn cells_mut(steps: &mut [Arc<StepResult>]) -> impl Iterator<Item = &mut CellResult> {
+    steps.iter_mut().flat_map(|step| &mut Arc::make_mut(step).cells)
+}
+
 /// Counts of cells by verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {

@@ -17,6 +17,7 @@ use super::{
     plan::{self, StepOracle},
     quiet::Quiet,
     record::unprobed,
+    result::cells_mut,
     round::Nonces,
     sessions::Sessions,
     settle::Occasion,
@@ -243,8 +244,7 @@ fn broken(
     }
     if index == oracles.len() {
         // Nobody knows whether the denies were the policies' work.
-        let cells = result.steps.iter_mut().flat_map(|step| &mut Arc::make_mut(step).cells);
-        for cell in cells.filter(|cell| is_passed_deny(cell)) {
+        for cell in cells_mut(&mut result.steps).filter(|cell| is_passed_deny(cell)) {
             cell.verdict = Verdict::Inconclusive;
             cell.reason = Some(format!("the baseline could not be checked again: {reason}"));
         }
@@ -257,8 +257,7 @@ fn broken(
 /// Takes back the denies that rest on a part of the baseline that did not come back.
 fn taint(steps: &mut [Arc<StepResult>], restored: &StepResult) {
     for lost in restored.cells.iter().filter(|cell| matches!(cell.verdict, Verdict::Fail | Verdict::Inconclusive)) {
-        let cells = steps.iter_mut().flat_map(|step| &mut Arc::make_mut(step).cells);
-        for cell in cells.filter(|cell| is_passed_deny(cell)) {
+        for cell in cells_mut(steps).filter(|cell| is_passed_deny(cell)) {
             let same_path = cell.from == lost.from && cell.to == lost.to;
             let own_witness = cell.witness.as_ref().is_some_and(|witness| witness.kind == WitnessKind::Itself);
             if same_path || (own_witness && cell.to == lost.to) {

@@ -18,12 +18,11 @@ use tokio::{
 use super::{
     round::{GIVE_UP, Nonces, listen, read},
     sessions::{How, Lease, Sessions},
-    track::Attempt,
     witness::{Sample, ServerKey},
 };
 use crate::{
     lab::{LabError, Source},
-    probe::{Means, Observation, Request, Target, is_direct},
+    probe::{Means, Outcome, Request, Target, is_direct},
 };
 
 /// Samples of a witness that are kept from one round to the next. In a round all are, however long it takes: the first of
@@ -76,16 +75,8 @@ pub(super) struct Question {
 
 impl Question {
     fn request(&self, nonces: &Nonces) -> Request {
-        Request {
-            target: self.target.clone(),
-            nonce: nonces.next(),
-            server: self.identity.clone(),
-            connect_limit: self.limit,
-            answer_limit: None,
-            resolve_limit: self.limit,
-            source_port: None,
-            keep: None,
-        }
+        let (target, server) = (self.target.clone(), self.identity.clone());
+        Request { resolve_limit: self.limit, ..Request::new(target, nonces.next(), server, self.limit) }
     }
 }
 
@@ -368,8 +359,7 @@ impl Worker {
 }
 
 fn lost(asked: Instant) -> Sample {
-    let observation = Observation::lost(None);
-    Sample::of(asked, &Attempt { nonce: String::new(), observation, ended: Instant::now() })
+    Sample { asked, ended: Instant::now(), outcome: Outcome::ProbeLost, connect: None, held: None, clock: None }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::metadata::{
     Cloud,
-    tests::{Asked, text},
+    tests::{Asked, names, text},
 };
 
 const V1: &str = "/computeMetadata/v1";
@@ -35,10 +35,6 @@ fn body(target: &str) -> String {
     let response = get(target);
     assert_eq!(response.status, 200, "{target}");
     String::from_utf8(response.body).unwrap()
-}
-
-fn names(response: &Response) -> String {
-    response.headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
 }
 
 fn length(response: &Response) -> usize {

@@ -4,9 +4,10 @@
 //! When the watch was lost and its version has expired, nodes are listed again: then the net change of each field is
 //! reported, marked with the gap.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 

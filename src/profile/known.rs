@@ -6,7 +6,7 @@ use std::sync::Arc;
 use semver::{Version, VersionReq};
 
 use super::{Deviation, Profile};
-use crate::engine::{CellResult, ScenarioResult, Verdict};
+use crate::engine::{self, CellResult, ScenarioResult, Verdict};
 
 /// A profile in use.
 #[derive(Clone, Debug)]
@@ -76,12 +76,8 @@ impl Known {
         let scenario = result.id.clone();
         let always = self.profile.deviations.iter().filter(|deviation| !deviation.sometimes);
         for deviation in always.filter(|deviation| deviation.covers_scenario(&scenario)) {
-            let mut scope: Vec<&mut CellResult> = result
-                .steps
-                .iter_mut()
-                .flat_map(|step| &mut Arc::make_mut(step).cells)
-                .filter(|cell| deviation.covers(&scenario, &cell.id))
-                .collect();
+            let cells = engine::cells_mut(&mut result.steps);
+            let mut scope: Vec<&mut CellResult> = cells.filter(|cell| deviation.covers(&scenario, &cell.id)).collect();
             if !scope.iter().any(|cell| cell.verdict == Verdict::Pass)
                 || !scope
                     .iter()

@@ -217,13 +217,14 @@ async fn over_gap(
     bench::annotate(client, 0, AFTER).await?;
     let last = tokio::time::timeout(PATIENCE, watching.until(AFTER, &mut seen)).await;
     last.context("the watch does not stand again")??;
-    let OverGap { lost, repeated, unmarked, passing } = OverGap::of(&sent, nodes, &seen);
+    let over_gap = OverGap::of(&sent, nodes, &seen);
+    let OverGap { lost, repeated, unmarked, passing } = over_gap;
     print(&format!(
         "gap        {nodes} nodes changed {CHANGES_IN_GAP} times while the API server was restarted and its history \
          compacted:\n           net changes after {took} ms; {lost} lost, {repeated} repeated, {unmarked} not marked, \
          {passing} reported that did not last\n"
     ))?;
-    Ok(OverGap { lost, repeated, unmarked, passing })
+    Ok(over_gap)
 }
 
 /// Changes a node again and again until the watch has reported one of the changes: then it stands.
