@@ -222,7 +222,7 @@ async fn ask_all(
     loop {
         let (is_enforced, after) = tokio::join!(canary.is_stopped(window), round.ask(&mut sessions, window));
         let after = after?;
-        same = if is_enforced && outcomes(&after) == outcomes(&last) { same + 1 } else { 0 };
+        same = if is_enforced && meanings(&after) == meanings(&last) { same + 1 } else { 0 };
         if same >= ROUNDS || tokio::time::Instant::now() >= limit || cancel.is_cancelled() {
             return Ok((before, after));
         }
@@ -332,8 +332,10 @@ fn outcome(found: Option<&Observation>) -> Option<Outcome> {
     found.map(|found| found.outcome)
 }
 
-fn outcomes(answers: &[Answers]) -> Vec<Option<(Outcome, Option<u16>)>> {
-    answers.iter().flatten().map(|found| found.as_ref().map(|found| (found.outcome, found.status))).collect()
+/// What all answers mean, if they are proved. A CNI that refuses may time out the next moment, as the kernel limits how many
+/// refusals it sends: that is no change.
+fn meanings(answers: &[Answers]) -> Vec<State> {
+    answers.iter().flatten().map(|found| state(found.as_ref(), true)).collect()
 }
 
 /// What an answer means; a denial only counts where this position once got there and a witness still does.
@@ -389,6 +391,14 @@ mod tests {
         assert_eq!(of(Outcome::TimedOut, None, false), State::Unknown);
         assert_eq!(of(Outcome::ProbeLost, None, true), State::Unknown);
         assert_eq!(state(None, true), State::Unknown);
+    }
+
+    #[test]
+    fn a_refusal_and_a_time_out_mean_the_same_and_an_answer_something_else() {
+        let meaning = |outcome, status| meanings(&[vec![Some(found(outcome, status))]]);
+        assert_eq!(meaning(Outcome::Refused, None), meaning(Outcome::TimedOut, None));
+        assert_ne!(meaning(Outcome::Refused, None), meaning(Outcome::Reached, Some(200)));
+        assert_ne!(meaning(Outcome::Reached, Some(401)), meaning(Outcome::Reached, Some(200)));
     }
 
     #[test]
