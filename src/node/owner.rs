@@ -136,7 +136,7 @@ fn segments(field: &str) -> Vec<&str> {
             parts.push(&inner[..end]);
             rest = inner.get(end + 1..).unwrap_or_default();
         } else {
-            let end = rest.find(['.', '[']).unwrap_or(rest.len());
+            let end = rest.bytes().position(|byte| matches!(byte, b'.' | b'[')).unwrap_or(rest.len());
             parts.push(&rest[..end]);
             rest = &rest[end..];
         }
