@@ -1,7 +1,7 @@
 //! Before the rounds of a large table: short attempts of the cells that a change turns, until they look as expected. They
 //! prove nothing. Whole rounds that come too early would, and would keep a busy machine from enforcing what they wait for.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
@@ -35,7 +35,12 @@ impl Settling<'_> {
         }
         let until = self.table.deadline.min(Instant::now() + SCOUTING);
         let judged = 0..self.table.cells.len();
-        let mut turning: Vec<usize> = judged.filter(|index| self.turns(self.cells[*index], history)).collect();
+        let (mut sources, mut servers) = (BTreeSet::new(), BTreeSet::new());
+        let mut turning: Vec<usize> = judged
+            .filter(|index| self.turns(self.cells[*index], history))
+            // Policies take effect by pod: one cell from each and one to each tell as much as all, and keep nobody busy.
+            .filter(|index| sources.insert(&self.cells[*index].from) | servers.insert(&self.cells[*index].server))
+            .collect();
         while !turning.is_empty() && Instant::now() < until {
             let began = Instant::now();
             let mut plan = Plan::default();
