@@ -21,7 +21,7 @@ pub(super) const UNKNOWN_ATTEMPTS: u32 = 12;
 pub(super) const MOST_ATTEMPTS: u32 = 90;
 
 const FACTOR: u32 = 50;
-const CAP_FACTOR: u32 = 10;
+const LEAST_FACTOR: u32 = 10;
 const CAP: Duration = Duration::from_millis(3500);
 const CONFIDENCE: f64 = 0.95;
 
@@ -36,19 +36,39 @@ pub(super) fn read_connect(connect: Duration) -> (Duration, u32) {
     (connect.saturating_sub(Duration::from_secs(seconds)), u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
-/// The connect window of a denied attempt: 50 times the slowest of the cell's own baseline connects and the witness's
-/// connects now, at least 100 ms.
+/// What a server's witnesses say of its connects at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Connects {
+    /// The median.
+    pub(super) usual: Duration,
+    /// The slowest.
+    pub(super) slowest: Duration,
+}
+
+impl Connects {
+    /// Of these connects; none where there are none.
+    #[must_use]
+    pub(super) fn of(connects: impl IntoIterator<Item = Duration>) -> Option<Self> {
+        let mut sorted: Vec<Duration> = connects.into_iter().collect();
+        sorted.sort_unstable();
+        Some(Self { usual: *sorted.get(sorted.len() / 2)?, slowest: *sorted.last()? })
+    }
+}
+
+/// The connect window of a denied attempt: 50 times what is usual, which is the slowest of the cell's own baseline connects and
+/// the median of the witness's connects now, and at least 100 ms. One of the latter that met a machine that was busy for a
+/// moment says nothing of the path, but the window is never less than ten times the slowest.
 ///
 /// It is capped at the greater of 3.5 s and 10 round trips: three SYNs are sent in 3.5 s, so waiting longer adds hardly
 /// a chance to be answered, and a path of 150 ms does not cost 7.5 s an attempt.
 #[must_use]
-pub(super) fn window(own: Option<Duration>, witness: Option<Duration>, strict: bool) -> Duration {
+pub(super) fn window(own: Option<Duration>, witness: Option<Connects>, strict: bool) -> Duration {
     if strict {
         return STRICT_WINDOW;
     }
     let Some(own) = own else { return UNKNOWN_WINDOW };
-    let slowest = witness.map_or(own, |witness| witness.max(own));
-    (slowest * FACTOR).clamp(SHORTEST_WINDOW, CAP.max(slowest * CAP_FACTOR))
+    let Connects { usual, slowest } = witness.unwrap_or(Connects { usual: own, slowest: own });
+    (usual.max(own) * FACTOR).clamp(SHORTEST_WINDOW, CAP).max(slowest.max(own) * LEAST_FACTOR)
 }
 
 /// Connects that were tried and lost, on one path.
@@ -167,8 +187,19 @@ mod tests {
     #[test]
     fn the_window_follows_the_slowest_connect() {
         assert_eq!(window(Some(ms(1)), None, false), ms(100));
-        assert_eq!(window(Some(ms(4)), Some(ms(2)), false), ms(200));
-        assert_eq!(window(Some(ms(4)), Some(ms(10)), false), ms(500));
+        let witness = |connects: &[u64]| Connects::of(connects.iter().map(|connect| ms(*connect)));
+        assert_eq!(window(Some(ms(4)), witness(&[2]), false), ms(200));
+        assert_eq!(window(Some(ms(4)), witness(&[10]), false), ms(500));
+        assert_eq!(window(Some(ms(4)), witness(&[]), false), ms(200));
+    }
+
+    #[test]
+    fn one_connect_that_met_a_busy_machine_is_not_the_path() {
+        let witness = |slowest: u64| Connects::of([ms(1), ms(slowest), ms(1), ms(2), ms(1)]);
+        assert_eq!(window(Some(ms(2)), witness(3), false), ms(100));
+        assert_eq!(window(Some(ms(2)), witness(30), false), ms(300), "ten times the slowest all the same");
+        let slow = Connects::of([ms(30), ms(1), ms(30)]);
+        assert_eq!(window(Some(ms(2)), slow, false), ms(1500), "most of them were slow");
     }
 
     #[test]
@@ -179,8 +210,9 @@ mod tests {
 
     #[test]
     fn an_unknown_path_and_strict_time_outs_get_whole_seconds() {
-        assert_eq!(window(None, Some(ms(1)), false), UNKNOWN_WINDOW);
-        assert_eq!(window(Some(ms(1)), Some(ms(1)), true), STRICT_WINDOW);
+        let witness = Connects::of([ms(1)]);
+        assert_eq!(window(None, witness, false), UNKNOWN_WINDOW);
+        assert_eq!(window(Some(ms(1)), witness, true), STRICT_WINDOW);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{
     Expectation,
     calibrate::{self, Losses},
+    pauses::Pauses,
     plan::PlannedCell,
     track::{Attempt, SLOW_RESOLVE},
     witness::ServerKey,
@@ -86,6 +87,8 @@ pub(super) struct History {
     translated: BTreeMap<PathKey, IpAddr>,
     /// The servers that an earlier step gave up.
     gone: BTreeSet<ServerKey>,
+    /// How busy the machine is.
+    pub(super) pauses: Pauses,
 }
 
 impl History {
@@ -170,6 +173,7 @@ impl History {
             to: to.map(|(server, losses)| (server.clone(), *losses)).collect(),
             open,
             last,
+            pauses: self.pauses,
             ..Self::default()
         }
     }

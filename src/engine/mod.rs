@@ -19,6 +19,7 @@ mod history;
 mod judge;
 mod lanes;
 mod latency;
+mod pauses;
 pub mod plan;
 mod play;
 mod quiet;

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{
     Expectation, Witness,
     judge::FLAPS,
+    pauses::bridging,
     plan::{Connection, PlannedCell},
     witness::Cover,
 };
@@ -135,7 +136,7 @@ impl Track {
             && round.widen
         {
             // A window may always be longer; one that the witness can keep up with lets a busy machine finish.
-            self.at_least = self.at_least.max(gap.mul_f64(1.25));
+            self.at_least = self.at_least.max(bridging(gap));
         }
         self.failed_tries = if telling.outcome == Outcome::Reached { 0 } else { self.failed_tries + 1 };
         self.unresolved += u32::from(telling.outcome == Outcome::NameNotResolved);

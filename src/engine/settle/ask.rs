@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     super::{
         Expectation, WitnessKind,
-        calibrate::{self, ALLOW_LIMIT, PAST_RETRANSMISSION},
+        calibrate::{self, ALLOW_LIMIT, Connects, PAST_RETRANSMISSION},
         history::{History, PathKey},
         plan::{Connection, PlannedCell},
         round::{Ask, Nonces},
@@ -114,6 +114,7 @@ impl Settling<'_> {
         let track = &mut self.tracks[index];
         match cell.expectation {
             Expectation::Blocked | Expectation::Silent => {
+                let window = window.max(history.pauses.shortest_window());
                 track.needed =
                     calibrate::attempts(self.setting.denied.len(), history.loss(cell), window, self.hold.rounds);
                 let needed = track.needed.unwrap_or(calibrate::MOST_ATTEMPTS);
@@ -169,14 +170,14 @@ impl Settling<'_> {
         }
     }
 
-    /// The slowest connect of the witnesses of a cell's server, in their latest samples, and how long it had them wait.
-    fn witness_now(&self, index: usize) -> (Option<Duration>, Duration) {
+    /// The connects of the witnesses of a cell's server, in their latest samples, and how long it had them wait.
+    fn witness_now(&self, index: usize) -> (Option<Connects>, Duration) {
         let samples = self.watches.samples();
         let of_server = samples.iter().filter(|((_, key), _)| *key == self.keys[index]);
         let latest = of_server.flat_map(|(_, samples)| samples.iter().rev().take(5)).filter(|sample| sample.answered());
         let connects = latest.clone().filter_map(|sample| sample.connect);
-        let slowest = connects.map(|connect| calibrate::read_connect(connect).0).max();
-        (slowest, latest.filter_map(|sample| sample.held).max().unwrap_or_default())
+        let connects = Connects::of(connects.map(|connect| calibrate::read_connect(connect).0));
+        (connects, latest.filter_map(|sample| sample.held).max().unwrap_or_default())
     }
 
     /// Chooses the witness of a cell, and has it ask.
@@ -197,7 +198,8 @@ impl Settling<'_> {
             }
         }
         let period = (window / 3).min(LONGEST_PERIOD);
-        let slowest = self.witness_now(index).0.or_else(|| history.slowest(self.cells[index])).unwrap_or_default();
+        let now = self.witness_now(index).0.map(|connects| connects.slowest);
+        let slowest = now.or_else(|| history.slowest(self.cells[index])).unwrap_or_default();
         let watching =
             watches.entry(candidate.source.clone()).or_insert_with(|| Watching { questions: BTreeMap::new(), period });
         watching.period = watching.period.min(period);

@@ -16,6 +16,7 @@ use super::{
     super::{
         Event, Expectation, Witness, WitnessKind, calibrate,
         history::History,
+        pauses::is_pause,
         plan::{Connection, PlannedCell},
         round::{CellSeen, volley},
         sessions::How,
@@ -38,8 +39,6 @@ const HOLD_PACE: Duration = Duration::from_millis(150);
 const ROUNDS_OF_GRACE: u32 = 5;
 /// A process of a witness is meant to last for all volleys of a round, and for this long around them.
 const AROUND_VOLLEYS: Duration = Duration::from_millis(150);
-/// A gap between a witness's answers that a longer window may cover at once, whoever else could be asked.
-const SMALL_GAP: Duration = Duration::from_millis(400);
 /// Volleys under way at the same time.
 const FLYING: usize = 2;
 /// After so many volleys the next are planned anew, however it looks: windows follow what the witnesses see.
@@ -159,6 +158,9 @@ impl<'a> Settling<'a> {
         }
         self.tracks.truncate(judged);
         let settled = self.tracks.iter().all(|track| track.held(self.hold));
+        if settled && self.denies() && self.gappy.is_empty() {
+            history.pauses.recover();
+        }
         let start = self.tracks.iter().filter_map(|track| track.good_since).max();
         let start = start.map_or(Duration::ZERO, |start| start.saturating_duration_since(self.table.since));
         Ok(Settled { after: settled.then_some(start), tracks: self.tracks, rounds, hold: self.hold })
@@ -261,10 +263,14 @@ impl<'a> Settling<'a> {
             })
     }
 
+    /// Whether anything is to be denied, so that witnesses are needed.
+    fn denies(&self) -> bool {
+        self.cells.iter().any(|cell| cell.expectation.is_absence())
+    }
+
     /// From the start of one round of a hold to the start of the next, at least.
     fn hold_pace(&self) -> Duration {
-        let denies = self.cells.iter().any(|cell| cell.expectation.is_absence());
-        if denies { calibrate::SHORTEST_WINDOW } else { HOLD_PACE }
+        if self.denies() { calibrate::SHORTEST_WINDOW } else { HOLD_PACE }
     }
 
     /// The sampling period: quick at first, when most policies take effect, and no burden later. In a hold it spreads the
@@ -318,8 +324,9 @@ impl<'a> Settling<'a> {
             let witness = self.chosen[index].as_ref().map(|candidate| {
                 let samples = board.get(&(candidate.source.clone(), key.clone()));
                 let cover = cover(samples.map_or(&[], Vec::as_slice), seen.started, ended, limit);
-                if matches!(cover, Cover::Gap(_)) {
+                if let Cover::Gap(gap) = cover {
                     self.gappy.insert((candidate.source.clone(), key.clone()));
+                    history.pauses.note(gap);
                 }
                 (cover, Witness { kind: candidate.kind, from: candidate.from.clone() })
             });
@@ -331,7 +338,7 @@ impl<'a> Settling<'a> {
                     .map(|other| Witness { kind: WitnessKind::Source, from: self.cells[*other].from_text.clone() }),
             };
             // To try everybody in turn takes longer than a window that is a little longer.
-            let small = matches!(witness, Some((Cover::Gap(gap), _)) if gap <= SMALL_GAP);
+            let small = matches!(witness, Some((Cover::Gap(gap), _)) if is_pause(gap));
             let widen = small || !self.candidates[index].iter().any(|candidate| self.is_steady(candidate, key));
             let track = &mut self.tracks[index];
             if seen.command.is_some() {
