@@ -231,10 +231,10 @@ mod tests {
 
     #[test]
     fn pages_have_as_many_nodes_as_fit() {
-        assert_eq!(next_page(100, 100 * 20_000), 209);
+        assert_eq!(next_page(100, 100 * 20_000), 104);
         assert_eq!(next_page(100, 100 * 2_000), LARGEST_PAGE);
         // 200 KiB of annotations each.
-        assert_eq!(next_page(100, 100 * 220_000), 19);
+        assert_eq!(next_page(100, 100 * 220_000), 9);
         assert_eq!(next_page(1, 64 << 20), 1);
         assert_eq!(next_page(0, 0), 1);
     }

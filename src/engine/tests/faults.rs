@@ -127,6 +127,19 @@ async fn delay_and_loss_slow_a_run_down_and_change_no_verdict() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn windows_outlast_the_pauses_of_a_busy_machine_from_one_step_to_the_next() {
+    let window = async |faults: Faults| {
+        let ran = lab(faults).await;
+        assert_eq!(ran.result.exit_code, 0, "{:#?}", ran.result);
+        ran.cell("allow", "app1 -> metadata").window_ms
+    };
+    assert_eq!(window(Faults::default()).await, 100);
+    let pause = Some((Duration::from_millis(150), Duration::from_millis(400)));
+    let bridging = window(Faults { pause, ..Faults::default() }).await;
+    assert!((300..500).contains(&bridging), "{bridging} ms");
+}
+
+#[tokio::test(start_paused = true)]
 async fn lookups_that_are_lost_change_no_verdict() {
     for seed in 1..9 {
         let lossy = Faults { lost_lookups: Some(("app1", 50)), loss: Some(("app1", 10)), seed, ..Faults::default() };

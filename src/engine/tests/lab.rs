@@ -66,6 +66,8 @@ pub(super) struct Faults {
     pub(super) swallowed: bool,
     /// How long a connect of this source takes.
     pub(super) delay: Option<(&'static str, Duration)>,
+    /// Between these times the machine is too busy for anybody to be answered.
+    pub(super) pause: Option<(Duration, Duration)>,
     /// Servers see this source come from this address, by which policies do not know it.
     pub(super) translated: Option<(&'static str, IpAddr)>,
     /// The scenario's first change is refused.
@@ -268,6 +270,13 @@ impl Net {
         }
     }
 
+    /// What is left of a pause.
+    fn paused(&self) -> Duration {
+        let now = self.changed().unwrap_or_default();
+        let pause = self.faults.pause.filter(|(from, _)| now >= *from);
+        pause.map_or(Duration::ZERO, |(_, to)| to.saturating_sub(now))
+    }
+
     fn is_lost(&self, from: &Source) -> bool {
         self.faults.loss.is_some_and(|(name, percent)| is(from, name) && self.is_unlucky(percent))
     }
@@ -435,7 +444,7 @@ impl ScriptedSession {
                     return Some(Observation { connect, ..nothing(Outcome::NoAnswer) });
                 }
                 Fate::Answered(server) => {
-                    sleep(delay).await;
+                    sleep(delay + net.paused()).await;
                     let right = server == request.server;
                     let outcome = if right { Outcome::Reached } else { Outcome::WrongServer };
                     return Some(Observation {
