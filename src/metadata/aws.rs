@@ -137,8 +137,7 @@ impl Aws {
                 let content_type = if rest == "user-data" { "application/octet-stream" } else { "text/plain" };
                 self.value(content_type, token, value.at(unix_time()))
             }
-            Some(directory) if self.options.legacy && !path.ends_with('/') => {
-                debug_assert!(directory.is_directory());
+            Some(_) if self.options.legacy && !path.ends_with('/') => {
                 let (date, location) = (http_date(), format!("http://169.254.169.254{path}/"));
                 let headers = [
                     ("Location", location.as_str()),

@@ -103,10 +103,6 @@ impl Node {
         })
     }
 
-    pub(super) fn is_directory(&self) -> bool {
-        matches!(self, Self::Directory(_))
-    }
-
     /// A line for each child, directories with a slash; no line end after the last.
     pub(super) fn listing(&self) -> String {
         let Self::Directory(children) = self else { return String::new() };
@@ -137,7 +133,7 @@ mod tests {
         tree.make("now", |now| now.to_string());
         assert_eq!(tree.listing(), "a\nb/\nkeys/\nnow");
         assert_eq!(tree.find("keys").unwrap().listing(), "0=my-key");
-        assert!(tree.find("/b//").unwrap().is_directory());
+        assert!(matches!(tree.find("/b//"), Some(Node::Directory(_))));
         assert!(tree.find("a/x").is_none() && tree.find("x").is_none() && tree.find("hidden").is_some());
         let Node::Value(now) = tree.find("now").unwrap() else { panic!("a directory") };
         assert_eq!(now.at(7), "7");

@@ -138,6 +138,6 @@ fn order(mutant: Mutant, forecasts: &[Forecast]) -> (Vec<usize>, Vec<usize>) {
 /// The cases that killed nothing.
 fn idle(cases: &[LoadedScenario], trials: &[Trial]) -> Vec<String> {
     let killers: BTreeSet<&str> = trials.iter().flat_map(|trial| &trial.killed_by).map(String::as_str).collect();
-    debug_assert!(cases.iter().all(|case| case.scenario.id != CANARY), "no case is called like the canary");
+    assert!(cases.iter().all(|case| case.scenario.id != CANARY), "no case is called like the canary");
     cases.iter().map(|case| &case.scenario.id).filter(|id| !killers.contains(id.as_str())).cloned().collect()
 }

@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::task::spawn_blocking;
 
 use super::ClusterArgs;
 use crate::{
@@ -71,14 +70,10 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<u8> {
     let mut shown = 0;
     if args.nodes.is_empty() {
         let mut pages = pin!(source.pages());
-        // A page is printed while the next one is read.
-        let mut printing = spawn_blocking(|| anyhow::Ok(printer));
         while let Some(page) = pages.try_next().await.map_err(|error| refused(&error, "list"))? {
             shown += page.items.len();
-            let mut printer = printing.await.context("printing")??;
-            printing = spawn_blocking(move || printer.page(page.items).map(|()| printer));
+            printer.page(page.items)?;
         }
-        printer = printing.await.context("printing")??;
     }
     for name in &args.nodes {
         let node = source.node(name).await.map_err(|error| match &error {
