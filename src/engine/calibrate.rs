@@ -21,7 +21,8 @@ pub(super) const UNKNOWN_ATTEMPTS: u32 = 12;
 pub(super) const MOST_ATTEMPTS: u32 = 90;
 
 const FACTOR: u32 = 50;
-const LEAST_FACTOR: u32 = 10;
+const CAP_FACTOR: u32 = 10;
+const OUTLIER_FACTOR: u32 = 3;
 const CAP: Duration = Duration::from_millis(3500);
 const CONFIDENCE: f64 = 0.95;
 
@@ -57,7 +58,7 @@ impl Connects {
 
 /// The connect window of a denied attempt: 50 times what is usual, which is the slowest of the cell's own baseline connects and
 /// the median of the witness's connects now, and at least 100 ms. One of the latter that met a machine that was busy for a
-/// moment says nothing of the path, but the window is never less than ten times the slowest.
+/// moment says little of the path, but the window is never less than three times the slowest.
 ///
 /// It is capped at the greater of 3.5 s and 10 round trips: three SYNs are sent in 3.5 s, so waiting longer adds hardly
 /// a chance to be answered, and a path of 150 ms does not cost 7.5 s an attempt.
@@ -68,7 +69,8 @@ pub(super) fn window(own: Option<Duration>, witness: Option<Connects>, strict: b
     }
     let Some(own) = own else { return UNKNOWN_WINDOW };
     let Connects { usual, slowest } = witness.unwrap_or(Connects { usual: own, slowest: own });
-    (usual.max(own) * FACTOR).clamp(SHORTEST_WINDOW, CAP).max(slowest.max(own) * LEAST_FACTOR)
+    let usual = usual.max(own);
+    (usual * FACTOR).clamp(SHORTEST_WINDOW, CAP.max(usual * CAP_FACTOR)).max(slowest * OUTLIER_FACTOR)
 }
 
 /// Connects that were tried and lost, on one path.
@@ -197,7 +199,7 @@ mod tests {
     fn one_connect_that_met_a_busy_machine_is_not_the_path() {
         let witness = |slowest: u64| Connects::of([ms(1), ms(slowest), ms(1), ms(2), ms(1)]);
         assert_eq!(window(Some(ms(2)), witness(3), false), ms(100));
-        assert_eq!(window(Some(ms(2)), witness(30), false), ms(300), "ten times the slowest all the same");
+        assert_eq!(window(Some(ms(2)), witness(50), false), ms(150), "three times the slowest all the same");
         let slow = Connects::of([ms(30), ms(1), ms(30)]);
         assert_eq!(window(Some(ms(2)), slow, false), ms(1500), "most of them were slow");
     }
