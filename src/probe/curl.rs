@@ -284,18 +284,7 @@ pub(super) mod tests {
 
     /// What the tests ask for.
     pub(in crate::probe) fn request(host: &str) -> Request {
-        let target = Target::Http {
-            method: crate::scenario::Method::Get,
-            tls: false,
-            host: host.to_owned(),
-            port: 80,
-            path: "/x".to_owned(),
-            headers: vec![("Metadata-Flavor".to_owned(), "Google".to_owned())],
-            family: Family::Ipv4,
-            proof: Proof::default(),
-            credential: None,
-            patch: None,
-        };
+        let target = Target::http(crate::scenario::Method::Get, host, 80, "/x", &[("Metadata-Flavor", "Google")]);
         Request {
             resolve_limit: Duration::from_millis(50),
             ..Request::new(target, "n1".to_owned(), "pod/default/app1".to_owned(), Duration::from_millis(100))

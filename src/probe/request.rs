@@ -1,7 +1,7 @@
 //! One request from one source, and its observation. What an observation *means* is the engine's business.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     time::{Duration, Instant},
 };
 
@@ -107,6 +107,23 @@ impl Default for Proof {
 }
 
 impl Target {
+    /// What an address or a name is asked for in plain HTTP, of nobody's and changing nothing. A name's address is an IPv4 one.
+    #[must_use]
+    pub fn http(method: Method, host: &str, port: u16, path: &str, headers: &[(&str, &str)]) -> Self {
+        Self::Http {
+            method,
+            tls: false,
+            host: host.to_owned(),
+            port,
+            path: path.to_owned(),
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            family: if host.parse::<Ipv6Addr>().is_ok() { Family::Ipv6 } else { Family::Ipv4 },
+            proof: Proof::default(),
+            credential: None,
+            patch: None,
+        }
+    }
+
     /// The address or the name that is asked for.
     #[must_use]
     pub fn host(&self) -> &str {

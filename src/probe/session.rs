@@ -210,18 +210,7 @@ mod tests {
     }
 
     fn request(address: SocketAddr, nonce: &str) -> Request {
-        let target = Target::Http {
-            method: crate::scenario::Method::Get,
-            tls: false,
-            host: address.ip().to_string(),
-            port: address.port(),
-            path: "/".to_owned(),
-            headers: Vec::new(),
-            family: Family::Ipv4,
-            proof: Proof::default(),
-            credential: None,
-            patch: None,
-        };
+        let target = Target::http(crate::scenario::Method::Get, &address.ip().to_string(), address.port(), "/", &[]);
         Request::new(target, nonce.to_owned(), "pod/default/one".to_owned(), Duration::from_secs(2))
     }
 

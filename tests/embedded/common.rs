@@ -13,8 +13,8 @@ use policyprobe::{
         LabError, Source, Stage,
         embedded::{DenyBy, EmbeddedBuilder, EmbeddedLab, EmbeddedStage},
     },
-    probe::{Observation, Outcome, Proof, Request, Target},
-    scenario::{Family, LabSpec, Manifest, NodeName},
+    probe::{Observation, Outcome, Request, Target},
+    scenario::{LabSpec, Manifest, NodeName},
 };
 use serde_json::{Value, json};
 
@@ -91,18 +91,7 @@ pub(crate) fn identity(stage: &EmbeddedStage, of: &str) -> String {
 /// A request to a host and port that a server with this identity should answer.
 pub(crate) fn request(host: &str, port: u16, path: &str, server: &str, limit_ms: u64) -> Request {
     static LAST: AtomicU32 = AtomicU32::new(0);
-    let target = Target::Http {
-        method: policyprobe::scenario::Method::Get,
-        tls: false,
-        host: host.to_owned(),
-        port,
-        path: path.to_owned(),
-        headers: vec![("Metadata-Flavor".to_owned(), "Google".to_owned())],
-        family: Family::Ipv4,
-        proof: Proof::default(),
-        credential: None,
-        patch: None,
-    };
+    let target = Target::http(policyprobe::scenario::Method::Get, host, port, path, &[("Metadata-Flavor", "Google")]);
     let nonce = format!("nonce-{}", LAST.fetch_add(1, Ordering::Relaxed));
     let plain = Request::new(target, nonce, server.to_owned(), Duration::from_millis(limit_ms));
     Request { resolve_limit: Duration::from_secs(1), ..plain }

@@ -19,8 +19,8 @@ use policyprobe::{
         embedded::{EmbeddedBuilder, EmbeddedLab, EmbeddedStage},
     },
     policy::{Cluster, Decision, End, Flow, decide},
-    probe::{Outcome, Proof, Request, Target},
-    scenario::{Family, LabSpec, LabelAction, Manifest, NodeName, PodSpec, PortSpec, Protocol},
+    probe::{Outcome, Request, Target},
+    scenario::{LabSpec, LabelAction, Manifest, NodeName, PodSpec, PortSpec, Protocol},
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 use tokio::runtime::Runtime;
@@ -276,18 +276,7 @@ fn end(cluster: &Cluster, address: IpAddr) -> End<'_> {
 }
 
 fn request(to: &Party, port: u16) -> Request {
-    let target = Target::Http {
-        method: policyprobe::scenario::Method::Get,
-        tls: false,
-        host: to.address.to_string(),
-        port,
-        path: "/".to_owned(),
-        headers: Vec::new(),
-        family: Family::Ipv4,
-        proof: Proof::default(),
-        credential: None,
-        patch: None,
-    };
+    let target = Target::http(policyprobe::scenario::Method::Get, &to.address.to_string(), port, "/", &[]);
     Request::new(target, nonce(), to.identity.clone(), WINDOW)
 }
 

@@ -10,7 +10,7 @@ use crate::{
     lab::{Lab, LabError, Source, Stage, World},
     metadata::{Category, Cloud, EXPOSURES, endpoints},
     probe::{Means, Observation, Outcome, Proof, Request, Session, Target},
-    scenario::{Family, LabSpec, Manifest, Method, NodeName},
+    scenario::{LabSpec, Manifest, Method, NodeName},
 };
 
 /// How long a connection may take before any was made.
@@ -182,18 +182,7 @@ fn questions(cloud: Cloud, world: &World) -> Vec<Question> {
 }
 
 fn http(place: SocketAddr, path: &str, headers: &[(&str, &str)], method: Method) -> Target {
-    Target::Http {
-        method,
-        tls: false,
-        host: place.ip().to_string(),
-        port: place.port(),
-        path: path.to_owned(),
-        headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        family: if place.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 },
-        proof: Proof::default(),
-        credential: None,
-        patch: None,
-    }
+    Target::http(method, &place.ip().to_string(), place.port(), path, headers)
 }
 
 /// The answers by position and question: without policies, and with them once they no longer change.
