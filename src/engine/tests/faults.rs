@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use serde_json::json;
 
 use super::{
-    lab::Faults,
+    planted::Faults,
     play::{document, go, lab},
 };
 use crate::{

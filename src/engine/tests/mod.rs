@@ -4,6 +4,7 @@
 mod faults;
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod lab;
+mod planted;
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod play;
 #[expect(clippy::unwrap_used, reason = "tests")]

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, sync::atomic::Orderin
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::lab::{Builder, Faults, Traces};
+use super::{
+    lab::{Builder, Traces},
+    planted::Faults,
+};
 use crate::{
     engine::{CellResult, Event, Events, Options, RunResult, Verdict, run},
     scenario::{LoadedScenario, Manifest, Places},

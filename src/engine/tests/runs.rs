@@ -6,7 +6,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    lab::{Builder, Faults, Traces},
+    lab::{Builder, Traces},
+    planted::Faults,
     play::{Ran, document, go, go_through, go_until, lab},
 };
 use crate::{
