@@ -5,7 +5,8 @@ use std::time::Duration;
 
 /// How much longer than a gap between a witness's answers a window has to be that bridges the next one.
 const MARGIN: f64 = 1.25;
-/// A longer gap is one witness's own: its path is slow, or loses something.
+/// A longer gap is one witness's own: its path is slow, or loses something. A shorter one is bridged at once, whoever else could
+/// be asked: to try everybody in turn takes longer than a window that is a little longer.
 const LONGEST: Duration = Duration::from_millis(400);
 /// What is left of a pause after a table with denials that has settled without one.
 const RECOVERY: f64 = 0.8;
@@ -14,12 +15,6 @@ const RECOVERY: f64 = 0.8;
 #[must_use]
 pub(super) fn bridging(gap: Duration) -> Duration {
     gap.mul_f64(MARGIN)
-}
-
-/// Whether a gap is short enough to be bridged by a longer window at once, whoever else could be asked.
-#[must_use]
-pub(super) fn is_pause(gap: Duration) -> bool {
-    gap <= LONGEST
 }
 
 /// The pauses of a machine, from one table to the next.
@@ -31,7 +26,7 @@ pub(super) struct Pauses {
 impl Pauses {
     /// Takes a gap in that has made a round void.
     pub(super) fn note(&mut self, gap: Duration) {
-        if is_pause(gap) {
+        if gap <= LONGEST {
             self.longest = self.longest.max(gap);
         }
     }
@@ -72,6 +67,9 @@ mod tests {
         let mut pauses = Pauses::default();
         pauses.note(ms(1000));
         assert_eq!(pauses, Pauses::default());
-        assert!(!is_pause(ms(401)) && is_pause(ms(400)));
+        pauses.note(ms(401));
+        assert_eq!(pauses, Pauses::default());
+        pauses.note(ms(400));
+        assert_eq!(pauses.shortest_window(), ms(500));
     }
 }

@@ -16,7 +16,6 @@ use super::{
     super::{
         Event, Expectation, Witness, WitnessKind, calibrate,
         history::History,
-        pauses::is_pause,
         plan::{Connection, PlannedCell},
         round::{CellSeen, volley},
         sessions::How,
@@ -90,8 +89,7 @@ impl<'a> Settling<'a> {
     fn new(setting: &'a Setting<'a>, table: &'a Table<'a>, watches: &'a mut Watches) -> Self {
         let cells: Vec<&PlannedCell> = table.cells.iter().chain(table.calibration).collect();
         let how = setting.probe.how(cells.iter().copied());
-        let denies = table.cells.iter().any(|cell| cell.expectation.is_absence());
-        let hold = if table.occasion == Occasion::Change || denies { setting.hold } else { Hold::ONCE };
+        let hold = if table.occasion == Occasion::Change || table.denies() { setting.hold } else { Hold::ONCE };
         watches.begin(how);
         let answered = answered(table.cells);
         Self {
@@ -158,7 +156,7 @@ impl<'a> Settling<'a> {
         }
         self.tracks.truncate(judged);
         let settled = self.tracks.iter().all(|track| track.held(self.hold));
-        if settled && self.denies() && self.gappy.is_empty() {
+        if settled && self.table.denies() && self.gappy.is_empty() {
             history.pauses.recover();
         }
         let start = self.tracks.iter().filter_map(|track| track.good_since).max();
@@ -263,14 +261,9 @@ impl<'a> Settling<'a> {
             })
     }
 
-    /// Whether anything is to be denied, so that witnesses are needed.
-    fn denies(&self) -> bool {
-        self.cells.iter().any(|cell| cell.expectation.is_absence())
-    }
-
     /// From the start of one round of a hold to the start of the next, at least.
     fn hold_pace(&self) -> Duration {
-        if self.denies() { calibrate::SHORTEST_WINDOW } else { HOLD_PACE }
+        if self.table.denies() { calibrate::SHORTEST_WINDOW } else { HOLD_PACE }
     }
 
     /// The sampling period: quick at first, when most policies take effect, and no burden later. In a hold it spreads the
@@ -337,9 +330,7 @@ impl<'a> Settling<'a> {
                     .find(|other| may_witness(self.cells[**other], cell) && self.keys[**other] == *key)
                     .map(|other| Witness { kind: WitnessKind::Source, from: self.cells[*other].from_text.clone() }),
             };
-            // To try everybody in turn takes longer than a window that is a little longer.
-            let small = matches!(witness, Some((Cover::Gap(gap), _)) if is_pause(gap));
-            let widen = small || !self.candidates[index].iter().any(|candidate| self.is_steady(candidate, key));
+            let widen = !self.candidates[index].iter().any(|candidate| self.is_steady(candidate, key));
             let track = &mut self.tracks[index];
             if seen.command.is_some() {
                 (track.command, track.means) = (seen.command, seen.means);

@@ -1,4 +1,4 @@
-//! Before the rounds of a large table: short attempts of the cells that a change turns, until they look as expected. They
+//! Before the rounds of a large table: short attempts of some cells that a change turns, until they look as expected. They
 //! prove nothing. Whole rounds that come too early would, and would keep a busy machine from enforcing what they wait for.
 
 use std::{collections::BTreeSet, time::Duration};

@@ -71,6 +71,14 @@ pub(in crate::engine) struct Table<'a> {
     pub(in crate::engine) deadline: Instant,
 }
 
+impl Table<'_> {
+    /// Whether anything is to be denied, so that witnesses are needed.
+    #[must_use]
+    pub(super) fn denies(&self) -> bool {
+        self.cells.iter().any(|cell| cell.expectation.is_absence())
+    }
+}
+
 impl Settled {
     /// Of a table of which nothing is left to be probed.
     #[must_use]
