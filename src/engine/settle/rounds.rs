@@ -32,14 +32,14 @@ use crate::{
     probe::Outcome,
 };
 
-/// Rounds of an allow-only hold begin this far apart: three of them span the 300 ms.
+/// Rounds of a hold begin this far apart: three of them span the 300 ms.
 const HOLD_PACE: Duration = Duration::from_millis(150);
 /// Once a table is good at the deadline, its hold may be brought to its end in so many rounds.
 const ROUNDS_OF_GRACE: u32 = 5;
 /// A process of a witness is meant to last for all volleys of a round, and for this long around them.
 const AROUND_VOLLEYS: Duration = Duration::from_millis(150);
 /// Volleys under way at the same time.
-const FLYING: usize = 2;
+const FLYING: usize = 3;
 /// After so many volleys the next are planned anew, however it looks: windows follow what the witnesses see.
 const MOST_VOLLEYS: u32 = 8;
 
@@ -214,14 +214,15 @@ impl<'a> Settling<'a> {
     }
 
     /// Volleys, until so many in a row are as expected, or one is not for which the next has to be planned anew. In a table
-    /// with denials one begins when the one before is half over, because most of a volley is waiting.
+    /// with denials one begins when the one before is half over, or earlier: most of a volley is waiting, and what spreads the
+    /// attempts is the hold's pace.
     pub(super) async fn fire(&self, plan: &Plan, most: u32) -> Result<Vec<BTreeMap<usize, CellSeen>>, LabError> {
         let one = || async {
             let calibrating = self.table.occasion == Occasion::Baseline;
             let _quiet = if calibrating { Some(self.setting.quiet.timing().await) } else { None };
             volley(self.setting.sessions, &plan.batches(self.setting.nonces)).await
         };
-        let pace = self.hold_pace().max(plan.window() / 2);
+        let pace = self.hold_pace().max(HOLD_PACE.min(plan.window() / 2));
         let (mut flying, mut landed) = (FuturesOrdered::new(), Vec::new());
         let (mut left, mut next, mut fired) = (most, Instant::now(), 0);
         while left > 0 || !flying.is_empty() {
