@@ -32,6 +32,7 @@ mod sessions;
 mod settle;
 mod step;
 mod track;
+mod turns;
 mod watch;
 mod witness;
 

@@ -43,7 +43,8 @@ impl Play<'_> {
     /// is a verdict of the canary, `finished` has what is done, also where this is dropped half-way.
     pub(super) async fn all(&self, finished: &Finished, verdict: &mut Option<Canary>) -> Result<(), LabError> {
         let nonces = Arc::new(Nonces::new(self.run));
-        let quiet = Quiet::default();
+        // The canary is one beside the lanes.
+        let quiet = Quiet::of(self.options.jobs as usize + 1);
         let rules = Rules {
             strict: self.options.strict_timeouts,
             probe: self.options.probe,

@@ -1,16 +1,26 @@
-//! Who may time connects when: one scenario at a time, because those of another slow them down, and the canary after the
-//! scenarios that have begun, because nobody waits for it while they are played.
+//! Who may probe when: as many tables at once as `turns` lets; of those whose connects are timed one at a time, because others slow
+//! them down; and the canary after the scenarios that have begun, because nobody waits for it while they are played.
 
 use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
-/// The order in which a run's connects are timed.
-#[derive(Debug, Default)]
+use super::turns::Turns;
+
+/// The order in which a run's tables are probed.
+#[derive(Debug)]
 pub(super) struct Quiet {
+    /// The turns of all tables.
+    pub(super) turns: Turns,
     timing: Mutex<()>,
     ready: RwLock<()>,
 }
 
 impl Quiet {
+    /// Of so many scenarios side by side.
+    #[must_use]
+    pub(super) fn of(lanes: usize) -> Self {
+        Self { turns: Turns::of(lanes), timing: Mutex::default(), ready: RwLock::default() }
+    }
+
     /// For as long as connects are timed.
     pub(super) async fn timing(&self) -> MutexGuard<'_, ()> {
         self.timing.lock().await

@@ -20,6 +20,7 @@ use super::{
         round::{CellSeen, volley},
         sessions::How,
         track::{CellRound, Hold, Track, looks_good},
+        turns::Turn,
         watch::Watches,
         witness::{Candidate, Cover, ServerKey, answered, candidates, cover, may_witness},
     },
@@ -81,6 +82,8 @@ pub(super) struct Settling<'a> {
     pub(super) watches: &'a mut Watches,
     pub(super) how: How,
     pub(super) hold: Hold,
+    /// Whether a witness had a gap in the last round.
+    paused: bool,
     /// Set for the last round: nothing is given up before a retransmission could be answered.
     pub(super) last_chance: bool,
 }
@@ -102,6 +105,7 @@ impl<'a> Settling<'a> {
             answers: Answers::default(),
             watches,
             how,
+            paused: false,
             last_chance: false,
             setting,
             table,
@@ -116,6 +120,7 @@ impl<'a> Settling<'a> {
         let mut rounds = 0;
         let mut grace = ROUNDS_OF_GRACE;
         loop {
+            let turn = self.turn().await;
             let began = Instant::now();
             let plan = self.plan(history);
             let most = self.volleys();
@@ -123,11 +128,16 @@ impl<'a> Settling<'a> {
             self.watches.before().await?;
             let volleys = self.fire(&plan, most).await?;
             self.watches.after().await;
+            self.paused = false;
             for seen in volleys {
                 rounds += 1;
                 self.digest(seen, history);
                 self.tell(rounds);
             }
+            if !plan.watches.is_empty() {
+                turn.was(self.paused);
+            }
+            drop(turn);
 
             let tracks = self.tracks.get(..judged).unwrap_or_default();
             let good = self.good();
@@ -162,6 +172,16 @@ impl<'a> Settling<'a> {
         let start = self.tracks.iter().filter_map(|track| track.good_since).max();
         let start = start.map_or(Duration::ZERO, |start| start.saturating_duration_since(self.table.since));
         Ok(Settled { after: settled.then_some(start), tracks: self.tracks, rounds, hold: self.hold })
+    }
+
+    /// Waits for its turn. Until then nobody asks: those whose turn it is would be slowed down.
+    async fn turn(&mut self) -> Turn<'a> {
+        let turns = &self.setting.quiet.turns;
+        if let Some(turn) = turns.at_once() {
+            return turn;
+        }
+        self.watches.stop().await;
+        turns.next().await
     }
 
     /// Has the witnesses of a plan at their posts, for so many volleys.
@@ -321,6 +341,7 @@ impl<'a> Settling<'a> {
                 if let Cover::Gap(gap) = cover {
                     self.gappy.insert((candidate.source.clone(), key.clone()));
                     history.pauses.note(gap);
+                    self.paused = true;
                 }
                 (cover, Witness { kind: candidate.kind, from: candidate.from.clone() })
             });
