@@ -1,7 +1,7 @@
 //! Before the rounds of a large table: short attempts of some cells that a change turns, until they look as expected. They
 //! prove nothing. Whole rounds that come too early would, and would keep a busy machine from enforcing what they wait for.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
@@ -18,7 +18,10 @@ use super::{
     rounds::Settling,
     table::Occasion,
 };
-use crate::{lab::LabError, probe::Means};
+use crate::{
+    lab::{LabError, ServerId, Source},
+    probe::Means,
+};
 
 /// How long scouts are sent at most: what has not turned by then is for whole rounds to find.
 const SCOUTING: Duration = Duration::from_secs(1);
@@ -27,6 +30,28 @@ const PACE: Duration = Duration::from_millis(20);
 /// A scout waits for this part of a denied attempt's window: the window is at least ten times the slowest connect.
 const PART: u32 = 4;
 
+/// An end of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum End<'a> {
+    From(&'a Source),
+    To(&'a ServerId),
+}
+
+/// Of some cells those that tell as much as all, and keep nobody busy: policies take effect by pod, so it is one for each end that
+/// most of the cells have in common.
+fn enough<'a>(cells: impl IntoIterator<Item = (usize, [End<'a>; 2])>) -> Vec<usize> {
+    let mut left: Vec<(usize, [End<'a>; 2])> = cells.into_iter().collect();
+    let mut chosen = Vec::new();
+    while !left.is_empty() {
+        let mut counts: BTreeMap<End<'a>, usize> = BTreeMap::new();
+        left.iter().flat_map(|(_, ends)| ends).for_each(|end| *counts.entry(*end).or_default() += 1);
+        let Some((common, _)) = counts.into_iter().max_by_key(|(_, count)| *count) else { break };
+        chosen.extend(left.iter().find(|(_, ends)| ends.contains(&common)).map(|(index, _)| *index));
+        left.retain(|(_, ends)| !ends.contains(&common));
+    }
+    chosen
+}
+
 impl Settling<'_> {
     /// Waits until the cells that this step turns look as expected, or for a moment. Processes are too slow for this.
     pub(super) async fn scout(&self, history: &History) -> Result<(), LabError> {
@@ -34,13 +59,9 @@ impl Settling<'_> {
             return Ok(());
         }
         let until = self.table.deadline.min(Instant::now() + SCOUTING);
-        let judged = 0..self.table.cells.len();
-        let (mut sources, mut servers) = (BTreeSet::new(), BTreeSet::new());
-        let mut turning: Vec<usize> = judged
-            .filter(|index| self.turns(self.cells[*index], history))
-            // Policies take effect by pod: one cell from each and one to each tell as much as all, and keep nobody busy.
-            .filter(|index| sources.insert(&self.cells[*index].from) | servers.insert(&self.cells[*index].server))
-            .collect();
+        let judged = self.cells.iter().take(self.table.cells.len()).zip(0..);
+        let turning = judged.filter(|(cell, _)| self.turns(cell, history));
+        let mut turning = enough(turning.map(|(cell, index)| (index, [End::From(&cell.from), End::To(&cell.server)])));
         while !turning.is_empty() && Instant::now() < until {
             let began = Instant::now();
             let mut plan = Plan::default();
@@ -67,5 +88,27 @@ impl Settling<'_> {
             _ => false,
         };
         turned && is_plain && !is_known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(cells: &[(&str, &str)]) -> Vec<usize> {
+        let source = |name: &&str| Source::Pod("x".to_owned(), (*name).to_owned());
+        let server = |name: &&str| ServerId::Pod("x".to_owned(), (*name).to_owned());
+        let cells: Vec<(Source, ServerId)> = cells.iter().map(|(from, to)| (source(from), server(to))).collect();
+        enough(cells.iter().map(|(from, to)| [End::From(from), End::To(to)]).enumerate())
+    }
+
+    #[test]
+    fn one_cell_is_enough_for_a_pod_that_a_policy_closes() {
+        assert_eq!(chosen(&[]), [0; 0]);
+        assert_eq!(chosen(&[("a", "d"), ("b", "d"), ("c", "d")]), [0], "into d");
+        assert_eq!(chosen(&[("a", "b"), ("a", "c"), ("a", "d")]), [0], "from a");
+        assert_eq!(chosen(&[("a", "d"), ("b", "d"), ("c", "d"), ("c", "a"), ("c", "b"), ("c", "e")]).len(), 2);
+        let all: Vec<_> = ["a", "b", "c"].into_iter().flat_map(|from| ["a", "b", "c"].map(|to| (from, to))).collect();
+        assert_eq!(chosen(&all).len(), 3, "from all, or into all");
     }
 }
