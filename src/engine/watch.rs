@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     lab::{LabError, Source},
-    probe::{Means, Outcome, Request, Target, is_direct},
+    probe::{Means, Outcome, Request, Target, direct::WATCH_LINGER, is_direct},
 };
 
 /// Samples of a witness that are kept from one round to the next. In a round all are, however long it takes: the first of
@@ -241,7 +241,8 @@ impl Watches {
     }
 
     fn is_fresh(&self, source: &Source, running: &Running) -> bool {
-        let since = running.since.max(Instant::now().checked_sub(running.watching.period * 2).unwrap_or(running.since));
+        let late = running.watching.period * 2 + WATCH_LINGER;
+        let since = running.since.max(Instant::now().checked_sub(late).unwrap_or(running.since));
         let samples = self.samples();
         running.watching.questions.keys().all(|key| {
             let last = samples.get(&(source.clone(), key.clone())).and_then(|samples| samples.last());

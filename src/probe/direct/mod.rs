@@ -24,7 +24,7 @@ mod tests;
 pub(super) use http::ANSWER_LIMIT;
 #[cfg(feature = "harness")]
 pub(super) use proof::{Shown, mismatch};
-pub use serve::serve;
+pub use serve::{WATCH_LINGER, serve};
 pub use sockets::*;
 pub use wire::*;
 pub use work::Prober;

@@ -9,11 +9,14 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Command, Prober, Report, Sockets, Work, log};
+use super::{Command, Finding, Prober, Report, Sockets, Work, log};
 
 /// How long a finding may wait for others of its batch, or of the witnesses beside it: each that is sent by itself wakes every
 /// program that passes the stream on, in a cluster six of them, which cost more than the request did.
 const LINGER: Duration = Duration::from_millis(20);
+/// The same for what a witness goes on to find: nobody waits for it, but all of it is needed when a volley is over, of which the
+/// last findings take it along.
+pub const WATCH_LINGER: Duration = Duration::from_millis(100);
 
 /// A report, and how long it may wait for others.
 type Queued = (Report, Duration);
@@ -56,7 +59,10 @@ async fn read<S: Sockets>(
                         let (prober, sockets, linger) = (prober.clone(), Arc::clone(&sockets), linger(&work));
                         running.insert(id, calls.spawn(async move {
                             let found = reports.clone();
-                            let found = move |finding| drop(found.send((Report::Found { id, finding }, linger)));
+                            let found = move |finding: Finding| {
+                                let linger = linger(finding.index);
+                                drop(found.send((Report::Found { id, finding }, linger)));
+                            };
                             let answered = prober.run(work, &*sockets, found).await;
                             let _ = reports.send((Report::Done { id, answered }, Duration::ZERO));
                         }));
@@ -73,9 +79,14 @@ async fn read<S: Sockets>(
     }
 }
 
-/// How long a finding of some work may wait.
-fn linger(work: &Work) -> Duration {
-    if work.every_us.is_some() || work.asks.len() > 1 { LINGER } else { Duration::ZERO }
+/// How long the finding of a request of some work may wait, by its index.
+fn linger(work: &Work) -> impl Fn(usize) -> Duration + Clone + Send + 'static {
+    let (is_watch, has_others) = (work.every_us.is_some(), work.asks.len() > 1);
+    move |index| match index {
+        1.. if is_watch => WATCH_LINGER,
+        _ if is_watch || has_others => LINGER,
+        _ => Duration::ZERO,
+    }
 }
 
 /// Writes reports until nobody makes any more.
