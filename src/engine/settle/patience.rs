@@ -24,9 +24,9 @@ impl Settling<'_> {
     pub(super) fn waits_in_vain(&self, history: &History) -> bool {
         let (setting, table) = (self.setting, self.table);
         let known = setting.known.filter(|_| table.occasion == Occasion::Change);
-        // One that is as expected after all has its hold to be waited for.
+        // One that is as expected after all has its hold to be waited for, also when a round of it was void.
         let is_known = |cell: &PlannedCell, track: &Track| {
-            track.good_rounds == 0 && known.is_some_and(|known| known.covers(setting.scenario, &cell.id))
+            !track.is_good_or_void() && known.is_some_and(|known| known.covers(setting.scenario, &cell.id))
         };
         let waited = table.since.elapsed();
         let mut judged = table.cells.iter().zip(&self.tracks).zip(0..);

@@ -182,15 +182,30 @@ async fn a_source_that_pods_see_come_from_elsewhere_is_told_of() {
     assert_eq!(others.filter_map(|(_, cell)| cell.translated).count(), 0, "what leaves the cluster may be translated");
 }
 
+/// Options with a profile that knows of these cells.
+fn knowing(cells: &str) -> Options {
+    let profile = json!({"profile": "p", "deviations": [
+        {"id": "d", "scenarios": ["lab"], "cells": [cells], "reason": "r", "link": "https://l"},
+    ]});
+    let known = Known::new(serde_json::from_value(profile).unwrap(), None, "by hand".to_owned());
+    Options { profiles: Profiles::Use(known), ..Options::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_as_it_should_be_although_known_otherwise_holds_over_a_pause() {
+    let translated = Some(("app1", "172.18.0.9".parse().unwrap()));
+    for began in (600..1300).step_by(50).map(Duration::from_millis) {
+        let pause = Some((began, began + Duration::from_millis(250)));
+        let ran = go(Faults { pause, translated, ..Faults::default() }, &knowing("*"), document("address")).await;
+        assert!(ran.denies().iter().all(|cell| cell.verdict == Verdict::Pass), "{began:?}: {:#?}", ran.denies());
+        assert_eq!(ran.cell("deny", "app1 -> app2:80").verdict, Verdict::Xfail);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_known_to_deviate_is_not_waited_for() {
     let faults = || Faults { translated: Some(("app1", "172.18.0.9".parse().unwrap())), ..Faults::default() };
-    let profile = json!({"profile": "p", "deviations": [
-        {"id": "d", "scenarios": ["lab"], "cells": ["app1 -> app2:80*"], "reason": "r", "link": "https://l"},
-    ]});
-    let known = Known::new(serde_json::from_value(profile).unwrap(), None, "by hand".to_owned());
-    let ran =
-        go(faults(), &Options { profiles: Profiles::Use(known), ..Options::default() }, document("address")).await;
+    let ran = go(faults(), &knowing("app1 -> app2:80*"), document("address")).await;
     assert_eq!(ran.cell("deny", "app1 -> app2:80").verdict, Verdict::Xfail);
     let others = ran.cells().filter(|(_, cell)| !cell.id.starts_with("app1 -> app2:80"));
     assert!(others.into_iter().all(|(_, cell)| cell.verdict == Verdict::Pass), "{:#?}", ran.result);
