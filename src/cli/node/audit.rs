@@ -27,7 +27,7 @@ use crate::{
             attempt::Target,
             credential::{self, Identity, Way, tries},
             finding::{Finding, How, exit_code, render},
-            pods::{self, Ground, findings},
+            pods::{self, Ground, findings, tolerations},
             question::Subject,
             restriction::Version,
         },
@@ -211,7 +211,7 @@ async fn from_pods(
     let record =
         PodRecord { kubeconfig: access.kubeconfig.clone(), context: access.context.clone(), ..PodRecord::default() };
     let (client, image) = (&access.client, args.probe_image.as_str());
-    let ground = Ground { client, state, record, image, target: &target };
+    let ground = Ground { client, state, record, image, target: &target, tolerations: tolerations(nodes) };
     // However it ends, the pods are removed.
     let trials = cancel.run_until_cancelled(ground.trials(&chosen)).await.unwrap_or_default();
     let left = pods::remove(client, &state.record().pods).await;

@@ -1,9 +1,9 @@
 //! Trying for real: a pod for each service account, one `exec` of the script in each, and their removal.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use kube::{
     Api, Client,
     api::{DeleteParams, PostParams},
@@ -41,6 +41,30 @@ pub struct Ground<'a> {
     pub image: &'a str,
     /// The node that tries are about.
     pub target: &'a Target,
+    /// What the pods have to tolerate.
+    pub tolerations: Vec<Toleration>,
+}
+
+/// What a pod has to tolerate in order to run, where each node keeps pods away; not that a node is out of order.
+#[must_use]
+pub fn tolerations(nodes: &[Node]) -> Vec<Toleration> {
+    let taints = |node: &Node| -> Vec<Taint> {
+        let all = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+        all.into_iter().filter(|taint| taint.effect != "PreferNoSchedule").collect()
+    };
+    let tainted: Vec<Vec<Taint>> = nodes.iter().map(taints).collect();
+    if tainted.iter().any(Vec::is_empty) {
+        return Vec::new();
+    }
+    let meant = tainted.into_iter().flatten().filter(|taint| !taint.key.starts_with("node.kubernetes.io/"));
+    let meant: BTreeSet<(String, String)> = meant.map(|taint| (taint.key, taint.effect)).collect();
+    let tolerated = meant.into_iter().map(|(key, effect)| Toleration {
+        key: Some(key),
+        effect: Some(effect),
+        operator: Some("Exists".to_owned()),
+        ..Toleration::default()
+    });
+    tolerated.collect()
 }
 
 /// What became of the tries of one service account.
@@ -100,7 +124,7 @@ impl Ground<'_> {
             "metadata": {"name": name, "labels": {RUN_LABEL: self.state.run()}},
             "spec": {
                 "serviceAccountName": account, "automountServiceAccountToken": true, "restartPolicy": "Never",
-                "terminationGracePeriodSeconds": 0, "enableServiceLinks": false,
+                "terminationGracePeriodSeconds": 0, "enableServiceLinks": false, "tolerations": self.tolerations,
                 "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
                 "volumes": [{"name": "tmp", "emptyDir": {}}],
                 "containers": [{
@@ -208,6 +232,24 @@ mod tests {
         assert!(label.close.as_deref().unwrap().contains("clusterrolebinding b"));
         let port = found.iter().find(|finding| finding.tried.contains("10255")).unwrap();
         assert!(port.rule.is_none() && port.close.as_deref().unwrap().contains("readOnlyPort"));
+    }
+
+    #[test]
+    fn pods_tolerate_taints_where_each_node_has_one() {
+        let node = |taints: &[(&str, &str)]| {
+            let taints: Vec<_> = taints.iter().map(|(key, effect)| json!({"key": key, "effect": effect})).collect();
+            serde_json::from_value::<Node>(json!({"metadata": {}, "spec": {"taints": taints}})).unwrap()
+        };
+        let master = node(&[("node-role.kubernetes.io/control-plane", "NoSchedule")]);
+        let pool = node(&[("dedicated", "NoExecute"), ("node.kubernetes.io/not-ready", "NoSchedule")]);
+        let wanted = |nodes: &[Node]| -> Vec<_> {
+            tolerations(nodes).into_iter().map(|it| (it.key.unwrap(), it.effect.unwrap())).collect()
+        };
+        let both = [("dedicated", "NoExecute"), ("node-role.kubernetes.io/control-plane", "NoSchedule")];
+        assert_eq!(wanted(&[master.clone(), pool.clone(), pool.clone()]), both.map(|(a, b)| (a.into(), b.into())));
+        for open in [node(&[]), node(&[("better-not", "PreferNoSchedule")])] {
+            assert_eq!(wanted(&[master.clone(), pool.clone(), open]), []);
+        }
     }
 
     #[test]
