@@ -50,16 +50,18 @@ impl NodeEntry {
     /// A node as the API server sent it.
     #[must_use]
     pub fn of(node: Value, now: Timestamp) -> Option<Self> {
-        let state = NodeState::of(node, &Selection::everything())?;
-        let reported = state.fields.iter();
+        let NodeState { name, fields, managed, .. } = NodeState::of(node, &Selection::everything())?;
+        let missing: Vec<_> = missing(&fields).map(|known| known.pattern.trim_end_matches('*')).collect();
+        let reported = fields.into_iter();
         let mut fields: Vec<_> =
-            reported.map(|(field, value)| FieldEntry::new(field, Some(value), &state.managed, now)).collect();
-        fields.extend(missing(&state.fields).map(|known| {
-            let field = known.pattern.trim_end_matches('*');
-            FieldEntry::new(field, None, &Managed::default(), now)
-        }));
-        fields.sort_by(|a, b| a.field.cmp(&b.field));
-        Some(Self { name: state.name, fields })
+            reported.map(|(field, value)| FieldEntry::new(field, Some(value), &managed, now)).collect();
+        if !missing.is_empty() {
+            fields.extend(
+                missing.into_iter().map(|field| FieldEntry::new(field.to_owned(), None, &Managed::default(), now)),
+            );
+            fields.sort_by(|a, b| a.field.cmp(&b.field));
+        }
+        Some(Self { name, fields })
     }
 }
 
@@ -76,17 +78,17 @@ fn missing(fields: &Fields) -> impl Iterator<Item = &'static Known> {
 }
 
 impl FieldEntry {
-    fn new(field: &str, value: Option<&String>, managed: &Managed, now: Timestamp) -> Self {
-        let known = known(field);
+    fn new(field: String, value: Option<String>, managed: &Managed, now: Timestamp) -> Self {
+        let known = known(&field);
         Self {
-            field: field.to_owned(),
             title: known.title,
-            value: value.cloned(),
-            age: value.and_then(|value| age::in_words(field, value, now)),
+            age: value.as_deref().and_then(|value| age::in_words(&field, value, now)),
             used_for: known.used_for,
             sensitive: known.sensitive,
             volatile: known.volatile,
-            from: managed.owners(field),
+            from: managed.owners(&field),
+            field,
+            value,
         }
     }
 

@@ -125,19 +125,19 @@ fn manager(entry: &Value) -> Manager {
     }
 }
 
-/// A field's path as its parts: `a.b[c/d].e` is a, b, c/d, e.
-fn segments(field: &str) -> Vec<&str> {
+/// A field's path as the keys of its parts in a set of fields: `a.b[c/d].e` is f:a, f:b, f:c/d, f:e.
+fn segments(field: &str) -> Vec<String> {
     let mut parts = Vec::new();
     let mut rest = field;
     while !rest.is_empty() {
         rest = rest.strip_prefix('.').unwrap_or(rest);
         if let Some(inner) = rest.strip_prefix('[') {
             let end = inner.find(']').unwrap_or(inner.len());
-            parts.push(&inner[..end]);
+            parts.push(format!("f:{}", &inner[..end]));
             rest = inner.get(end + 1..).unwrap_or_default();
         } else {
             let end = rest.bytes().position(|byte| matches!(byte, b'.' | b'[')).unwrap_or(rest.len());
-            parts.push(&rest[..end]);
+            parts.push(format!("f:{}", &rest[..end]));
             rest = &rest[end..];
         }
     }
@@ -146,14 +146,14 @@ fn segments(field: &str) -> Vec<&str> {
 
 /// Whether a set of fields (`FieldsV1`: `f:` a field, `k:` an item by its keys) has a path. What has nothing below it is
 /// owned as a whole, as atomic lists are.
-fn owns(set: &Value, path: &[&str]) -> bool {
+fn owns(set: &Value, path: &[String]) -> bool {
     let Some((first, rest)) = path.split_first() else { return true };
     let Some(object) = set.as_object() else { return false };
-    // Asked of every field of thousands of nodes: nothing is copied to be compared.
     let whole = |inner: &Value| rest.is_empty() || inner.as_object().is_some_and(serde_json::Map::is_empty);
-    if let Some((_, inner)) = object.iter().find(|(key, _)| key.strip_prefix("f:") == Some(first)) {
+    if let Some(inner) = object.get(first) {
         return whole(inner) || owns(inner, rest);
     }
+    let first = &first["f:".len()..];
     object.iter().any(|(key, inner)| {
         let keys = key.strip_prefix("k:").filter(|keys| keys.contains(first));
         let keys: Option<Value> = keys.and_then(|keys| serde_json::from_str(keys).ok());

@@ -58,8 +58,8 @@ pub fn unknown_root(field: &str) -> Option<&str> {
 
 /// The part of a field that is one of [`ROOTS`], if any is.
 fn root(field: &str) -> &str {
-    let second = field.match_indices(['.', '[']).nth(1);
-    &field[..second.map_or(field.len(), |(at, _)| at)]
+    let mut ends = field.bytes().zip(0..).filter(|(byte, _)| matches!(byte, b'.' | b'['));
+    &field[..ends.nth(1).map_or(field.len(), |(_, at)| at)]
 }
 
 /// The entries that may match fields of each root: asked of every field of thousands of nodes, most entries are for others.
