@@ -46,8 +46,8 @@ const BEGINNING: Duration = Duration::from_millis(500);
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "\
 It makes Node objects without machines, so it wants a cluster for nothing else: one of kind, or --make-nodes. They are
-removed at the end. A CNI has something to do for each node that is made or changed, which is not what is measured: take a
-cluster without one, whose only node need not be Ready (kind-config/bench.yaml).
+removed at the end. A CNI has something to do for each node that is made or changed, and controllers have for minutes, which is
+not what is measured: take a cluster without them, whose only node need not be Ready (kind-config/bench.yaml).
 
 Inventory and watch are processes of their own, as people run them. When the API server accepted a change nobody tells; it
 is between the sending and the answer, so that the time from the answer to the report is a lower bound of what a watch takes,
@@ -58,7 +58,7 @@ is gone: the second change of each is to be reported, once and marked with the g
 
 Examples:
   kind create cluster --name bench --config kind-config/bench.yaml && policyprobe node bench
-  policyprobe node bench --nodes 500 --watched 200 --changes 200 --restart")]
+  policyprobe node bench --nodes 500 --watched 200 --changes 200 --restart --resume")]
 pub(super) struct Args {
     /// Nodes for the inventory
     #[arg(long, value_name = "N", default_value = "5000", value_parser = clap::value_parser!(u32).range(1..=20_000))]
@@ -75,6 +75,9 @@ pub(super) struct Args {
     /// Then start the API server anew and compact its history while the watch is stopped and nodes change, in a cluster of kind
     #[arg(long)]
     restart: bool,
+    /// Have the watch keep what it has seen in a file, as `node watch --resume` does
+    #[arg(long)]
+    resume: bool,
     /// Make nodes although the cluster is not one of kind
     #[arg(long)]
     make_nodes: bool,
@@ -148,7 +151,7 @@ async fn make(client: &Client, template: &Value, from: usize, to: usize) -> anyh
 /// Watches changes, and shows what became of them.
 async fn watch(args: &Args, access: &Access) -> anyhow::Result<(Watched, Watching)> {
     let (client, nodes, changes) = (&access.client, args.watched as usize, args.changes as usize);
-    let mut watching = Watching::start(access)?;
+    let mut watching = Watching::start(access, args.resume)?;
     let mut seen = Reported::new();
     tokio::time::timeout(PATIENCE, begin(client, &mut watching, &mut seen))
         .await

@@ -16,6 +16,7 @@ use nix::{
     unistd::{Pid, SysconfVar, sysconf},
 };
 use serde::{Deserialize, de::IgnoredAny};
+use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::{
@@ -66,16 +67,23 @@ fn cpu_of(usage: &Usage) -> Duration {
 pub(super) struct Watching {
     child: Child,
     values: UnboundedReceiver<(String, Told)>,
+    /// Where it keeps what it has seen.
+    _kept: Option<TempDir>,
 }
 
 impl Watching {
-    pub(super) fn start(access: &Access) -> anyhow::Result<Self> {
+    /// Starts one; where `keeps`, one that could be resumed.
+    pub(super) fn start(access: &Access, keeps: bool) -> anyhow::Result<Self> {
         let mut command = own(access, &["--quiet", "node", "watch", "--output", "json"])?;
+        let kept = keeps.then(TempDir::new).transpose().context("a folder for what the watch has seen")?;
+        if let Some(folder) = &kept {
+            command.arg("--resume").arg(folder.path().join("seen.json"));
+        }
         let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run a watch")?;
         let lines = BufReader::new(child.stdout.take().context("the pipe from the watch")?).lines();
         let (sender, values) = unbounded_channel();
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| pass_on(&line, &sender)));
-        Ok(Self { child, values })
+        Ok(Self { child, values, _kept: kept })
     }
 
     /// Collects what is reported, until this value is.
