@@ -55,12 +55,9 @@ impl NodeEntry {
         let reported = fields.into_iter();
         let mut fields: Vec<_> =
             reported.map(|(field, value)| FieldEntry::new(field, Some(value), &managed, now)).collect();
-        if !missing.is_empty() {
-            fields.extend(
-                missing.into_iter().map(|field| FieldEntry::new(field.to_owned(), None, &Managed::default(), now)),
-            );
-            fields.sort_by(|a, b| a.field.cmp(&b.field));
-        }
+        let missing = missing.into_iter();
+        fields.extend(missing.map(|field| FieldEntry::new(field.to_owned(), None, &Managed::default(), now)));
+        fields.sort_by(|a, b| a.field.cmp(&b.field));
         Some(Self { name, fields })
     }
 }

@@ -82,8 +82,6 @@ pub(super) struct Settling<'a> {
     pub(super) watches: &'a mut Watches,
     pub(super) how: How,
     pub(super) hold: Hold,
-    /// Whether a witness had a gap in the last round.
-    paused: bool,
     /// Set for the last round: nothing is given up before a retransmission could be answered.
     pub(super) last_chance: bool,
 }
@@ -105,7 +103,6 @@ impl<'a> Settling<'a> {
             answers: Answers::default(),
             watches,
             how,
-            paused: false,
             last_chance: false,
             setting,
             table,
@@ -128,14 +125,14 @@ impl<'a> Settling<'a> {
             self.watches.before().await?;
             let volleys = self.fire(&plan, most).await?;
             self.watches.after().await;
-            self.paused = false;
+            let mut void = false;
             for seen in volleys {
                 rounds += 1;
-                self.digest(seen, history);
+                void |= self.digest(seen, history);
                 self.tell(rounds);
             }
             if !plan.watches.is_empty() {
-                turn.was(self.paused);
+                turn.was(void);
             }
             drop(turn);
 
@@ -242,7 +239,7 @@ impl<'a> Settling<'a> {
             let _quiet = if calibrating { Some(self.setting.quiet.timing().await) } else { None };
             volley(self.setting.sessions, &plan.batches(self.setting.nonces)).await
         };
-        let pace = self.hold_pace().max(HOLD_PACE.min(plan.window() / 2));
+        let pace = (plan.window() / 2).clamp(self.hold_pace(), HOLD_PACE);
         let (mut flying, mut landed) = (FuturesOrdered::new(), Vec::new());
         let (mut left, mut next, mut fired) = (most, Instant::now(), 0);
         while left > 0 || !flying.is_empty() {
@@ -300,8 +297,9 @@ impl<'a> Settling<'a> {
         sleep_until(began + period).await;
     }
 
-    /// Takes a round's observations in.
-    fn digest(&mut self, mut seen: BTreeMap<usize, CellSeen>, history: &mut History) {
+    /// Takes a round's observations in; whether a witness had a gap.
+    fn digest(&mut self, mut seen: BTreeMap<usize, CellSeen>, history: &mut History) -> bool {
+        let mut void = false;
         let board = self.watches.samples();
         for ((source, key), samples) in &*board {
             if let Some(last) = samples.last() {
@@ -341,7 +339,7 @@ impl<'a> Settling<'a> {
                 if let Cover::Gap(gap) = cover {
                     self.gappy.insert((candidate.source.clone(), key.clone()));
                     history.pauses.note(gap);
-                    self.paused = true;
+                    void = true;
                 }
                 (cover, Witness { kind: candidate.kind, from: candidate.from.clone() })
             });
@@ -362,6 +360,7 @@ impl<'a> Settling<'a> {
                 CellRound { started: seen.started, over, attempts: seen.attempts, cover: witness, widen, seen_by },
             );
         }
+        void
     }
 }
 
