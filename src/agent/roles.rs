@@ -2,7 +2,9 @@
 //! input ends.
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::AsFd,
     process::ExitCode,
     sync::Arc,
 };
@@ -15,7 +17,8 @@ use policyprobe::{
     udp,
 };
 use tokio::{
-    net::{TcpListener, TcpStream, UdpSocket},
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UdpSocket, unix::pipe},
     signal::unix::{SignalKind, signal},
     task::JoinSet,
 };
@@ -70,12 +73,28 @@ pub(crate) async fn alone(alone: Alone) -> ExitCode {
 
 /// Makes the requests that lines on the standard input ask for, until it ends.
 pub(crate) async fn probe(from: Option<IpAddr>) -> Result<()> {
-    let (input, output, prober) = (tokio::io::stdin(), tokio::io::stdout(), Prober::new(direct::raise_file_limit()));
+    let (input, output, prober) = (stdin(), stdout(), Prober::new(direct::raise_file_limit()));
     match from {
         Some(address) => direct::serve(input, output, &prober, HereFrom(address)).await?,
         None => direct::serve(input, output, &prober, Here).await?,
     }
     Ok(())
+}
+
+/// The standard input. Where it is no pipe, a thread waits for each piece of it, which has to be woken, and to wake others.
+fn stdin() -> Box<dyn AsyncRead + Unpin> {
+    match io::stdin().as_fd().try_clone_to_owned().and_then(pipe::Receiver::from_owned_fd) {
+        Ok(pipe) => Box::new(pipe),
+        Err(_) => Box::new(tokio::io::stdin()),
+    }
+}
+
+/// The standard output, in the same way.
+fn stdout() -> Box<dyn AsyncWrite + Unpin> {
+    match io::stdout().as_fd().try_clone_to_owned().and_then(pipe::Sender::from_owned_fd) {
+        Ok(pipe) => Box::new(pipe),
+        Err(_) => Box::new(tokio::io::stdout()),
+    }
 }
 
 /// Does nothing until a signal ends it.

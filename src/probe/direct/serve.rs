@@ -11,9 +11,12 @@ use tokio::{
 
 use super::{Command, Finding, Prober, Report, Sockets, Work, log};
 
-/// How long a finding may wait for others of its batch, or of the witnesses beside it: each that is sent by itself wakes every
-/// program that passes the stream on, in a cluster six of them, which cost more than the request did.
-const LINGER: Duration = Duration::from_millis(20);
+/// How long a finding may wait for others of its call: each that is sent by itself wakes every program that passes the stream on,
+/// in a cluster six of them, which cost more than the request did. Nobody does anything with some of a call's findings before the
+/// last one takes the others along; only what a stream that is cut had yet to carry is to be little.
+const LINGER: Duration = Duration::from_secs(1);
+/// The same for the first thing that a witness finds, for which a volley waits.
+const FIRST_LINGER: Duration = Duration::from_millis(20);
 /// The same for what a witness goes on to find: nobody waits for it, but all of it is needed when a volley is over, of which the
 /// last findings take it along.
 pub const WATCH_LINGER: Duration = Duration::from_millis(100);
@@ -81,11 +84,11 @@ async fn read<S: Sockets>(
 
 /// How long the finding of a request of some work may wait, by its index.
 fn linger(work: &Work) -> impl Fn(usize) -> Duration + Clone + Send + 'static {
-    let (is_watch, has_others) = (work.every_us.is_some(), work.asks.len() > 1);
+    let is_watch = work.every_us.is_some();
     move |index| match index {
-        1.. if is_watch => WATCH_LINGER,
-        _ if is_watch || has_others => LINGER,
-        _ => Duration::ZERO,
+        0 if is_watch => FIRST_LINGER,
+        _ if is_watch => WATCH_LINGER,
+        _ => LINGER,
     }
 }
 
