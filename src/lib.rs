@@ -14,7 +14,7 @@
 //! - [`node`]: node metadata: inventory, baselines, changes.
 //! - `input`: files that somebody names, read whole.
 //! - [`pattern`]: names by patterns. [`profile`]: what is known of CNIs.
-//! - [`report`]: one file a reporter.
+//! - [`report`]: one file a reporter. [`text`]: what records have in common.
 //!
 //! Without the default feature `harness` only what the static agent needs is built.
 
@@ -49,3 +49,5 @@ pub mod profile;
 pub mod report;
 #[cfg(feature = "harness")]
 pub mod scenario;
+#[cfg(feature = "harness")]
+pub mod text;

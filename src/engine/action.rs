@@ -136,8 +136,8 @@ async fn refused(stage: &dyn Stage, loaded: &LoadedScenario, step: &Step) -> Res
 
 /// The record of what the harness itself asked the API server for.
 fn of_harness(id: String, expectation: Expectation, judgement: Judgement) -> CellResult {
-    let (from, to) = ("harness".to_owned(), "apiserver".to_owned());
-    CellResult { from, to, attempts: 1, ..blank(id, expectation, judgement) }
+    let (from, to) = ("harness".into(), "apiserver".into());
+    CellResult { from, to, attempts: 1, ..blank(id.into(), expectation, judgement) }
 }
 
 /// The pod that a file means by `name` or `namespace/name`.

@@ -8,14 +8,14 @@ use super::{
     plan::{self, PlannedCell},
     step::{Course, Staged},
 };
-use crate::{lab::World, scenario::Tier};
+use crate::{lab::World, scenario::Tier, text::Text};
 
 impl Staged<'_> {
     /// Takes cells out of a baseline that were found as they should be before; the scenario that did so, if there are any.
     pub(super) fn inherit(
         &self,
         cells: &mut Vec<PlannedCell>,
-        records: &mut BTreeMap<String, CellResult>,
+        records: &mut BTreeMap<Text, CellResult>,
         world: &World,
         course: &mut Course<'_>,
     ) -> Option<String> {
@@ -26,7 +26,7 @@ impl Staged<'_> {
             let Some(result) = before.result(cell, world) else { return true };
             course.history.set_baseline(cell, true);
             let decided_by = self.decided_by(0, cell);
-            records.insert(cell.id.clone(), CellResult { decided_by, ..result.clone() });
+            records.insert(result.id.clone(), CellResult { decided_by, ..result.clone() });
             false
         });
         (!records.is_empty()).then(|| before.scenario().to_owned())

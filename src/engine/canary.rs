@@ -62,7 +62,7 @@ pub(super) async fn run(company: &Company<'_>) -> Result<Canary, LabError> {
 
 /// What the canary's stage asks for.
 pub(super) fn lab() -> Option<LabSpec> {
-    loaded().ok().map(|loaded| loaded.scenario.lab)
+    loaded().ok().map(|loaded| loaded.scenario.lab.clone())
 }
 
 /// The canary's scenario. Of the two pods under policy, one on each node, each is isolated for ingress but for one port, and
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(denied.count(), 4, "two directions on two nodes");
         let without = |left: &str| {
             let mut less = loaded.clone();
-            less.scenario.steps[1].apply.retain(|file| file != left);
+            Arc::make_mut(&mut less.scenario).steps[1].apply.retain(|file| file != left);
             plan::agree(&less, &plan::world(&less.scenario.lab)).unwrap_err().to_string()
         };
         // Each policy alone leaves the denies of the other open: no deny has two causes.

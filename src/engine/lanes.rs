@@ -156,7 +156,7 @@ mod tests {
     fn a_lane_stays_with_its_lab_and_every_scenario_is_played_once() {
         let lab = |name: usize| {
             let mut loaded = crate::scenario::shipped()[0].clone();
-            loaded.scenario.lab.namespaces.insert(format!("n{name}"), NamespaceSpec::default());
+            Arc::make_mut(&mut loaded.scenario).lab.namespaces.insert(format!("n{name}"), NamespaceSpec::default());
             loaded
         };
         let scenarios: Vec<LoadedScenario> = [1, 2, 1, 2, 3, 1].into_iter().map(lab).collect();

@@ -19,6 +19,7 @@ use crate::{
     lab::ServerId,
     probe::Outcome,
     scenario::{Family, Protocol},
+    text::Text,
 };
 
 /// What is known beside a cell's own track.
@@ -54,7 +55,7 @@ pub(super) fn record(
     track: &Track,
     logs: &Logs,
     circumstances: &Circumstances,
-    decided_by: Option<String>,
+    decided_by: Option<Text>,
 ) -> CellResult {
     let last = track.last.as_ref();
     let outcome = last.map(|last| last.outcome);
@@ -93,7 +94,7 @@ pub(super) fn record(
         outcome,
         outcomes: track.outcomes.clone(),
         status: evidence.status,
-        server: last.and_then(|last| last.server.clone()),
+        server: last.and_then(|last| last.server.as_deref()).map(Text::from),
         address: last.and_then(|last| last.address).or(cell.address),
         witness: track.seen_by.clone().filter(|_| proves),
         translated: circumstances.translated,
@@ -101,7 +102,7 @@ pub(super) fn record(
         window_ms: u64::try_from(track.window.as_millis()).unwrap_or(u64::MAX),
         settled_ms: settled(track, circumstances),
         connect_ms: track.slowest.map(|slowest| slowest.as_secs_f64() * 1000.0),
-        command: track.command.clone(),
+        command: track.command.as_deref().map(Text::from),
         probe: track.means,
         ..unprobed(cell, judgement, decided_by)
     }
@@ -125,26 +126,26 @@ fn settled(track: &Track, circumstances: &Circumstances) -> Option<u64> {
 
 /// The record of a cell that was not probed.
 #[must_use]
-pub(super) fn unprobed(cell: &PlannedCell, judgement: Judgement, decided_by: Option<String>) -> CellResult {
+pub(super) fn unprobed(cell: &PlannedCell, judgement: Judgement, decided_by: Option<Text>) -> CellResult {
     CellResult {
-        from: cell.from_text.clone(),
-        to: cell.to_text.clone(),
+        from: (&cell.from_text).into(),
+        to: (&cell.to_text).into(),
         address: cell.address,
         port: Some(cell.port),
         protocol: cell.protocol,
         family: cell.family,
         decided_by,
-        ..blank(cell.id.clone(), cell.expectation.clone(), judgement)
+        ..blank((&cell.id).into(), cell.expectation.clone(), judgement)
     }
 }
 
 /// A record of which nothing is known but what was expected and how it is judged.
 #[must_use]
-pub(super) fn blank(id: String, expectation: Expectation, (verdict, reason): Judgement) -> CellResult {
+pub(super) fn blank(id: Text, expectation: Expectation, (verdict, reason): Judgement) -> CellResult {
     CellResult {
         id,
-        from: String::new(),
-        to: String::new(),
+        from: "".into(),
+        to: "".into(),
         address: None,
         port: None,
         protocol: Protocol::Tcp,
@@ -208,7 +209,7 @@ pub(super) fn witnessed(cover: Option<&(Cover, Witness)>) -> WitnessEvidence {
     match cover {
         Some((Cover::Confirmed, _)) => WitnessEvidence::Answered,
         Some((Cover::Gap(_), _)) => WitnessEvidence::Gaps,
-        Some((Cover::Unanswered, witness)) => WitnessEvidence::Unanswered(witness.from.clone()),
+        Some((Cover::Unanswered, witness)) => WitnessEvidence::Unanswered(witness.from.to_string()),
         None => WitnessEvidence::Nobody,
     }
 }

@@ -8,6 +8,7 @@ use super::Latencies;
 use crate::{
     probe::{Means, Outcome},
     scenario::{Family, Protocol},
+    text::Text,
 };
 
 /// A cell's, a step's or a scenario's verdict, best first.
@@ -78,7 +79,7 @@ pub struct Witness {
     /// The kind.
     pub kind: WitnessKind,
     /// The source, as scenario files write it.
-    pub from: String,
+    pub from: Text,
 }
 
 /// The kinds of witness, the best first.
@@ -98,11 +99,11 @@ pub enum WitnessKind {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CellResult {
     /// Stable in the scenario: `app1 -> metadata:80/tcp`, with what else tells it apart.
-    pub id: String,
+    pub id: Text,
     /// The source, as scenario files write it.
-    pub from: String,
+    pub from: Text,
     /// The destination, in short.
-    pub to: String,
+    pub to: Text,
     /// The address that was tried.
     pub address: Option<IpAddr>,
     /// The port.
@@ -122,7 +123,7 @@ pub struct CellResult {
     /// The HTTP status.
     pub status: Option<u16>,
     /// The server's identity, as it answered.
-    pub server: Option<String>,
+    pub server: Option<Text>,
     /// The address that the server last saw the source come from, where it is not the source's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub translated: Option<IpAddr>,
@@ -142,9 +143,9 @@ pub struct CellResult {
     /// The slowest connect that was observed, in milliseconds.
     pub connect_ms: Option<f64>,
     /// The rule that decides the cell, by the simulator.
-    pub decided_by: Option<String>,
+    pub decided_by: Option<Text>,
     /// The literal command. Where `curl` did not make the request, the one by which it can be repeated.
-    pub command: Option<String>,
+    pub command: Option<Text>,
     /// What made the requests; none where none was made.
     pub probe: Option<Means>,
     /// What came of a new pod's first packets, where the cell is about them.

@@ -29,6 +29,7 @@ use crate::{
     lab::{Capabilities, LabError, Stage},
     profile::Known,
     scenario::{LoadedScenario, Need, Step, Tier},
+    text::Text,
 };
 
 /// How the steps of a run are played.
@@ -193,7 +194,7 @@ impl Staged<'_> {
         let events = self.events;
         let baseline = occasion == Occasion::Baseline;
         let calibration = if baseline { self.denied_later(&course.history) } else { Vec::new() };
-        let mut records: BTreeMap<String, CellResult> = asked.into_iter().map(|cell| (cell.id.clone(), cell)).collect();
+        let mut records: BTreeMap<Text, CellResult> = asked.into_iter().map(|cell| (cell.id.clone(), cell)).collect();
         let shares = if baseline { self.inherit(&mut cells, &mut records, &world, course) } else { None };
         let deadline = since + self.rules.limit;
         let table =
@@ -239,14 +240,14 @@ impl Staged<'_> {
                 translated: course.history.translated(cell),
             };
             let decided_by = self.decided_by(index, cell);
-            records.insert(cell.id.clone(), record(cell, track, &logs, &circumstances, decided_by));
+            records.insert((&cell.id).into(), record(cell, track, &logs, &circumstances, decided_by));
         }
         for (cell, reason) in skipped {
             let decided_by = self.decided_by(index, &cell);
-            records.insert(cell.id.clone(), unprobed(&cell, (Verdict::Skipped, Some(reason)), decided_by));
+            records.insert((&cell.id).into(), unprobed(&cell, (Verdict::Skipped, Some(reason)), decided_by));
         }
         // In the order of the file.
-        let mut cells: Vec<CellResult> = planned.iter().filter_map(|cell| records.remove(&cell.id)).collect();
+        let mut cells: Vec<CellResult> = planned.iter().filter_map(|cell| records.remove(cell.id.as_str())).collect();
         if let Some(why) = self.stage.disturbed(since) {
             for cell in cells.iter_mut().filter(|cell| cell.verdict == Verdict::Fail) {
                 cell.verdict = Verdict::Inconclusive;
@@ -300,7 +301,7 @@ impl Staged<'_> {
         (probed, skipped)
     }
 
-    pub(super) fn decided_by(&self, index: usize, cell: &PlannedCell) -> Option<String> {
+    pub(super) fn decided_by(&self, index: usize, cell: &PlannedCell) -> Option<Text> {
         self.oracles.get(index)?.cells.iter().find(|oracle| oracle.cell.id == cell.id)?.decided_by()
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     lab::{ServerId, Source, World, WorldPod},
     probe::{Observation, Outcome, Target},
     scenario::{DEFAULT_NAMESPACE, Family, NodeName, Protocol},
+    text::Text,
 };
 
 /// What makes two cells ask the very same server.
@@ -68,7 +69,7 @@ pub(super) struct Candidate {
     /// The source.
     pub(super) source: Source,
     /// The source, as scenario files write it.
-    pub(super) from: String,
+    pub(super) from: Text,
     /// What it asks. Always by address where one is known: that of a witness does not depend on DNS.
     pub(super) target: Target,
 }
@@ -101,7 +102,7 @@ pub(super) fn candidates(
 ) -> Vec<Candidate> {
     let Some(target) = at_server(cell, world) else { return Vec::new() };
     let mut found: Vec<Candidate> = Vec::new();
-    let mut add = |kind, source: Source, from: String, target: Target| {
+    let mut add = |kind, source: Source, from: Text, target: Target| {
         if found.iter().all(|candidate| candidate.source != source) {
             found.push(Candidate { kind, source, from, target });
         }
@@ -109,25 +110,25 @@ pub(super) fn candidates(
     let others = answered.get(&ServerKey::of(cell)).into_iter().flatten();
     for other in others.filter(|other| may_witness(other, cell)) {
         if let Some(target) = by_address(other) {
-            add(WitnessKind::Source, other.from.clone(), other.from_text.clone(), target);
+            add(WitnessKind::Source, other.from.clone(), (&other.from_text).into(), target);
         }
     }
     // The cluster's DNS is not what a node asks.
     if from_nodes && !cell.is_about_dns() {
         for node in nodes_near(cell, world) {
-            add(WitnessKind::Node, Source::Node(node), format!("node/{}", node.as_str()), target.clone());
+            add(WitnessKind::Node, Source::Node(node), format!("node/{}", node.as_str()).into(), target.clone());
         }
     }
     match &cell.server {
         ServerId::Pod(namespace, name) => {
             let text = if namespace == DEFAULT_NAMESPACE { name.clone() } else { format!("{namespace}/{name}") };
-            add(WitnessKind::Itself, Source::Pod(namespace.clone(), name.clone()), text, target);
+            add(WitnessKind::Itself, Source::Pod(namespace.clone(), name.clone()), text.into(), target);
         }
         ServerId::Node(node) if from_nodes => {
-            add(WitnessKind::Itself, Source::Node(*node), format!("node/{}", node.as_str()), target);
+            add(WitnessKind::Itself, Source::Node(*node), format!("node/{}", node.as_str()).into(), target);
         }
         ServerId::Outside(name) => {
-            add(WitnessKind::Itself, Source::Outside(name.clone()), format!("outside/{name}"), target);
+            add(WitnessKind::Itself, Source::Outside(name.clone()), format!("outside/{name}").into(), target);
         }
         _ => {}
     }

@@ -104,13 +104,13 @@ impl Case {
         let mut loaded = LoadedScenario {
             path: PathBuf::from(&self.id),
             shipped: false,
-            scenario,
+            scenario: scenario.into(),
             manifests: manifests.collect::<anyhow::Result<_>>()?,
             warnings: Vec::new(),
             places: Places::default(),
         };
         let oracles = plan::judge(&loaded, &plan::world(&self.lab))?;
-        for (step, oracle) in loaded.scenario.steps.iter_mut().zip(oracles) {
+        for (step, oracle) in Arc::make_mut(&mut loaded.scenario).steps.iter_mut().zip(oracles) {
             let mut decided = oracle.cells.into_iter();
             for expect in &mut step.expect {
                 let sources = std::mem::take(&mut expect.allow);

@@ -140,7 +140,7 @@ mod tests {
 
     fn played(id: &str, verdicts: &[(&str, Verdict)]) -> ScenarioResult {
         let cell = |(id, verdict): &(&str, Verdict)| CellResult {
-            id: (*id).to_owned(),
+            id: (*id).into(),
             verdict: *verdict,
             ..testing::cell("a", "b").build()
         };

@@ -134,7 +134,11 @@ mod tests {
 
     #[test]
     fn two_runs_beside_each_other() {
-        let parsed = |result| serde_json::from_slice::<Report>(&super::super::json(&result)).expect("a report");
+        let parsed = |result| {
+            let mut text = Vec::new();
+            super::super::json(&result, &mut text).expect("memory can be written to");
+            serde_json::from_slice::<Report>(&text).expect("a report")
+        };
         let mut slower = testing::failing();
         slower.lab.total_ms *= 3;
         let (one, other) = (parsed(testing::passing()), parsed(slower));

@@ -30,7 +30,7 @@ pub(crate) fn cell(step: &str, cell: &CellResult, theme: Theme) -> String {
         ("expected", Some(words::expectation(&cell.expectation))),
         ("observed", Some(observed(cell))),
         ("because", cell.reason.clone()),
-        ("rule", cell.decided_by.clone()),
+        ("rule", cell.decided_by.as_deref().map(str::to_owned)),
         ("witness", Some(witness(cell))),
     ];
     for (name, text) in facts.into_iter().filter_map(|(name, text)| Some((name, text?))) {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -30,10 +30,10 @@ impl Format {
         }
     }
 
-    fn render(self, result: &RunResult) -> Vec<u8> {
+    fn write(self, result: &RunResult, out: &mut dyn Write) -> io::Result<()> {
         match self {
-            Self::Json => super::json(result),
-            Self::Junit => super::junit(result),
+            Self::Json => super::json(result, out),
+            Self::Junit => out.write_all(&super::junit(result)),
         }
     }
 }
@@ -84,22 +84,29 @@ impl ReportSpec {
     /// Writes the report; what was at the path is there until the new one is whole and on the disk. Returns a line
     /// for the summary, where the report went to a file.
     pub fn write(&self, result: &RunResult) -> io::Result<Option<String>> {
-        self.write_bytes(&self.format.render(result))
+        self.write_by(|out| self.format.write(result, out))
     }
 
     /// Writes what is rendered already, in the same way.
     pub fn write_bytes(&self, bytes: &[u8]) -> io::Result<Option<String>> {
+        self.write_by(|out| out.write_all(bytes))
+    }
+
+    fn write_by(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Option<String>> {
+        let to = |out: &mut dyn Write| {
+            let mut out = BufWriter::new(out);
+            write(&mut out)?;
+            out.flush()
+        };
         let Some(path) = &self.path else {
-            let mut out = io::stdout().lock();
-            out.write_all(bytes)?;
-            return out.flush().map(|()| None);
+            return to(&mut io::stdout().lock()).map(|()| None);
         };
         let target = resolve(path)?;
         if is_special(&target) {
-            OpenOptions::new().write(true).open(&target)?.write_all(bytes)?;
+            to(&mut OpenOptions::new().write(true).open(&target)?)?;
         } else {
             let mut temporary = beside(&target)?;
-            temporary.write_all(bytes)?;
+            to(&mut temporary)?;
             temporary.as_file().sync_all()?;
             temporary.persist(&target).map_err(|failed| failed.error)?;
             // The rename itself is on the disk only when its folder is; where a folder cannot be synced, so be it.

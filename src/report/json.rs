@@ -1,15 +1,13 @@
 //! The JSON report: the run's record as it is. Its fields are documented where the record is.
 
+use std::io::{self, Write};
+
 use crate::engine::RunResult;
 
-/// The report, with a newline at its end.
-#[must_use]
-#[expect(clippy::missing_panics_doc, reason = "it cannot fail, as the message says")]
-pub fn render(result: &RunResult) -> Vec<u8> {
-    let mut text =
-        serde_json::to_vec_pretty(result).expect("a record of strings and numbers has no unserialisable part");
-    text.push(b'\n');
-    text
+/// Writes the report, with a newline at its end, piece by piece: whole, that of a large run would be larger than its record.
+pub fn write(result: &RunResult, mut out: impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut out, result)?;
+    out.write_all(b"\n")
 }
 
 #[cfg(test)]
@@ -18,7 +16,8 @@ mod tests {
 
     #[test]
     fn whole_report() {
-        let text = String::from_utf8(super::render(&testing::failing())).expect("JSON is UTF-8");
-        insta::assert_snapshot!(text);
+        let mut text = Vec::new();
+        super::write(&testing::failing(), &mut text).expect("memory can be written to");
+        insta::assert_snapshot!(String::from_utf8(text).expect("JSON is UTF-8"));
     }
 }

@@ -22,7 +22,7 @@ mod words;
 
 pub use compare::{Report, compare};
 pub use file::*;
-pub use json::render as json;
+pub use json::write as json;
 pub use junit::render as junit;
 pub use mutants::mutants;
 pub use narrative::*;

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     io::{self, Write},
+    sync::Arc,
 };
 
 use super::{
@@ -21,7 +22,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Told {
     /// The scenario.
-    pub scenario: Scenario,
+    pub scenario: Arc<Scenario>,
     /// The text of its manifest files.
     pub manifests: BTreeMap<String, String>,
 }

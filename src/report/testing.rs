@@ -26,9 +26,9 @@ pub(crate) struct CellBuilder(CellResult);
 pub(crate) fn cell(from: &str, to: &str) -> CellBuilder {
     let address = if to == METADATA { [169, 254, 169, 254] } else { [10, 244, 1, 3] };
     CellBuilder(CellResult {
-        id: format!("{from} -> {to}"),
-        from: from.to_owned(),
-        to: to.to_owned(),
+        id: format!("{from} -> {to}").into(),
+        from: from.into(),
+        to: to.into(),
         address: Some(IpAddr::from(address)),
         port: Some(80),
         protocol: Protocol::Tcp,
@@ -48,7 +48,7 @@ pub(crate) fn cell(from: &str, to: &str) -> CellBuilder {
         settled_ms: None,
         connect_ms: None,
         decided_by: None,
-        command: Some(format!("kubectl exec {from} -- {LITERAL}")),
+        command: Some(format!("kubectl exec {from} -- {LITERAL}").into()),
         probe: Some(Means::Curl),
         first_packets: None,
     })
@@ -62,7 +62,7 @@ impl CellBuilder {
         if outcome == Outcome::Reached {
             (self.0.status, self.0.connect_ms) = (Some(200), Some(0.4));
             self.0.server =
-                Some(if self.0.to == METADATA { "metadata/gcp".into() } else { format!("pod/{}", self.0.to) });
+                Some(if self.0.to == METADATA { "metadata/gcp".into() } else { format!("pod/{}", self.0.to).into() });
         }
         self
     }
@@ -79,7 +79,7 @@ impl CellBuilder {
     }
 
     fn witnessed(mut self, kind: WitnessKind, from: &str) -> Self {
-        self.0.witness = Some(Witness { kind, from: from.to_owned() });
+        self.0.witness = Some(Witness { kind, from: from.into() });
         self
     }
 
@@ -295,7 +295,7 @@ fn answer(scenario: &str, cell: &CellResult) -> Event {
     };
     Event::Answer {
         scenario: scenario.to_owned(),
-        from: cell.from.clone(),
+        from: cell.from.to_string(),
         command: LITERAL.to_owned(),
         address: cell.address,
         text: text.to_owned(),
@@ -360,7 +360,7 @@ pub(crate) fn story() -> (Told, Vec<Event>, RunResult) {
     );
     let manifests = BTreeMap::from([(DENY.to_owned(), deny), (ALLOW.to_owned(), allow)]);
     let result = passing();
-    (Told { scenario, manifests }, events(&result), result)
+    (Told { scenario: scenario.into(), manifests }, events(&result), result)
 }
 
 const DENY: &str = "cloud-metadata-deny.yaml";

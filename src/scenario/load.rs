@@ -302,7 +302,7 @@ fn load_document(
     };
     faults.extend(found);
     let (path, shipped) = (file.to_owned(), origin == Origin::Shipped);
-    Some(LoadedScenario { path, shipped, scenario, manifests, warnings, places })
+    Some(LoadedScenario { path, shipped, scenario: Arc::new(scenario), manifests, warnings, places })
 }
 
 /// The manifests that are documents of the scenario file itself, by name.

@@ -13,8 +13,8 @@ pub struct LoadedScenario {
     pub path: PathBuf,
     /// Whether it came with the binary.
     pub shipped: bool,
-    /// What the file says.
-    pub scenario: Scenario,
+    /// What the file says. Those who play a part of all scenarios have no copy of it.
+    pub scenario: Arc<Scenario>,
     /// By the file name that the steps use: the documents of that file, in order.
     pub manifests: BTreeMap<String, Vec<Arc<Manifest>>>,
     /// What is likely not meant as it stands; never an error.

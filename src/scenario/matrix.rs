@@ -61,6 +61,7 @@ fn keep_later(scenario: &mut Scenario, index: usize) {
         expect.allow.retain(asks);
     }
     kept.retain(|expect| !(expect.allow.is_empty() && expect.deny.is_empty() && expect.record.is_empty()));
+    kept.shrink_to_fit();
     if !kept.is_empty() {
         step.expect = kept;
     }

@@ -13,7 +13,10 @@ use super::{
     },
     ask::WINDOW,
 };
-use crate::probe::{self, Means, Outcome, Request};
+use crate::{
+    probe::{self, Means, Outcome, Request},
+    text::Text,
+};
 
 /// What is known beside a cell's attempts.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +36,7 @@ pub(in crate::engine) fn record(
     attempts: &[probe::Attempt],
     witness: Option<(Cover, Witness)>,
     known: Grounds<'_>,
-    decided_by: Option<String>,
+    decided_by: Option<Text>,
 ) -> CellResult {
     let denied = cell.expectation == Expectation::Blocked;
     // What is allowed has to be reached in the end; what is denied, never.
@@ -66,12 +69,12 @@ pub(in crate::engine) fn record(
         outcome: evidence.outcome,
         outcomes,
         status: evidence.status,
-        server: telling.as_ref().and_then(|telling| telling.server.clone()),
+        server: telling.as_ref().and_then(|telling| telling.server.as_deref()).map(Text::from),
         witness: witness.map(|(_, witness)| witness).filter(|_| denied || stopped),
         attempts: found.attempts,
         window_ms: u64::try_from(WINDOW.as_millis()).unwrap_or(u64::MAX),
         connect_ms: slowest(attempts).map(|slowest| slowest.as_secs_f64() * 1000.0),
-        command: command(cell),
+        command: command(cell).map(Text::from),
         probe: Some(Means::Curl),
         first_packets: Some(found),
         ..unprobed(cell, judgement, decided_by)
@@ -145,7 +148,7 @@ mod tests {
     }
 
     fn judged(expectation: Expectation, outcomes: &[Outcome], cover: Option<Cover>, logs: &Logs) -> CellResult {
-        let witness = Witness { kind: WitnessKind::Node, from: "node/worker".to_owned() };
+        let witness = Witness { kind: WitnessKind::Node, from: "node/worker".into() };
         let known = Grounds { logs, judged: true, enforcing: true };
         record(&cell(expectation), &attempts(outcomes), cover.map(|cover| (cover, witness)), known, None)
     }

@@ -11,6 +11,7 @@ use crate::{
     lab::{Source, World},
     policy::{Decision, decide},
     scenario::{Diagnostic, LoadedScenario, Tier},
+    text::Text,
 };
 
 /// Where it stands that nothing is said of connections that are there when a policy comes.
@@ -41,8 +42,8 @@ pub struct CellOracle {
 impl CellOracle {
     /// The rule that decides the cell, in words.
     #[must_use]
-    pub fn decided_by(&self) -> Option<String> {
-        self.decision.as_ref().map(ToString::to_string)
+    pub fn decided_by(&self) -> Option<Text> {
+        self.decision.as_ref().map(|decision| decision.to_string().into())
     }
 }
 

@@ -93,7 +93,7 @@ mod tests {
         let candidate = |source| Candidate {
             kind: WitnessKind::Source,
             source,
-            from: String::new(),
+            from: "".into(),
             target: Target::Resolve { name: String::new(), family: Family::Ipv4 },
         };
         sources.into_iter().map(candidate).collect()

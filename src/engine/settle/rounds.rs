@@ -348,7 +348,7 @@ impl<'a> Settling<'a> {
                 _ => reached
                     .iter()
                     .find(|other| may_witness(self.cells[**other], cell) && self.keys[**other] == *key)
-                    .map(|other| Witness { kind: WitnessKind::Source, from: self.cells[*other].from_text.clone() }),
+                    .map(|other| Witness { kind: WitnessKind::Source, from: (&self.cells[*other].from_text).into() }),
             };
             let widen = !self.candidates[index].iter().any(|candidate| self.is_steady(candidate, key));
             let track = &mut self.tracks[index];

@@ -1,6 +1,9 @@
 //! Whole runs: what goes wrong in the lab, and the verdict that must come of it.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -226,7 +229,7 @@ fn silence() -> LoadedScenario {
     let mut scenario = document("address");
     let question = json!({"metadata": {"path": "token"}, "method": "PUT"});
     let step = json!({"name": "silence", "expect": [{"to": question, "silent": ["app1", "app2"]}]});
-    scenario.scenario.steps.insert(1, serde_json::from_value(step).unwrap());
+    Arc::make_mut(&mut scenario.scenario).steps.insert(1, serde_json::from_value(step).unwrap());
     scenario
 }
 

@@ -1,6 +1,9 @@
 //! Whole runs: what they cost, in which order things come, and how they end.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +40,7 @@ async fn the_documents_lab_passes_with_witnesses() {
 async fn the_check_at_the_end_is_the_next_baseline_on_the_same_ground_and_only_there() {
     let second = || {
         let mut second = document("address");
-        second.scenario.id = "second".to_owned();
+        Arc::make_mut(&mut second.scenario).id = "second".to_owned();
         second
     };
     let two = async |faults, second| {
@@ -55,7 +58,7 @@ async fn the_check_at_the_end_is_the_next_baseline_on_the_same_ground_and_only_t
     let ran = two(Faults::default(), second()).await;
     assert!(ran.scenarios[1].steps[0].shares.is_none(), "the pods are others");
     let mut informational = second();
-    informational.scenario.tier = Tier::Informational;
+    Arc::make_mut(&mut informational.scenario).tier = Tier::Informational;
     let ran = two(shared.clone(), informational).await;
     assert!(ran.scenarios[1].steps[0].cells.iter().all(|cell| cell.verdict == Verdict::Recorded), "{ran:#?}");
 
@@ -122,7 +125,7 @@ async fn a_cancelled_run_tears_down_and_ends_with_130() {
 async fn what_was_done_before_a_run_was_cancelled_is_in_its_result() {
     let (events, mut reader) = Events::channel();
     let (cancel, mut second) = (CancellationToken::new(), document("address"));
-    second.scenario.id = "second".to_owned();
+    Arc::make_mut(&mut second.scenario).id = "second".to_owned();
     let builder = Box::new(Builder { faults: Faults::default(), traces: Traces::default() });
     let scenarios = [document("address"), second];
     let cancelling = async {
@@ -144,8 +147,9 @@ async fn what_was_done_before_a_run_was_cancelled_is_in_its_result() {
 #[tokio::test(start_paused = true)]
 async fn a_scenario_that_contradicts_the_simulator_never_sees_a_lab() {
     let mut scenario = document("address");
-    scenario.scenario.steps[1].expect[0].allow.push("app1".to_owned());
-    scenario.scenario.steps[1].expect[0].deny.retain(|source| source != "app1");
+    let expect = &mut Arc::make_mut(&mut scenario.scenario).steps[1].expect[0];
+    expect.allow.push("app1".to_owned());
+    expect.deny.retain(|source| source != "app1");
     let ran = go(Faults::default(), &Options::default(), scenario).await;
     assert_eq!(ran.result.exit_code, 2);
     assert!(!ran.traces.built.load(Ordering::SeqCst));
@@ -155,7 +159,7 @@ async fn a_scenario_that_contradicts_the_simulator_never_sees_a_lab() {
 #[tokio::test(start_paused = true)]
 async fn what_a_lab_lacks_is_skipped_with_the_reason() {
     let mut scenario = document("address");
-    scenario.scenario.needs.push(crate::scenario::Need::Sctp);
+    Arc::make_mut(&mut scenario.scenario).needs.push(crate::scenario::Need::Sctp);
     let ran = go(Faults::default(), &Options::default(), scenario).await;
     assert_eq!(ran.result.exit_code, 4);
     assert!(

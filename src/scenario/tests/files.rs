@@ -113,7 +113,8 @@ fn a_folder_is_searched_and_manifests_are_passed_over() {
         ("b/deep/t.yml", &GOOD.replace("id: good", "id: other").replace("deny.yaml", "../../a/deny.yaml")),
         ("b/.hidden/u.yaml", "nonsense"),
     ]);
-    let ids: Vec<String> = load_path(dir.path()).unwrap().into_iter().map(|loaded| loaded.scenario.id).collect();
+    let ids: Vec<String> =
+        load_path(dir.path()).unwrap().into_iter().map(|loaded| loaded.scenario.id.clone()).collect();
     assert_eq!(ids, ["good", "other"]);
 }
 

@@ -129,7 +129,7 @@ fn the_catalogue_is_not_stale() {
 fn words_select() {
     let ids = |words: &[&str]| -> Vec<String> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        select(&words).unwrap().into_iter().map(|loaded| loaded.scenario.id).collect()
+        select(&words).unwrap().into_iter().map(|loaded| loaded.scenario.id.clone()).collect()
     };
     assert_eq!(ids(&[]).len(), shipped().len());
     assert_eq!(ids(&["metadata-lab"]), ["metadata-lab"]);
@@ -161,7 +161,7 @@ fn every_case_of_another_suite_has_its_equivalent() {
         let theirs: BTreeSet<_> = table.iter().map(|case| case.theirs.as_str()).collect();
         assert_eq!(theirs.len(), cases, "{tag}: two cases have one name");
         let ours: BTreeSet<_> = table.into_iter().map(|case| case.ours).collect();
-        let selected = select(&[tag.to_owned()]).unwrap().into_iter().map(|loaded| loaded.scenario.id);
+        let selected = select(&[tag.to_owned()]).unwrap().into_iter().map(|loaded| loaded.scenario.id.clone());
         assert_eq!(selected.collect::<BTreeSet<_>>(), ours, "{tag}: who says the word means the equivalents");
         let tagged = shipped().iter().filter(|loaded| loaded.scenario.tags.iter().any(|it| it == tag));
         assert_eq!(tagged.map(|loaded| loaded.scenario.id.clone()).collect::<BTreeSet<_>>(), ours, "{tag}");
