@@ -1,7 +1,7 @@
 //! Baseline, apply, converge, hold, verdict. It knows no backend, and says everything it does as events.
 //!
 //! Pure: `plan` (cells and the second oracle), `calibrate` (windows and attempts), `witness`, `track` (a cell over the
-//! rounds), `history`, `judge`, `record`, `conclude`, `latency`. With I/O, each on top of the one before: `sessions`, `round`,
+//! rounds), `history`, `lately`, `judge`, `record`, `conclude`, `latency`. With I/O, each on top of the one before: `sessions`, `round`,
 //! `watch`, `settle`, `first`, `step`, `scenario`, `lanes`, `canary`, `run`.
 
 mod action;
@@ -18,6 +18,7 @@ mod heritage;
 mod history;
 mod judge;
 mod lanes;
+mod lately;
 mod latency;
 mod pauses;
 pub mod plan;

@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     super::{
         Expectation, WitnessKind,
-        calibrate::{self, ALLOW_LIMIT, Connects, PAST_RETRANSMISSION},
+        calibrate::{self, ALLOW_LIMIT, PAST_RETRANSMISSION},
         history::{History, PathKey},
+        lately::Lately,
         plan::{Connection, PlannedCell},
         round::{Ask, Nonces},
         sessions::How,
@@ -27,6 +28,9 @@ use crate::{
 const BASELINE_CONNECTS: u32 = 4;
 /// A witness is asked this often at least, however long the window: a round lasts as long as its witness's process.
 const LONGEST_PERIOD: Duration = Duration::from_millis(150);
+/// How long a witness waits for an answer at least. One that gives up as soon as a window is over has a gap all the same, and has
+/// to begin anew whenever windows are longer.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
 /// What the resolution of a name may take where nothing is known of it, and at least.
 const UNKNOWN_RESOLVE: Duration = Duration::from_millis(500);
 const SHORTEST_RESOLVE: Duration = Duration::from_millis(10);
@@ -46,6 +50,8 @@ pub(super) struct Plan {
     pub(super) batches: BTreeMap<(Source, How), Vec<Ask>>,
     /// The witnesses.
     pub(super) watches: BTreeMap<Source, Watching>,
+    /// How long the witnesses have to speak for one volley.
+    pub(super) window: Duration,
 }
 
 impl Plan {
@@ -55,17 +61,12 @@ impl Plan {
         batches.values_mut().flatten().for_each(|ask| ask.request.nonce = nonces.next());
         batches
     }
-
-    /// How long the witnesses have to speak for one volley.
-    pub(super) fn window(&self) -> Duration {
-        let questions = self.watches.values().flat_map(|watching| watching.questions.values());
-        questions.map(|question| question.limit).max().unwrap_or_default()
-    }
 }
 
 impl Settling<'_> {
     /// Decides what the next round asks.
     pub(super) fn plan(&mut self, history: &History) -> Plan {
+        self.look(history);
         let mut plan = Plan::default();
         for index in 0..self.cells.len() {
             let cell = self.cells[index];
@@ -77,10 +78,19 @@ impl Settling<'_> {
             let needs_witness =
                 cell.expectation.is_absence() || (cell.expects_answer() && self.tracks[index].failed_tries > 0);
             if needs_witness {
+                plan.window = plan.window.max(limit);
                 self.watch(index, limit, history, &mut plan.watches);
             }
         }
         plan
+    }
+
+    /// Sees how quick everything is at the moment.
+    fn look(&mut self, history: &History) {
+        self.lately = Lately::of(&self.watches.samples());
+        let absences = (0..self.cells.len()).filter(|index| self.cells[*index].expectation.is_absence());
+        let longest = absences.map(|index| self.window(index, history)).max().unwrap_or_default();
+        self.longest = longest.max(history.pauses.shortest_window());
     }
 
     /// Plans a cell's attempts; the limit of each.
@@ -114,7 +124,10 @@ impl Settling<'_> {
         let track = &mut self.tracks[index];
         match cell.expectation {
             Expectation::Blocked | Expectation::Silent => {
-                let window = window.max(history.pauses.shortest_window());
+                // A volley lasts as long as the longest of its windows. If all are as long, their witnesses need not ask as often.
+                // What is asked one after the other adds up.
+                let at_once = cell.source_port.is_none() && cell.connection == Connection::New;
+                let window = if at_once { self.longest } else { window.max(history.pauses.shortest_window()) };
                 track.needed =
                     calibrate::attempts(self.setting.denied.len(), history.loss(cell), window, self.hold.rounds);
                 let needed = track.needed.unwrap_or(calibrate::MOST_ATTEMPTS);
@@ -151,10 +164,10 @@ impl Settling<'_> {
     /// The window of an attempt from which nothing may come.
     fn window(&self, index: usize, history: &History) -> Duration {
         let (cell, track) = (self.cells[index], &self.tracks[index]);
-        let (witness, held) = self.witness_now(index);
-        let window = calibrate::window(history.slowest(cell), witness, self.setting.strict);
+        let key = &self.keys[index];
+        let window = calibrate::window(history.slowest(cell), self.lately.connects(key), self.setting.strict);
         // A server that is busy is slow once, however long the way.
-        (window + held).max(track.at_least)
+        (window + self.lately.held(key)).max(track.at_least)
     }
 
     /// What the resolution of a name may take besides: it is no part of the window.
@@ -168,16 +181,6 @@ impl Settling<'_> {
             }
             _ => PATIENT_RESOLVE,
         }
-    }
-
-    /// The connects of the witnesses of a cell's server, in their latest samples, and how long it had them wait.
-    fn witness_now(&self, index: usize) -> (Option<Connects>, Duration) {
-        let samples = self.watches.samples();
-        let of_server = samples.iter().filter(|((_, key), _)| *key == self.keys[index]);
-        let latest = of_server.flat_map(|(_, samples)| samples.iter().rev().take(5)).filter(|sample| sample.answered());
-        let connects = latest.clone().filter_map(|sample| sample.connect);
-        let connects = Connects::of(connects.map(|connect| calibrate::read_connect(connect).0));
-        (connects, latest.filter_map(|sample| sample.held).max().unwrap_or_default())
     }
 
     /// Chooses the witness of a cell, and has it ask.
@@ -198,7 +201,7 @@ impl Settling<'_> {
             }
         }
         let period = (window / 3).min(LONGEST_PERIOD);
-        let now = self.witness_now(index).0.map(|connects| connects.slowest);
+        let now = self.lately.connects(key).map(|connects| connects.slowest);
         let slowest = now.or_else(|| history.slowest(self.cells[index])).unwrap_or_default();
         let watching =
             watches.entry(candidate.source.clone()).or_insert_with(|| Watching { questions: BTreeMap::new(), period });
@@ -206,7 +209,7 @@ impl Settling<'_> {
         watching.questions.entry(key.clone()).or_insert_with(|| Question {
             target: candidate.target.clone(),
             identity: self.cells[index].identity.clone(),
-            limit: window.max(slowest * 4),
+            limit: window.max(slowest * 4).max(SHORTEST_PATIENCE),
         });
         self.chosen[index] = Some(candidate.clone());
     }
@@ -220,6 +223,7 @@ impl Settling<'_> {
     /// still busy with starting up makes for windows of seconds.
     pub(super) async fn calibrate_again(&mut self, history: &mut History) -> Result<(), LabError> {
         for _ in 0..CALIBRATIONS {
+            self.look(history);
             let slow: Vec<usize> = (0..self.cells.len())
                 .filter(|index| history.slowest(self.cells[*index]).is_some())
                 .filter(|index| self.window(*index, history) > CALM_WINDOW)

@@ -16,6 +16,7 @@ use super::{
     super::{
         Event, Expectation, Witness, WitnessKind, calibrate,
         history::History,
+        lately::Lately,
         plan::{Connection, PlannedCell},
         round::{CellSeen, volley},
         sessions::How,
@@ -79,6 +80,10 @@ pub(super) struct Settling<'a> {
     /// Who reached which server with gaps in between, as over a lossy link: another witness is better.
     pub(super) gappy: BTreeSet<(Source, ServerKey)>,
     pub(super) answers: Answers,
+    /// What connects took when a round was last planned.
+    pub(super) lately: Lately,
+    /// The longest window that a cell from which nothing may come needed then: all have it.
+    pub(super) longest: Duration,
     pub(super) watches: &'a mut Watches,
     pub(super) how: How,
     pub(super) hold: Hold,
@@ -101,6 +106,8 @@ impl<'a> Settling<'a> {
             silent: BTreeSet::new(),
             gappy: BTreeSet::new(),
             answers: Answers::default(),
+            lately: Lately::default(),
+            longest: Duration::ZERO,
             watches,
             how,
             last_chance: false,
@@ -183,7 +190,7 @@ impl<'a> Settling<'a> {
 
     /// Has the witnesses of a plan at their posts, for so many volleys.
     fn post(&mut self, plan: &Plan, volleys: u32) {
-        self.watches.set(&plan.watches, plan.window() * volleys + AROUND_VOLLEYS);
+        self.watches.set(&plan.watches, plan.window * volleys + AROUND_VOLLEYS);
     }
 
     fn anticipate(&mut self, history: &History) {
@@ -239,7 +246,7 @@ impl<'a> Settling<'a> {
             let _quiet = if calibrating { Some(self.setting.quiet.timing().await) } else { None };
             volley(self.setting.sessions, &plan.batches(self.setting.nonces)).await
         };
-        let pace = (plan.window() / 2).clamp(self.hold_pace(), HOLD_PACE);
+        let pace = (plan.window / 2).clamp(self.hold_pace(), HOLD_PACE);
         let (mut flying, mut landed) = (FuturesOrdered::new(), Vec::new());
         let (mut left, mut next, mut fired) = (most, Instant::now(), 0);
         while left > 0 || !flying.is_empty() {
