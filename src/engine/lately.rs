@@ -43,8 +43,8 @@ impl Lately {
         Self { servers, usual }
     }
 
-    /// The connects of a server. What is usual of a few of them is what a busy machine happened to do: no more than what is usual
-    /// of all is taken for the path's doing, of which the slowest tells enough.
+    /// The connects of a server. The median of a few of them is what a busy machine happened to do: it counts up to the median of
+    /// all, and where this path alone is slow, its slowest connect says so.
     #[must_use]
     pub(super) fn connects(&self, key: &ServerKey) -> Option<Connects> {
         let connects = Connects::of(self.servers.get(key)?.connects.iter().copied())?;

@@ -1,8 +1,8 @@
 //! Baseline, apply, converge, hold, verdict. It knows no backend, and says everything it does as events.
 //!
 //! Pure: `plan` (cells and the second oracle), `calibrate` (windows and attempts), `witness`, `track` (a cell over the
-//! rounds), `history`, `lately`, `judge`, `record`, `conclude`, `latency`. With I/O, each on top of the one before: `sessions`, `round`,
-//! `watch`, `settle`, `first`, `step`, `scenario`, `lanes`, `canary`, `run`.
+//! rounds), `history`, `lately`, `judge`, `record`, `conclude`, `latency`. With I/O, each on top of the one before: `sessions`,
+//! `round`, `watch`, `settle`, `first`, `step`, `scenario`, `lanes`, `canary`, `run`.
 
 mod action;
 mod ahead;

@@ -248,6 +248,8 @@ impl Staged<'_> {
         }
         // In the order of the file.
         let mut cells: Vec<CellResult> = planned.iter().filter_map(|cell| records.remove(cell.id.as_str())).collect();
+        // They are kept until the run is over.
+        cells.shrink_to_fit();
         if let Some(why) = self.stage.disturbed(since) {
             for cell in cells.iter_mut().filter(|cell| cell.verdict == Verdict::Fail) {
                 cell.verdict = Verdict::Inconclusive;
