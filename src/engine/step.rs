@@ -284,6 +284,7 @@ impl Staged<'_> {
             hold: self.rules.hold,
             denied: &self.denied,
             known: self.known,
+            enforcing: self.rules.enforcing,
         }
     }
 

@@ -13,7 +13,8 @@ use super::{
 
 /// A table that only a crowded machine keeps from its hold gets at least this much time beyond its deadline.
 const BUSY_PATIENCE: Duration = Duration::from_secs(30);
-/// How long cells are waited for that the CNI is known to treat otherwise: most policies take effect sooner.
+/// How long cells are waited for that the CNI is known to treat otherwise, and denials where it enforces nothing: most policies
+/// take effect sooner.
 const KNOWN_PATIENCE: Duration = Duration::from_secs(1);
 /// The same for cells that were not reached before any policy.
 pub(super) const LOST_PATIENCE: Duration = Duration::from_secs(3);
@@ -23,10 +24,13 @@ impl Settling<'_> {
     /// any more, and long enough.
     pub(super) fn waits_in_vain(&self, history: &History) -> bool {
         let (setting, table) = (self.setting, self.table);
-        let known = setting.known.filter(|_| table.occasion == Occasion::Change);
+        let changed = table.occasion == Occasion::Change;
+        let known = setting.known.filter(|_| changed);
         // One that is as expected after all has its hold to be waited for, also when a round of it was void.
         let is_known = |cell: &PlannedCell, track: &Track| {
-            !track.is_good_or_void() && known.is_some_and(|known| known.covers(setting.scenario, &cell.id))
+            let is_unenforced = changed && !setting.enforcing && cell.expectation.is_absence();
+            let is_deviation = || known.is_some_and(|known| known.covers(setting.scenario, &cell.id));
+            !track.is_good_or_void() && (is_unenforced || is_deviation())
         };
         let waited = table.since.elapsed();
         let mut judged = table.cells.iter().zip(&self.tracks).zip(0..);

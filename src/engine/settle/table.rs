@@ -51,6 +51,8 @@ pub(in crate::engine) struct Setting<'a> {
     pub(in crate::engine) denied: &'a [PathKey],
     /// What the CNI is known to do otherwise.
     pub(in crate::engine) known: Option<&'a Known>,
+    /// `false` once the canary has found that no policy is enforced.
+    pub(in crate::engine) enforcing: bool,
 }
 
 /// One step's table.
