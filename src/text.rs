@@ -5,10 +5,10 @@ use std::{
     collections::HashSet,
     fmt,
     ops::Deref,
-    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 /// So many texts are kept before it is first looked for those that nobody has any more.
 const FEW: usize = 1 << 10;
@@ -16,7 +16,7 @@ const FEW: usize = 1 << 10;
 static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(Mutex::default);
 
 /// A text of which there is only one in this process, however many have it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Text(Arc<str>);
 
 /// The texts that somebody has, and some that nobody has any more.
@@ -42,10 +42,6 @@ impl Pool {
     }
 }
 
-fn pool() -> MutexGuard<'static, Pool> {
-    POOL.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Text {
     /// The text itself.
     #[must_use]
@@ -56,7 +52,7 @@ impl Text {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Self(pool().share(text))
+        Self(POOL.lock().unwrap_or_else(PoisonError::into_inner).share(text))
     }
 }
 
@@ -86,12 +82,6 @@ impl Borrow<str> for Text {
     }
 }
 
-impl AsRef<str> for Text {
-    fn as_ref(&self) -> &str {
-        self
-    }
-}
-
 impl PartialEq<str> for Text {
     fn eq(&self, other: &str) -> bool {
         **self == *other
@@ -100,12 +90,6 @@ impl PartialEq<str> for Text {
 
 impl PartialEq<&str> for Text {
     fn eq(&self, other: &&str) -> bool {
-        **self == **other
-    }
-}
-
-impl PartialEq<String> for Text {
-    fn eq(&self, other: &String) -> bool {
         **self == **other
     }
 }
@@ -119,12 +103,6 @@ impl fmt::Display for Text {
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&**self, f)
-    }
-}
-
-impl Serialize for Text {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self)
     }
 }
 

@@ -14,47 +14,35 @@ const LATEST: usize = 5;
 /// What witnesses have seen lately.
 #[derive(Debug, Default)]
 pub(super) struct Lately {
-    servers: BTreeMap<ServerKey, OfServer>,
-    /// The median of all connects.
-    usual: Option<Duration>,
-}
-
-/// Of one server.
-#[derive(Debug, Default)]
-struct OfServer {
-    connects: Vec<Duration>,
-    held: Duration,
+    /// The connects of each server, and how long it had its witnesses wait besides.
+    servers: BTreeMap<ServerKey, (Option<Connects>, Duration)>,
 }
 
 impl Lately {
     /// Of these samples.
+    ///
+    /// The median of a few connects is what a busy machine happened to do: it counts up to the median of all, and where a path alone
+    /// is slow, its slowest connect says so.
     #[must_use]
     pub(super) fn of(samples: &Samples) -> Self {
-        let mut servers: BTreeMap<ServerKey, OfServer> = BTreeMap::new();
+        let mut servers: BTreeMap<&ServerKey, (Vec<Duration>, Duration)> = BTreeMap::new();
         for ((_, key), samples) in samples {
             for sample in samples.iter().rev().take(LATEST).filter(|sample| Sample::answered(sample)) {
-                let server = servers.entry(key.clone()).or_default();
-                server.connects.extend(sample.connect.map(|connect| read_connect(connect).0));
-                server.held = server.held.max(sample.held.unwrap_or_default());
+                let (connects, held) = servers.entry(key).or_default();
+                connects.extend(sample.connect.map(|connect| read_connect(connect).0));
+                *held = (*held).max(sample.held.unwrap_or_default());
             }
         }
-        let all = servers.values().flat_map(|server| server.connects.iter().copied());
-        let usual = Connects::of(all).map(|connects| connects.usual);
-        Self { servers, usual }
+        let all = Connects::of(servers.values().flat_map(|(connects, _)| connects.iter().copied()));
+        let usual = all.map_or(Duration::MAX, |all| all.usual);
+        let known = |connects| Connects::of(connects).map(|it| Connects { usual: it.usual.min(usual), ..it });
+        Self { servers: servers.into_iter().map(|(key, (it, held))| (key.clone(), (known(it), held))).collect() }
     }
 
-    /// The connects of a server. The median of a few of them is what a busy machine happened to do: it counts up to the median of
-    /// all, and where this path alone is slow, its slowest connect says so.
+    /// The connects of a server, and how long it had its witnesses wait besides, at most.
     #[must_use]
-    pub(super) fn connects(&self, key: &ServerKey) -> Option<Connects> {
-        let connects = Connects::of(self.servers.get(key)?.connects.iter().copied())?;
-        Some(Connects { usual: self.usual.map_or(connects.usual, |usual| usual.min(connects.usual)), ..connects })
-    }
-
-    /// How long a server had its witnesses wait besides, at most.
-    #[must_use]
-    pub(super) fn held(&self, key: &ServerKey) -> Duration {
-        self.servers.get(key).map(|server| server.held).unwrap_or_default()
+    pub(super) fn of_server(&self, key: &ServerKey) -> (Option<Connects>, Duration) {
+        self.servers.get(key).copied().unwrap_or_default()
     }
 }
 
@@ -89,7 +77,7 @@ mod tests {
         let by = Source::Node(NodeName::Master);
         let seen = [(1, samples(&[1, 2, 1, 2])), (2, samples(&[40])), (3, samples(&[90, 2, 2, 2, 2, 2]))];
         let lately = Lately::of(&seen.into_iter().map(|(port, of)| ((by.clone(), key(port)), of)).collect());
-        let connects = |port| lately.connects(&key(port)).map(|it| (it.usual.as_millis(), it.slowest.as_millis()));
+        let connects = |port| lately.of_server(&key(port)).0.map(|it| (it.usual.as_millis(), it.slowest.as_millis()));
         assert_eq!(connects(2), Some((2, 40)));
         assert_eq!(connects(3), Some((2, 2)), "the latest alone");
         assert_eq!(connects(4), None);
@@ -100,6 +88,6 @@ mod tests {
         let by = Source::Node(NodeName::Master);
         let seen = [(1, samples(&[150, 151])), (2, samples(&[152]))];
         let lately = Lately::of(&seen.into_iter().map(|(port, of)| ((by.clone(), key(port)), of)).collect());
-        assert_eq!(lately.connects(&key(1)).map(|it| it.usual.as_millis()), Some(151));
+        assert_eq!(lately.of_server(&key(1)).0.map(|it| it.usual.as_millis()), Some(151));
     }
 }

@@ -240,11 +240,13 @@ impl Staged<'_> {
                 translated: course.history.translated(cell),
             };
             let decided_by = self.decided_by(index, cell);
-            records.insert((&cell.id).into(), record(cell, track, &logs, &circumstances, decided_by));
+            let result = record(cell, track, &logs, &circumstances, decided_by);
+            records.insert(result.id.clone(), result);
         }
         for (cell, reason) in skipped {
             let decided_by = self.decided_by(index, &cell);
-            records.insert((&cell.id).into(), unprobed(&cell, (Verdict::Skipped, Some(reason)), decided_by));
+            let result = unprobed(&cell, (Verdict::Skipped, Some(reason)), decided_by);
+            records.insert(result.id.clone(), result);
         }
         // In the order of the file.
         let mut cells: Vec<CellResult> = planned.iter().filter_map(|cell| records.remove(cell.id.as_str())).collect();

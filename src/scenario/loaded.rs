@@ -13,7 +13,7 @@ pub struct LoadedScenario {
     pub path: PathBuf,
     /// Whether it came with the binary.
     pub shipped: bool,
-    /// What the file says. Those who play a part of all scenarios have no copy of it.
+    /// What the file says; whoever selects it shares it.
     pub scenario: Arc<Scenario>,
     /// By the file name that the steps use: the documents of that file, in order.
     pub manifests: BTreeMap<String, Vec<Arc<Manifest>>>,

@@ -78,6 +78,15 @@ pub enum Connection {
     Kept,
 }
 
+impl PlannedCell {
+    /// Whether it is asked beside all others of its source, and not one after the other, as what has a port or a connection to
+    /// itself is.
+    #[must_use]
+    pub(in crate::engine) fn is_asked_at_once(&self) -> bool {
+        self.source_port.is_none() && self.connection == Connection::New
+    }
+}
+
 #[cfg(test)]
 impl PlannedCell {
     /// A cell of the metadata server, for tests that need one.

@@ -126,8 +126,8 @@ impl Settling<'_> {
             Expectation::Blocked | Expectation::Silent => {
                 // A volley lasts as long as the longest of its windows. If all are as long, their witnesses need not ask as often.
                 // What is asked one after the other adds up.
-                let at_once = cell.source_port.is_none() && cell.connection == Connection::New;
-                let window = if at_once { self.longest } else { window.max(history.pauses.shortest_window()) };
+                let window =
+                    if cell.is_asked_at_once() { self.longest } else { window.max(history.pauses.shortest_window()) };
                 track.needed =
                     calibrate::attempts(self.setting.denied.len(), history.loss(cell), window, self.hold.rounds);
                 let needed = track.needed.unwrap_or(calibrate::MOST_ATTEMPTS);
@@ -164,10 +164,10 @@ impl Settling<'_> {
     /// The window of an attempt from which nothing may come.
     fn window(&self, index: usize, history: &History) -> Duration {
         let (cell, track) = (self.cells[index], &self.tracks[index]);
-        let key = &self.keys[index];
-        let window = calibrate::window(history.slowest(cell), self.lately.connects(key), self.setting.strict);
+        let (connects, held) = self.lately.of_server(&self.keys[index]);
+        let window = calibrate::window(history.slowest(cell), connects, self.setting.strict);
         // A server that is busy is slow once, however long the way.
-        (window + self.lately.held(key)).max(track.at_least)
+        (window + held).max(track.at_least)
     }
 
     /// What the resolution of a name may take besides: it is no part of the window.
@@ -201,7 +201,7 @@ impl Settling<'_> {
             }
         }
         let period = (window / 3).min(LONGEST_PERIOD);
-        let now = self.lately.connects(key).map(|connects| connects.slowest);
+        let now = self.lately.of_server(key).0.map(|connects| connects.slowest);
         let slowest = now.or_else(|| history.slowest(self.cells[index])).unwrap_or_default();
         let watching =
             watches.entry(candidate.source.clone()).or_insert_with(|| Watching { questions: BTreeMap::new(), period });

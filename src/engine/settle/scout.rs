@@ -7,12 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     super::{
-        Expectation, calibrate,
-        history::History,
-        plan::{Connection, PlannedCell},
-        round::volley,
-        sessions::How,
-        track::looks_good,
+        Expectation, calibrate, history::History, plan::PlannedCell, round::volley, sessions::How, track::looks_good,
     },
     ask::Plan,
     rounds::Settling,
@@ -81,7 +76,7 @@ impl Settling<'_> {
     /// Whether a cell was last seen to be other than this step expects. What the CNI is known to treat otherwise may never be.
     fn turns(&self, cell: &PlannedCell, history: &History) -> bool {
         let is_known = self.setting.known.is_some_and(|known| known.covers(self.setting.scenario, &cell.id));
-        let is_plain = cell.connection == Connection::New && !cell.by_name && cell.source_port.is_none();
+        let is_plain = cell.is_asked_at_once() && !cell.by_name;
         let turned = match cell.expectation {
             Expectation::Blocked => history.was_reached(cell),
             Expectation::Reachable | Expectation::Status { .. } => history.was_stopped(cell),
