@@ -41,6 +41,9 @@ const LINGER: (Duration, u64) = (Duration::from_secs(1), 1 << 20);
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// Sets how many hops packets may take from now on.
     fn limit_hops(&self, hops: u8);
+
+    /// Has what is sent from now on wait for the end of the connection, and travel with it.
+    fn gather(&self);
 }
 
 impl Socket for TcpStream {
@@ -51,6 +54,11 @@ impl Socket for TcpStream {
         } else {
             let _ = setsockopt(self, sockopt::Ipv6Ttl, &hops.into());
         }
+    }
+
+    fn gather(&self) {
+        #[cfg(target_os = "linux")]
+        let _ = socket2::SockRef::from(self).set_tcp_cork(true);
     }
 }
 
@@ -193,10 +201,14 @@ impl<S: Socket> Connection<S> {
         if let Some(hops) = response.hop_limit {
             self.stream.limit_hops(hops);
         }
-        self.send(&bytes).await?;
-        Ok(keep_alive
+        let goes_on = keep_alive
             && !is_left_out
-            && !response.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close")))
+            && !response.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        if !goes_on {
+            self.stream.gather();
+        }
+        self.send(&bytes).await?;
+        Ok(goes_on)
     }
 
     /// The body; an error of the connection inside, a refusal of what came outside.
@@ -287,6 +299,8 @@ mod tests {
 
     impl Socket for DuplexStream {
         fn limit_hops(&self, _: u8) {}
+
+        fn gather(&self) {}
     }
 
     fn start(handler: impl Handler + 'static) -> (DuplexStream, Log, impl Future<Output = ()>) {

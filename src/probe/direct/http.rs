@@ -113,7 +113,6 @@ pub(super) fn text(ask: &Ask, get: &Get<'_>, connection: &str) -> String {
 }
 
 async fn exchange(mut stream: TcpStream, text: &str, nonce_header: &str) -> io::Result<Head> {
-    stream.set_nodelay(true)?;
     stream.write_all(text.as_bytes()).await?;
     let mut buffer = Vec::with_capacity(1024);
     loop {

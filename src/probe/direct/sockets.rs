@@ -103,6 +103,7 @@ fn bound(Kind { transport, v6, port }: Kind, address: Option<IpAddr>) -> io::Res
         };
     }
     let stream = if v6 { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+    spare_a_packet(&stream);
     if let Port::Only(port) = port {
         // Others may have left connections behind that still linger on the port, and this one must leave none.
         stream.set_reuseaddr(true)?;
@@ -112,6 +113,14 @@ fn bound(Kind { transport, v6, port }: Kind, address: Option<IpAddr>) -> io::Res
         stream.bind(local(0))?;
     }
     Ok(Socket::Stream(stream))
+}
+
+/// Has the end of the handshake travel with the request, which follows at once, tcp(7): probes are many, and packets cost most.
+fn spare_a_packet(stream: &TcpSocket) {
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(stream).set_tcp_quickack(false);
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
 }
 
 fn datagrams(local: SocketAddr) -> io::Result<Socket> {
