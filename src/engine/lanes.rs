@@ -53,18 +53,27 @@ impl Finished {
     }
 }
 
-/// How far ahead a lane looks for a scenario with the same lab. Who watches sees results in the scenarios' order.
+/// How far ahead a lane looks for a scenario with the same lab, at least. Who watches sees results in the scenarios' order.
 const AHEAD: usize = 64;
+/// So many scenarios a lane are looked at where there are many lanes: each should find a lab that no other has.
+const AHEAD_A_LANE: usize = 16;
 
 /// The scenarios that no lane has taken yet.
 struct Left {
-    indices: Mutex<BTreeSet<usize>>,
+    state: Mutex<State>,
     /// For each scenario the first one that has the same lab.
     labs: Vec<usize>,
+    ahead: usize,
+}
+
+struct State {
+    indices: BTreeSet<usize>,
+    /// The lab of each lane.
+    held: BTreeMap<u32, usize>,
 }
 
 impl Left {
-    fn of(scenarios: &[LoadedScenario]) -> Self {
+    fn of(scenarios: &[LoadedScenario], lanes: u32) -> Self {
         let mut kinds: Vec<usize> = Vec::new();
         let labs = scenarios.iter().enumerate().map(|(index, loaded)| {
             let same = |first: &&usize| scenarios[**first].scenario.lab == loaded.scenario.lab;
@@ -74,16 +83,23 @@ impl Left {
             })
         });
         let labs = labs.collect();
-        Self { indices: Mutex::new((0..scenarios.len()).collect()), labs }
+        let state = State { indices: (0..scenarios.len()).collect(), held: BTreeMap::new() };
+        let ahead = usize::try_from(lanes).unwrap_or(usize::MAX).saturating_mul(AHEAD_A_LANE).max(AHEAD);
+        Self { state: Mutex::new(state), labs, ahead }
     }
 
-    /// The next one for a lane that has played this one: soon one with the same lab, which is there already, or else the first.
-    fn next(&self, last: Option<usize>) -> Option<usize> {
-        let mut indices = lock(&self.indices);
-        let mut ahead = indices.iter().take(AHEAD);
-        let same = last.and_then(|last| ahead.find(|index| self.labs[**index] == self.labs[last]));
-        let next = same.or_else(|| indices.first()).copied()?;
+    /// The next one for a lane: soon one with the lab that it has already, or else one whose lab no other lane has, so that it can
+    /// stay with it, or else the first.
+    fn next(&self, lane: u32) -> Option<usize> {
+        let State { indices, held } = &mut *lock(&self.state);
+        let soon = |is_meant: &dyn Fn(usize) -> bool| {
+            indices.iter().take(self.ahead).copied().find(|index| is_meant(self.labs[*index]))
+        };
+        let same = held.get(&lane).and_then(|own| soon(&|lab| lab == *own));
+        let free = || soon(&|lab| held.values().all(|other| *other != lab));
+        let next = same.or_else(free).or_else(|| indices.first().copied())?;
         indices.remove(&next);
+        held.insert(lane, self.labs[next]);
         Some(next)
     }
 }
@@ -97,14 +113,14 @@ pub(super) async fn play_all(
 ) -> Result<(), LabError> {
     let (senders, readers): (Vec<_>, Vec<_>) = scenarios.iter().map(|_| company.events.aside()).unzip();
     let senders: Vec<Mutex<Option<_>>> = senders.into_iter().map(|sender| Mutex::new(Some(sender))).collect();
-    let (left, stopped) = (Left::of(scenarios), AtomicBool::new(false));
+    let lanes = options.jobs.max(1);
+    let (left, stopped) = (Left::of(scenarios, lanes), AtomicBool::new(false));
     let lane = |lane: u32| {
         let (senders, left, stopped) = (&senders, &left, &stopped);
         async move {
-            let (mut heritage, mut last) = (None, None);
+            let mut heritage = None;
             loop {
-                let Some(index) = left.next(last) else { return Ok(()) };
-                last = Some(index);
+                let Some(index) = left.next(lane) else { return Ok(()) };
                 let loaded = &scenarios[index];
                 // It is dropped with the scenario's end, by which the reader knows of it.
                 let Some(events) = lock(&senders[index]).take() else { return Ok(()) };
@@ -131,7 +147,7 @@ pub(super) async fn play_all(
             }
         }
     };
-    let lanes = try_join_all((0..options.jobs.max(1)).map(lane));
+    let lanes = try_join_all((0..lanes).map(lane));
     let played = async {
         let played: Result<Vec<()>, LabError> = lanes.await;
         // After an error some scenarios were never begun.
@@ -160,12 +176,17 @@ mod tests {
             loaded
         };
         let scenarios: Vec<LoadedScenario> = [1, 2, 1, 2, 3, 1].into_iter().map(lab).collect();
-        let left = Left::of(&scenarios);
-        let mut order = Vec::new();
-        while let Some(next) = left.next(order.last().copied()) {
-            order.push(next);
-        }
-        assert_eq!(order, [0, 2, 5, 1, 3, 4]);
-        assert_eq!(Left::of(&scenarios).next(None), Some(0));
+        let order = |lanes: &[u32]| {
+            let left = Left::of(&scenarios, 2);
+            let mut taken: Vec<usize> = lanes.iter().map_while(|lane| left.next(*lane)).collect();
+            let order = taken.clone();
+            assert!(left.next(0).is_none() && left.next(1).is_none());
+            taken.sort_unstable();
+            assert_eq!(taken, [0, 1, 2, 3, 4, 5]);
+            order
+        };
+        assert_eq!(order(&[0; 6]), [0, 2, 5, 1, 3, 4]);
+        assert_eq!(order(&[0, 1, 0, 1, 0, 1]), [0, 1, 2, 3, 5, 4], "each has a lab of its own");
+        assert_eq!(order(&[0, 0, 0, 0, 1, 1]), [0, 2, 5, 1, 4, 3], "what is left when nothing is free");
     }
 }
