@@ -63,7 +63,7 @@ pub(super) struct CellRound {
 /// One cell over the rounds of a step.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Track {
-    /// Rounds in a row in which the cell was as expected.
+    /// Rounds in a row in which the cell was as expected. Void ones between them do not count.
     pub(super) good_rounds: u32,
     /// The start of the first of them.
     pub(super) good_since: Option<Instant>,
@@ -73,13 +73,13 @@ pub(super) struct Track {
     pub(super) attempts: u32,
     /// Their outcomes.
     pub(super) outcomes: BTreeMap<Outcome, u32>,
-    /// Their nonces, as far as they were stopped.
+    /// Their nonces, and those of the void rounds between them, as far as they were stopped.
     pub(super) nonces: Vec<String>,
     /// How many attempts are needed; none where no number would do.
     pub(super) needed: Option<u32>,
     /// What was observed last, the attempt that tells most.
     pub(super) last: Option<Observation>,
-    /// What the witness proved last.
+    /// What the witness proved last, void rounds of a hold aside.
     pub(super) cover: Option<(Cover, Witness)>,
     /// Somebody else who reached the server in the last round.
     pub(super) seen_by: Option<Witness>,
@@ -110,7 +110,8 @@ impl Track {
         };
         let good = as_expected(cell, &round) && self.is_steady(cell, &telling);
         let was_good = self.good_rounds > 0;
-        if !good || !was_good {
+        let void = was_good && is_void(cell, &round);
+        if !(good || void) || !was_good {
             self.attempts = 0;
             self.outcomes.clear();
             self.nonces.clear();
@@ -125,8 +126,10 @@ impl Track {
             self.flaps += 1;
         }
         for attempt in round.attempts.iter().filter(|attempt| !(good && tried_nothing(cell, attempt))) {
-            self.attempts += 1;
-            *self.outcomes.entry(attempt.observation.outcome).or_default() += 1;
+            if !void {
+                self.attempts += 1;
+                *self.outcomes.entry(attempt.observation.outcome).or_default() += 1;
+            }
             if attempt.observation.outcome != Outcome::Reached {
                 self.nonces.push(attempt.nonce.clone());
             }
@@ -142,7 +145,10 @@ impl Track {
         self.unresolved += u32::from(telling.outcome == Outcome::NameNotResolved);
         self.last = Some(telling);
         self.seen_by = round.seen_by;
-        self.cover = round.cover;
+        // What was seen around the rounds that count stands.
+        if !void {
+            self.cover = round.cover;
+        }
     }
 
     /// Whether what is only recorded, of a connection that was there before, is what it was in the last round. When it turned
@@ -180,6 +186,14 @@ impl Track {
 fn as_expected(cell: &PlannedCell, round: &CellRound) -> bool {
     let covered = !cell.expectation.is_absence() || matches!(round.cover, Some((Cover::Confirmed, _)));
     covered && looks_good(cell, &round.attempts)
+}
+
+/// Whether only the witness keeps a round from being as expected, with a gap between its answers. That proves nothing, and speaks
+/// against nothing: a hold goes on with the next round.
+fn is_void(cell: &PlannedCell, round: &CellRound) -> bool {
+    cell.expectation.is_absence()
+        && matches!(round.cover, Some((Cover::Gap(_), _)))
+        && looks_good(cell, &round.attempts)
 }
 
 /// Whether the attempts alone are as expected.
@@ -268,4 +282,53 @@ pub(super) fn most_telling<'o>(
         Outcome::ProbeLost => -2,
     };
     observations.max_by_key(|observation| rank(observation.outcome)).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{engine::WitnessKind, lab::Source, scenario::NodeName};
+
+    const CONFIRMED: Cover = Cover::Confirmed;
+    const GAP: Cover = Cover::Gap(Duration::from_millis(200));
+
+    /// A deny after rounds 150 ms apart, each with one attempt that ended so and a witness that saw so much.
+    fn after(rounds: &[(Outcome, Cover)]) -> Track {
+        let cell = PlannedCell::to_metadata(Source::Node(NodeName::Worker), Expectation::Blocked);
+        let (mut track, began) = (Track { needed: Some(3), ..Track::default() }, Instant::now());
+        for ((outcome, cover), number) in rounds.iter().zip(0..) {
+            let started = began + Duration::from_millis(150) * number;
+            let ended = started + Duration::from_millis(100);
+            let observation = Observation { outcome: *outcome, ..Observation::lost(None) };
+            let attempts = vec![Attempt { nonce: format!("n{number}"), observation, ended }];
+            let witness = Witness { kind: WitnessKind::Node, from: "node/worker".into() };
+            let cover = Some((*cover, witness));
+            track.record(&cell, CellRound { started, over: ended, attempts, cover, widen: false, seen_by: None });
+        }
+        track
+    }
+
+    #[test]
+    fn a_gap_between_the_witnesss_answers_does_not_count_and_does_not_end_a_hold() {
+        let stopped = Outcome::TimedOut;
+        let three = [(stopped, CONFIRMED), (stopped, GAP), (stopped, CONFIRMED)];
+        let track = after(&three);
+        assert_eq!((track.good_rounds, track.attempts, track.held(Hold::CHANGE)), (2, 2, false));
+        let track = after(&[&three[..], &[(stopped, CONFIRMED)]].concat());
+        assert_eq!((track.good_rounds, track.attempts, track.held(Hold::CHANGE)), (3, 3, true));
+        let one_more = after(&[&[(stopped, CONFIRMED); 3][..], &[(stopped, GAP)]].concat());
+        assert!(one_more.held(Hold::CHANGE) && one_more.cover.is_some_and(|(cover, _)| cover == CONFIRMED));
+        assert_eq!(track.nonces.len(), 4, "what was tried meanwhile may be in the server's log all the same");
+        let track = after(&[(stopped, GAP), (stopped, CONFIRMED)]);
+        assert_eq!((track.good_rounds, track.nonces.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_witness_without_an_answer_and_an_answer_in_a_gap_end_a_hold() {
+        let stopped = Outcome::TimedOut;
+        for end in [(stopped, Cover::Unanswered), (Outcome::Reached, GAP)] {
+            let track = after(&[(stopped, CONFIRMED), (stopped, CONFIRMED), end, (stopped, CONFIRMED)]);
+            assert_eq!((track.good_rounds, track.held(Hold::CHANGE)), (1, false), "{end:?}");
+        }
+    }
 }

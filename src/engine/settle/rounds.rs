@@ -238,15 +238,15 @@ impl<'a> Settling<'a> {
     }
 
     /// Volleys, until so many in a row are as expected, or one is not for which the next has to be planned anew. In a table
-    /// with denials one begins when the one before is half over, or earlier: most of a volley is waiting, and what spreads the
-    /// attempts is the hold's pace.
+    /// with denials one does not wait for the one before: most of a volley is waiting, and what spreads the attempts is the
+    /// hold's pace.
     pub(super) async fn fire(&self, plan: &Plan, most: u32) -> Result<Vec<BTreeMap<usize, CellSeen>>, LabError> {
         let one = || async {
             let calibrating = self.table.occasion == Occasion::Baseline;
             let _quiet = if calibrating { Some(self.setting.quiet.timing().await) } else { None };
             volley(self.setting.sessions, &plan.batches(self.setting.nonces)).await
         };
-        let pace = (plan.window / 2).clamp(self.hold_pace(), HOLD_PACE);
+        let pace = self.hold_pace();
         let (mut flying, mut landed) = (FuturesOrdered::new(), Vec::new());
         let (mut left, mut next, mut fired) = (most, Instant::now(), 0);
         while left > 0 || !flying.is_empty() {
