@@ -52,7 +52,8 @@ struct Embedded {
     run: SharedRun,
 }
 
-fn builder() -> EmbeddedBuilder {
+/// Network namespaces, not yet made.
+pub(crate) fn embedded_builder() -> EmbeddedBuilder {
     EmbeddedBuilder { binary: Some(env!("CARGO_BIN_EXE_policyprobe").into()), ..EmbeddedBuilder::default() }
 }
 
@@ -62,7 +63,7 @@ impl Backend for Embedded {
     }
 
     fn unavailable(&self) -> Option<String> {
-        let attempt = || match runtime().map(|runtime| runtime.block_on(builder().start("pp-test"))) {
+        let attempt = || match runtime().map(|runtime| runtime.block_on(embedded_builder().start("pp-test"))) {
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(error.to_string()),
             Err(error) => Some(error.to_string()),
@@ -71,7 +72,7 @@ impl Backend for Embedded {
     }
 
     fn run(&self, scenario: &LoadedScenario) -> Result<Arc<ScenarioResult>, Failed> {
-        self.run.result(scenario, || Box::new(builder()))
+        self.run.result(scenario, || Box::new(embedded_builder()))
     }
 }
 
@@ -87,13 +88,16 @@ impl Backend for Kind {
     }
 
     fn run(&self, scenario: &LoadedScenario) -> Result<Arc<ScenarioResult>, Failed> {
-        self.0.result(scenario, || {
-            Box::new(kind::KindBuilder {
-                node_image: variable("POLICYPROBE_NODE_IMAGE"),
-                cni: variable("POLICYPROBE_CNI").map_or(kind::Cni::Default, |file| kind::Cni::File(file.into())),
-                ..kind::KindBuilder::default()
-            })
-        })
+        self.0.result(scenario, || Box::new(kind_builder()))
+    }
+}
+
+/// A kind cluster, not yet made.
+pub(crate) fn kind_builder() -> kind::KindBuilder {
+    kind::KindBuilder {
+        node_image: variable("POLICYPROBE_NODE_IMAGE"),
+        cni: variable("POLICYPROBE_CNI").map_or(kind::Cni::Default, |file| kind::Cni::File(file.into())),
+        ..kind::KindBuilder::default()
     }
 }
 
@@ -305,6 +309,6 @@ fn one_run(
     }
 }
 
-fn runtime() -> std::io::Result<Runtime> {
+pub(crate) fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }

@@ -6,6 +6,7 @@
 
 mod backend;
 mod node_watch;
+mod speed;
 
 use std::{fmt::Write as _, process::ExitCode, sync::Arc};
 
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(1);
     let backends = [backend::embedded(&arguments), backend::kind(&arguments)];
     let nodes = Arc::default();
-    let trials = backends.iter().flat_map(trials).chain(node_watch::trials(&nodes)).collect();
+    let trials = backends.iter().flat_map(trials).chain(node_watch::trials(&nodes)).chain(speed::trials()).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     nodes.remove();
     conclusion.exit_code()

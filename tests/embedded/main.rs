@@ -13,4 +13,3 @@ mod leftovers;
 mod mutants;
 mod network;
 mod policies;
-mod speed;
