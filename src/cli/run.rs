@@ -26,9 +26,10 @@ pub struct Args {
     /// Scenario files and folders; ids, packs and tags of shipped scenarios; nothing means every shipped scenario
     #[arg(value_name = "PATH|TAG")]
     select: Vec<String>,
-    /// Run so many scenarios side by side, each in namespaces of its own [default: 1]
-    #[arg(long, short, value_name = "N", default_value = "1", hide_default_value = true, value_parser = clap::value_parser!(u32).range(1..=64))]
-    jobs: u32,
+    /// Run so many scenarios side by side, each in namespaces of its own [default: 1; on the embedded backend one for every 8
+    /// scenarios, up to 8 a processor]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    jobs: Option<u32>,
     /// Run only the Kth of N equal parts
     #[arg(long, value_name = "K/N", value_parser = Shard::parse)]
     shard: Option<Shard>,
@@ -85,7 +86,8 @@ pub async fn run(args: &Args, global: Global) -> anyhow::Result<u8> {
         return Err(Problem::usage("no scenario is in this part").hint("there are fewer scenarios than parts").into());
     }
     let scenarios: Vec<LoadedScenario> = (0..args.repeat).flat_map(|_| part.iter().cloned()).collect();
-    conduct(builder, &scenarios, &args.run, args.jobs, args.probe_with.into(), global, Show::Results).await
+    let jobs = args.jobs.unwrap_or_else(|| builder.lanes(scenarios.len()));
+    conduct(builder, &scenarios, &args.run, jobs, args.probe_with.into(), global, Show::Results).await
 }
 
 /// One of several equal parts: every nth scenario, so that each part has some of every family.

@@ -19,6 +19,12 @@ pub trait LabBuilder: Send {
         false
     }
 
+    /// How many scenarios of so many it plays side by side where nobody says it.
+    fn lanes(&self, scenarios: usize) -> u32 {
+        let _ = scenarios;
+        1
+    }
+
     /// Makes the lab. `first` is what its first stages will ask for: a backend whose cluster takes long to come up may
     /// prepare them meanwhile. Whatever a failure or a cancellation leaves half-made is removed before it returns.
     async fn build(

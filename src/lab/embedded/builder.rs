@@ -1,6 +1,6 @@
 //! How a run gets the embedded lab.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{num::NonZero, path::PathBuf, sync::Arc, thread};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +11,11 @@ use crate::{
     lab::{Lab, LabBuilder, LabError},
     scenario::LabSpec,
 };
+
+/// Lanes that a processor keeps up with: most of a table's time is waiting.
+const LANES_A_PROCESSOR: usize = 8;
+/// A further lane makes labs of its own, and is worth it for so many scenarios.
+const SCENARIOS_A_LANE: usize = 8;
 
 /// The embedded backend, configured.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +47,12 @@ impl LabBuilder for EmbeddedBuilder {
         super::BACKEND
     }
 
+    fn lanes(&self, scenarios: usize) -> u32 {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let lanes = (scenarios / SCENARIOS_A_LANE).clamp(1, processors.saturating_mul(LANES_A_PROCESSOR));
+        u32::try_from(lanes).unwrap_or(u32::MAX)
+    }
+
     #[cfg(target_os = "linux")]
     async fn build(
         self: Box<Self>,
@@ -57,10 +68,30 @@ impl LabBuilder for EmbeddedBuilder {
     }
 
     #[cfg(not(target_os = "linux"))]
-    async fn build(self: Box<Self>, _: &str, _: &Events, _: &CancellationToken) -> Result<Arc<dyn Lab>, LabError> {
+    async fn build(
+        self: Box<Self>,
+        _: &str,
+        _: &[LabSpec],
+        _: &Events,
+        _: &CancellationToken,
+    ) -> Result<Arc<dyn Lab>, LabError> {
         Err(LabError::with_hint(
             "the embedded lab is made of Linux network namespaces, which this system does not have",
             "use `--backend kind` or `--backend cluster`, or run in a Linux virtual machine",
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_scenarios_are_played_one_by_one_and_many_side_by_side() {
+        let builder = EmbeddedBuilder::default();
+        assert_eq!([0, 1, 8, 15].map(|scenarios| builder.lanes(scenarios)), [1; 4]);
+        assert_eq!(builder.lanes(16), 2);
+        let most = builder.lanes(usize::MAX);
+        assert!(most >= 8 && most.is_multiple_of(8), "{most}");
     }
 }
