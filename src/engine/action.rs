@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{
     CellResult, Expectation,
-    first::{First, PodName},
+    first::{Approached, Asking, First, PodName},
     judge::{Judgement, judge_drift, judge_rejection},
     plan::addressed,
     record::blank,
-    sessions::Sessions,
 };
 use crate::{
     lab::{LabError, Source, Stage},
@@ -55,18 +54,20 @@ fn pod_text(pod: &PodSpec) -> String {
 }
 
 /// What comes of a step's actions.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Acted {
     /// The cells of what the harness itself asked the API server for.
     pub(super) cells: Vec<CellResult>,
     /// What the first processes of new pods have said.
     pub(super) said: BTreeMap<PodName, Vec<String>>,
+    /// What came of asking new pods.
+    pub(super) approached: Vec<Approached>,
 }
 
 /// Takes a step's actions, one after the other.
 pub(super) async fn act(
     stage: &dyn Stage,
-    sessions: &Sessions,
+    asking: Asking<'_>,
     loaded: &LoadedScenario,
     step: &Step,
     first: &First,
@@ -86,22 +87,20 @@ pub(super) async fn act(
     for action in &step.label {
         stage.label(action).await?;
     }
-    let mut said = BTreeMap::new();
+    let (mut said, mut approached) = (BTreeMap::new(), Vec::new());
     for pod in &step.create {
-        let name = (pod.namespace.clone(), pod.name.clone());
-        match first.script(&name) {
-            Some(script) => _ = said.insert(name, stage.create_asking(pod, &script).await?),
-            None => stage.create(pod).await?,
-        }
+        let (lines, came) = first.create(stage, asking, pod).await?;
+        said.insert((pod.namespace.clone(), pod.name.clone()), lines);
+        approached.extend(came);
     }
     for text in &step.recreate {
         let (namespace, pod) = find(stage, text)?;
-        sessions.forget(&Source::Pod(namespace.clone(), pod.clone()));
+        asking.sessions.forget(&Source::Pod(namespace.clone(), pod.clone()));
         stage.recreate(&namespace, &pod).await?;
     }
     for text in &step.restart {
         let (namespace, pod) = find(stage, text)?;
-        sessions.forget(&Source::Pod(namespace.clone(), pod.clone()));
+        asking.sessions.forget(&Source::Pod(namespace.clone(), pod.clone()));
         stage.restart(&namespace, &pod).await?;
     }
     let mut cells = refused(stage, loaded, step).await?;
@@ -112,7 +111,7 @@ pub(super) async fn act(
         let expectation = Expectation::Noticed { shows: spec.shows.clone() };
         cells.push(of_harness(id, expectation, judge_drift(&spec.shows, &changes)));
     }
-    Ok(Acted { cells, said })
+    Ok(Acted { cells, said, approached })
 }
 
 /// Applies the manifests that the API server must refuse.

@@ -34,17 +34,19 @@ pub struct Latencies {
     /// Of new pods whose first packets must be denied: until when some were answered, for as many as that happened to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaked: Option<Leaks>,
-    /// Of new pods whose first packets must be allowed: from their first instruction to the first attempt that was answered.
+    /// Of new pods whose first packets must be allowed: from their first instruction, or from when their address was
+    /// known, to the first attempt that was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connected: Option<Latency>,
 }
 
-/// New pods that could send what a policy denies.
+/// New pods that could send what a policy denies, or that it reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Leaks {
     /// How many cells there were.
     pub cells: usize,
-    /// From the pod's first instruction to the last attempt that was answered, over the cells that leaked.
+    /// From the pod's first instruction, or from when its address was known, to the last attempt that was answered, over the
+    /// cells that leaked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Latency>,
 }
@@ -101,7 +103,10 @@ fn latency(mut times: Vec<u64>) -> Option<Latency> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{engine::FirstPackets, report::testing};
+    use crate::{
+        engine::{FirstPackets, FirstSince},
+        report::testing,
+    };
 
     #[test]
     fn only_cells_that_a_step_turned_round_count() {
@@ -124,7 +129,8 @@ mod tests {
         let step = Arc::make_mut(&mut Arc::make_mut(&mut scenario).steps[1]);
         let cells = step.cells.iter_mut().filter(|cell| cell.expectation == Expectation::Blocked);
         for (cell, (first_ms, last_ms)) in cells.zip(figures) {
-            cell.first_packets = Some(FirstPackets { attempts: 9, reached: 3, first_ms, last_ms });
+            cell.first_packets =
+                Some(FirstPackets { since: FirstSince::Instruction, attempts: 9, reached: 3, first_ms, last_ms });
         }
         let found = Latencies::of(&[scenario]);
         let until = Some(Latency { cells: 1, p50_ms: 300, p95_ms: 300, max_ms: 300 });

@@ -156,25 +156,40 @@ pub struct CellResult {
 /// What came of a new pod's first packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct FirstPackets {
-    /// How often the pod asked.
+    /// Since when the times are told.
+    pub since: FirstSince,
+    /// How often the pod asked, or was asked.
     pub attempts: u32,
-    /// How often it was answered.
+    /// How often there was an answer.
     pub reached: u32,
-    /// When the first attempt was begun that was answered, in milliseconds since the pod's first instruction.
+    /// When the first attempt was begun that was answered, in milliseconds. Where the pod is asked, it is when the harness knew
+    /// of the answer.
     pub first_ms: Option<u64>,
     /// When the last one was.
     pub last_ms: Option<u64>,
+}
+
+/// When a new pod's first packets begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FirstSince {
+    /// With the first instruction of the pod, which asks.
+    Instruction,
+    /// When the address of the pod, which is asked, is known.
+    Address,
 }
 
 impl FirstPackets {
     /// How often and from when to when it was answered; none where it never was.
     #[must_use]
     pub fn words(&self) -> Option<String> {
-        let Self { attempts, reached, first_ms, last_ms } = self;
+        let Self { since, attempts, reached, first_ms, last_ms } = self;
         let (first, last) = (first_ms.as_ref()?, last_ms.as_ref()?);
-        Some(format!(
-            "in {reached} of {attempts} attempts, from {first} ms to {last} ms after the pod's first instruction"
-        ))
+        let since = match since {
+            FirstSince::Instruction => "the pod's first instruction",
+            FirstSince::Address => "the pod's address was known",
+        };
+        Some(format!("in {reached} of {attempts} attempts, from {first} ms to {last} ms after {since}"))
     }
 }
 

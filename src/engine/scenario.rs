@@ -122,7 +122,7 @@ async fn staged(
     result.two_oracles = oracles.iter().all(|step| step.two_oracles);
     let needs_dns = oracles.iter().flat_map(|step| &step.cells).any(|oracle| oracle.cell.needs.contains(&Need::Dns));
     let cells = oracles.iter().flat_map(|step| &step.cells).map(|oracle| &oracle.cell);
-    let denied = cells.filter(|cell| cell.expectation.is_absence() && !cell.first).map(PathKey::of);
+    let denied = cells.filter(|cell| cell.expectation.is_absence() && cell.first.is_none()).map(PathKey::of);
     let staged = Staged {
         loaded,
         sessions: Arc::new(Sessions::new(Arc::clone(&stage))),

@@ -125,9 +125,9 @@ impl Staged<'_> {
             self.calibrate(course).await?;
         }
         let first = self.first_packets(index)?;
-        let vigil = first.watch(&self.sessions, self.rules.probe.how([]), self.nonces).await?;
+        let vigil = first.watch(self.asking()).await?;
         let acting = async {
-            let acting = action::act(&*self.stage, &self.sessions, self.loaded, step, &first);
+            let acting = action::act(&*self.stage, self.asking(), self.loaded, step, &first);
             if occasion == Occasion::Baseline {
                 return acting.await;
             }
@@ -142,7 +142,7 @@ impl Staged<'_> {
         };
         let acted = self.events.timed(self.part(&step.name, "actions"), acting).await?;
         let since = Instant::now();
-        let asked = self.conclude_first(index, &first, &acted.said, &vigil.end().await).await;
+        let asked = self.conclude_first(index, &first, &acted.said, &vigil.end().await, &acted.approached).await;
         let mut result = self.probe(index, occasion, &step.name, asked, since, course).await?;
         result.actions = actions;
         result.cells.splice(0..0, acted.cells);
@@ -299,7 +299,7 @@ impl Staged<'_> {
                 skipped.push((cell, reason));
             } else if cell.target.is_none() {
                 skipped.push((cell, "the lab has no such address, or no probe for it".to_owned()));
-            } else if !cell.first {
+            } else if cell.first.is_none() {
                 probed.push(cell);
             }
         }

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::{sync::mpsc::UnboundedSender, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::LabError;
@@ -58,11 +58,17 @@ pub trait Stage: Send + Sync {
     /// Creates a pod and waits until it serves.
     async fn create(&self, pod: &PodSpec) -> Result<(), LabError>;
 
-    /// Creates a pod that runs a script before anything else of it, with a shell and `curl`; what the script wrote, once the
-    /// pod serves.
-    async fn create_asking(&self, pod: &PodSpec, script: &str) -> Result<Vec<String>, LabError> {
-        let _ = script;
-        Err(anyhow::anyhow!("the lab cannot have the pod `{}` run a script first", pod.name).into())
+    /// Creates a pod of which it matters what happens before it serves. It runs the script, if there is one, before anything
+    /// else of it, with a shell and `curl`: what that wrote is returned once the pod serves. Its addresses are told when they
+    /// are known, where that is before.
+    async fn create_told(
+        &self,
+        pod: &PodSpec,
+        script: Option<&str>,
+        told: UnboundedSender<Vec<IpAddr>>,
+    ) -> Result<Vec<String>, LabError> {
+        let _ = (script, told);
+        Err(anyhow::anyhow!("the lab cannot say what the pod `{}` does at first", pod.name).into())
     }
 
     /// Deletes a pod and creates it again.

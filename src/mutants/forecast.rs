@@ -7,7 +7,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use crate::{
     engine::{
         Expectation,
-        plan::{self, ClusterState, Connection, PlannedCell},
+        plan::{self, ClusterState, Connection, NewPod, PlannedCell},
     },
     lab::{
         Source, World,
@@ -163,7 +163,8 @@ fn question(cell: &PlannedCell, world: &World) -> Option<Question> {
         port: cell.server_port,
         from_port: cell.source_port.unwrap_or(EPHEMERAL),
         kept: cell.connection == Connection::Kept,
-        first: cell.first,
+        // Who is asked serves by then, and is known.
+        first: cell.first == Some(NewPod::Asks),
         must_pass,
     })
 }

@@ -116,11 +116,11 @@ fn after(latency: Latency) -> String {
     format!("after {median} (median), {most} (95 %), {all} at most, over {}", words::count(cells, "cell"))
 }
 
-/// For how long new pods could send what is denied.
+/// For how long new pods could send what is denied, or get it.
 fn leaked(Leaks { cells, until }: Leaks) -> String {
     let of = format!("of {} of new pods", words::count(cells, "denial"));
     match until {
-        None => format!("none {of}, from their first instruction on"),
+        None => format!("none {of}, from the start on"),
         Some(until) => format!("{} {of}, {}", until.cells, after(until).replacen("after", "until", 1)),
     }
 }

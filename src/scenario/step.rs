@@ -157,9 +157,10 @@ pub struct Expect {
     /// Sources whose outcome is recorded and never failed.
     #[serde(default)]
     pub record: Vec<String>,
-    /// Whether it is about the first packets of the sources, which are pods that this step creates: before anything else
-    /// runs in them they ask over and over. What is denied must never be reached then, not for a moment; what is allowed
-    /// must be reached in the end.
+    /// Whether it is about the first packets of pods that this step creates. Where those are the sources, they ask over and
+    /// over before anything else runs in them; where that is the destination, the sources ask it over and over from when its
+    /// address is known. What is denied must never be reached then, not for a moment; what is allowed must be reached in the
+    /// end.
     #[serde(default, rename = "firstPackets", skip_serializing_if = "std::ops::Not::not")]
     pub first_packets: bool,
 }

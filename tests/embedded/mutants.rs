@@ -1,6 +1,7 @@
 //! Shipped scenarios against enforcers with one fault, and against the one without.
 
 use policyprobe::{
+    engine::{self, CellResult, Events, FirstSince, Options, Profiles, Verdict},
     lab::embedded::{DenyBy, EmbeddedBuilder, enforcer::Mutant},
     mutants::{Campaign, Forecast},
     scenario,
@@ -66,6 +67,32 @@ async fn source_ports_first_packets_and_connections_are_what_some_mutants_fall_o
         assert_eq!(found.trials[0].killed_by, [case], "{mutant}: {found:#?}");
         assert!(found.unsound.is_empty(), "{mutant}: {found:#?}");
     }
+}
+
+/// What a run finds of asking a new pod at first, by one that its policy keeps out.
+async fn asked_at_first(mutant: Option<Mutant>) -> CellResult {
+    let builder = EmbeddedBuilder { binary: Some(binary()), mutant, ..EmbeddedBuilder::default() };
+    let (events, _reader) = Events::channel();
+    let cases = select(&["first-packets-ingress-from-one-pod"]);
+    let options = Options { profiles: Profiles::Nothing, ..Options::default() };
+    let ran = engine::run(Box::new(builder), &cases, &options, &events, &CancellationToken::new()).await;
+    let steps = ran.scenarios.iter().flat_map(|scenario| scenario.steps.clone());
+    let mut cells = steps.flat_map(|step| step.cells.clone());
+    cells.find(|cell| cell.id == *"x/a -> x/late:80/tcp at first").unwrap()
+}
+
+#[tokio::test]
+async fn who_asks_a_new_pod_finds_out_whether_it_is_open() {
+    let Some(lab) = lab(DenyBy::Drop).await else { return };
+    drop(lab);
+    let kept_out = asked_at_first(None).await;
+    let figures = kept_out.first_packets.unwrap();
+    assert_eq!((kept_out.verdict, figures.since, figures.reached), (Verdict::Pass, FirstSince::Address, 0));
+    assert!(figures.attempts > 4 && kept_out.witness.is_some(), "{kept_out:#?}");
+    let let_in = asked_at_first(Some(Mutant::LaterPodsOpen)).await;
+    let figures = let_in.first_packets.unwrap();
+    assert_eq!(let_in.verdict, Verdict::Fail, "{let_in:#?}");
+    assert!(figures.reached > 4 && let_in.reason.as_deref().unwrap().contains("after the pod's address was known"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Asking: the scripts of the pods' first processes, and the witnesses meanwhile.
+//! Asking: the scripts of the pods' first processes, and the witnesses meanwhile. Who asks such pods is in `approach`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,13 +8,16 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::super::{
-    Expectation, Witness, WitnessKind,
-    plan::PlannedCell,
-    round::Nonces,
-    sessions::{How, Sessions},
-    watch::{Question, Samples, Watches, Watching},
-    witness::{Candidate, Cover, ServerKey, answered, candidates, cover},
+use super::{
+    super::{
+        Expectation, Witness, WitnessKind,
+        plan::{NewPod, PlannedCell},
+        round::Nonces,
+        sessions::{How, Sessions},
+        watch::{Question, Samples, Watches, Watching},
+        witness::{Candidate, Cover, Sample, ServerKey, answered, candidates, cover},
+    },
+    approach::Goal,
 };
 use crate::{
     lab::{LabError, ServerId, Source, World},
@@ -28,9 +31,9 @@ const SECONDS: u32 = 2;
 pub(super) const WINDOW: Duration = Duration::from_millis(250);
 /// How often a witness asks, how long it may have to wait, and how long it may go without an answer. A shorter absence of
 /// the server hides no more than the part of a leak that fell into it.
-const PERIOD: Duration = Duration::from_millis(100);
+pub(super) const PERIOD: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
-const LONGEST_GAP: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_GAP: Duration = Duration::from_secs(1);
 /// How many of those who could be a witness are.
 const WITNESSES: usize = 2;
 /// Samples that one process of a witness takes last about so long.
@@ -39,11 +42,24 @@ const STINT: Duration = Duration::from_secs(6);
 /// A pod, by logical namespace and name.
 pub(in crate::engine) type PodName = (String, String);
 
-/// What the pods of a step ask at first.
+/// What the pods of a step ask at first, and are asked.
 #[derive(Default)]
 pub(in crate::engine) struct First {
     asked: Vec<Asked>,
     openings: BTreeMap<PodName, Opening>,
+    /// Who asks them, by who is asked.
+    pub(super) goals: BTreeMap<PodName, Vec<Goal>>,
+}
+
+/// By what means, and with which nonces.
+#[derive(Clone, Copy)]
+pub(in crate::engine) struct Asking<'a> {
+    /// The stage's sessions.
+    pub(in crate::engine) sessions: &'a Arc<Sessions>,
+    /// Their kind.
+    pub(in crate::engine) how: How,
+    /// The run's nonces.
+    pub(in crate::engine) nonces: &'a Arc<Nonces>,
 }
 
 /// A cell, its place among what its pod asks, and who may be its witness.
@@ -55,11 +71,12 @@ struct Asked {
 }
 
 impl First {
-    /// What these cells ask. Witnesses are sources of the other cells of the step that are there already.
+    /// What these cells ask. Witnesses are sources of the other cells of the step that are there already, `now`, before the pods
+    /// are that are there `then`.
     pub(in crate::engine) fn new(
         cells: Vec<PlannedCell>,
         others: &[PlannedCell],
-        now: &World,
+        (now, then): (&World, &World),
         from_nodes: bool,
         nonces: &Nonces,
     ) -> Self {
@@ -71,6 +88,17 @@ impl First {
         let others = answered(&others);
         let mut first = Self::default();
         for cell in cells {
+            // A node is always let in, whatever the step is about to change.
+            let mut candidates = candidates(&others, &cell, then, from_nodes);
+            candidates.sort_by_key(|candidate| candidate.kind != WitnessKind::Node);
+            if let (Some(NewPod::IsAsked), ServerId::Pod(namespace, name)) = (cell.first, cell.server.clone()) {
+                // It cannot be asked to ask itself before it serves.
+                candidates.retain(|candidate| candidate.kind != WitnessKind::Itself);
+                candidates.truncate(WITNESSES);
+                first.goals.entry((namespace, name)).or_default().push(Goal { cell, candidates });
+                continue;
+            }
+            candidates.truncate(WITNESSES);
             let (Source::Pod(namespace, name), Some(target)) = (cell.from.clone(), cell.target.clone()) else {
                 continue;
             };
@@ -82,10 +110,6 @@ impl First {
             });
             let place = opening.requests.len();
             opening.requests.push(Request::new(target, nonces.next(), cell.identity.clone(), WINDOW));
-            let mut candidates = candidates(&others, &cell, now, from_nodes);
-            // A node is always let in, whatever the step is about to change.
-            candidates.sort_by_key(|candidate| candidate.kind != WitnessKind::Node);
-            candidates.truncate(WITNESSES);
             first.asked.push(Asked { cell, pod, place, candidates });
         }
         first
@@ -98,29 +122,19 @@ impl First {
     }
 
     /// Has the witnesses ask, from now on.
-    pub(in crate::engine) async fn watch(
-        &self,
-        sessions: &Arc<Sessions>,
-        how: How,
-        nonces: &Arc<Nonces>,
-    ) -> Result<Vigil, LabError> {
+    pub(in crate::engine) async fn watch(&self, asking: Asking<'_>) -> Result<Vigil, LabError> {
         let mut wanted: BTreeMap<Source, Watching> = BTreeMap::new();
         for Asked { cell, candidates, .. } in &self.asked {
             for candidate in candidates {
                 let watching = wanted.entry(candidate.source.clone());
                 let watching = watching.or_insert_with(|| Watching { questions: BTreeMap::new(), period: PERIOD });
-                watching.questions.entry(ServerKey::of(cell)).or_insert_with(|| Question {
-                    target: candidate.target.clone(),
-                    identity: cell.identity.clone(),
-                    limit: PATIENCE,
-                });
+                watching.questions.entry(ServerKey::of(cell)).or_insert_with(|| question(cell, candidate));
             }
         }
-        let mut watches = Watches::new(Arc::clone(sessions), Arc::clone(nonces));
-        watches.begin(how);
-        watches.set(&wanted, STINT);
-        watches.before().await?;
-        Ok(Vigil { watches, since: Instant::now() })
+        let mut vigil = Vigil::begin(asking, &wanted);
+        vigil.watches.before().await?;
+        vigil.since = Instant::now();
+        Ok(vigil)
     }
 
     /// What each cell's attempts were, by what the pods' first processes have said.
@@ -158,20 +172,14 @@ impl First {
         seen: &'a Seen,
     ) -> impl Iterator<Item = (&'a PlannedCell, &'a [probe::Attempt], Option<(Cover, Witness)>)> {
         self.asked.iter().zip(attempts).map(|(Asked { cell, candidates, .. }, attempts)| {
-            let key = ServerKey::of(cell);
-            let covers = candidates.iter().map(|candidate| {
-                let samples = seen.samples.get(&(candidate.source.clone(), key.clone()));
-                let cover = cover(samples.map_or(&[], Vec::as_slice), seen.since, seen.until, LONGEST_GAP);
-                (cover, Witness { kind: candidate.kind, from: candidate.from.clone() })
-            });
-            let rank = |cover: &Cover| match cover {
-                Cover::Confirmed => 0,
-                Cover::Gap(_) => 1,
-                Cover::Unanswered => 2,
-            };
-            (cell, attempts.as_slice(), covers.min_by_key(|(cover, _)| rank(cover)))
+            (cell, attempts.as_slice(), seen.best(cell, candidates, |_| seen.since))
         })
     }
+}
+
+/// What a witness of a cell is to ask.
+pub(super) fn question(cell: &PlannedCell, candidate: &Candidate) -> Question {
+    Question { target: candidate.target.clone(), identity: cell.identity.clone(), limit: PATIENCE }
 }
 
 /// Witnesses at work.
@@ -182,12 +190,20 @@ pub(in crate::engine) struct Vigil {
 
 /// What witnesses saw, and from when to when it counts.
 pub(in crate::engine) struct Seen {
-    samples: Samples,
+    pub(super) samples: Samples,
     since: Instant,
-    until: Instant,
+    pub(super) until: Instant,
 }
 
 impl Vigil {
+    /// Has witnesses ask from now on.
+    pub(super) fn begin(asking: Asking<'_>, wanted: &BTreeMap<Source, Watching>) -> Self {
+        let mut watches = Watches::new(Arc::clone(asking.sessions), Arc::clone(asking.nonces));
+        watches.begin(asking.how);
+        watches.set(wanted, STINT);
+        Self { watches, since: Instant::now() }
+    }
+
     /// Ends it, once everybody was asked after all else.
     pub(in crate::engine) async fn end(mut self) -> Seen {
         let until = Instant::now();
@@ -195,5 +211,29 @@ impl Vigil {
         let samples = self.watches.samples().clone();
         self.watches.stop().await;
         Seen { samples, since: self.since, until }
+    }
+}
+
+impl Seen {
+    /// The witness of a cell that has seen most, of these candidates, each from when it is said that it could.
+    pub(super) fn best(
+        &self,
+        cell: &PlannedCell,
+        candidates: &[Candidate],
+        since: impl Fn(&[Sample]) -> Instant,
+    ) -> Option<(Cover, Witness)> {
+        let key = ServerKey::of(cell);
+        let covers = candidates.iter().map(|candidate| {
+            let samples = self.samples.get(&(candidate.source.clone(), key.clone()));
+            let samples = samples.map_or(&[][..], Vec::as_slice);
+            let cover = cover(samples, since(samples), self.until, LONGEST_GAP);
+            (cover, Witness { kind: candidate.kind, from: candidate.from.clone() })
+        });
+        let rank = |cover: &Cover| match cover {
+            Cover::Confirmed => 0,
+            Cover::Gap(_) => 1,
+            Cover::Unanswered => 2,
+        };
+        covers.min_by_key(|(cover, _)| rank(cover))
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     super::{
-        CellResult, Expectation, FirstPackets, Verdict, Witness,
+        CellResult, Expectation, FirstPackets, FirstSince, Verdict, Witness,
         judge::{BaselineEvidence, Evidence, Judgement, judge},
         plan::PlannedCell,
         record::{Logs, logged, unprobed, witnessed},
@@ -29,15 +29,25 @@ pub(in crate::engine) struct Grounds<'a> {
     pub(in crate::engine) enforcing: bool,
 }
 
+/// What was found of a cell.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Found<'a> {
+    /// The cell.
+    pub(in crate::engine) cell: &'a PlannedCell,
+    /// Since when the attempts' times are told.
+    pub(in crate::engine) since: FirstSince,
+    /// The attempts.
+    pub(in crate::engine) attempts: &'a [probe::Attempt],
+    /// The command by which one of them can be repeated, and what made them.
+    pub(in crate::engine) command: (Option<String>, Means),
+    /// What the witness saw.
+    pub(in crate::engine) witness: Option<(Cover, Witness)>,
+}
+
 /// The record of a cell.
 #[must_use]
-pub(in crate::engine) fn record(
-    cell: &PlannedCell,
-    attempts: &[probe::Attempt],
-    witness: Option<(Cover, Witness)>,
-    known: Grounds<'_>,
-    decided_by: Option<Text>,
-) -> CellResult {
+pub(in crate::engine) fn record(found: Found<'_>, known: Grounds<'_>, decided_by: Option<Text>) -> CellResult {
+    let Found { cell, since, attempts, command: (command, probe), witness } = found;
     let denied = cell.expectation == Expectation::Blocked;
     // What is allowed has to be reached in the end; what is denied, never.
     let telling = if denied {
@@ -45,7 +55,7 @@ pub(in crate::engine) fn record(
     } else {
         attempts.last().map(|attempt| attempt.observation.clone())
     };
-    let found = figures(attempts);
+    let found = figures(since, attempts);
     let evidence = Evidence {
         outcome: telling.as_ref().map(|telling| telling.outcome),
         status: telling.as_ref().and_then(|telling| telling.status),
@@ -74,15 +84,15 @@ pub(in crate::engine) fn record(
         attempts: found.attempts,
         window_ms: u64::try_from(WINDOW.as_millis()).unwrap_or(u64::MAX),
         connect_ms: slowest(attempts).map(|slowest| slowest.as_secs_f64() * 1000.0),
-        command: command(cell).map(Text::from),
-        probe: Some(Means::Curl),
+        command: command.map(Text::from),
+        probe: Some(probe),
         first_packets: Some(found),
         ..unprobed(cell, judgement, decided_by)
     }
 }
 
-/// The command by which one attempt can be repeated in the pod.
-fn command(cell: &PlannedCell) -> Option<String> {
+/// The command by which one attempt of a pod can be repeated in it.
+pub(in crate::engine) fn command(cell: &PlannedCell) -> Option<String> {
     let (target, server) = (cell.target.clone()?, cell.identity.clone());
     Some(probe::command(&Request::new(target, String::new(), server, WINDOW)))
 }
@@ -91,10 +101,11 @@ fn slowest(attempts: &[probe::Attempt]) -> Option<Duration> {
     attempts.iter().filter_map(|attempt| attempt.observation.connect).max()
 }
 
-fn figures(attempts: &[probe::Attempt]) -> FirstPackets {
+fn figures(since: FirstSince, attempts: &[probe::Attempt]) -> FirstPackets {
     let reached = || attempts.iter().filter(|attempt| attempt.observation.outcome == Outcome::Reached);
     let millis = |attempt: &probe::Attempt| u64::try_from(attempt.at.as_millis()).unwrap_or(u64::MAX);
     FirstPackets {
+        since,
         attempts: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
         reached: u32::try_from(reached().count()).unwrap_or(u32::MAX),
         first_ms: reached().next().map(millis),
@@ -105,7 +116,11 @@ fn figures(attempts: &[probe::Attempt]) -> FirstPackets {
 /// The judgement, with how long it leaked where that is what it is about.
 fn explained((verdict, reason): Judgement, found: &FirstPackets, said_nothing: bool) -> Judgement {
     if said_nothing {
-        return (Verdict::Inconclusive, Some("the pod's first process told of no attempt".to_owned()));
+        let why = match found.since {
+            FirstSince::Instruction => "the pod's first process told of no attempt",
+            FirstSince::Address => "nobody asked the pod",
+        };
+        return (Verdict::Inconclusive, Some(why.to_owned()));
     }
     let reason = reason.map(|reason| match found.words() {
         Some(words) => format!("{reason}, {words}"),
@@ -117,6 +132,7 @@ fn explained((verdict, reason): Judgement, found: &FirstPackets, said_nothing: b
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::plan::NewPod;
     use crate::{
         engine::WitnessKind,
         lab::{ServerId, Source},
@@ -132,7 +148,7 @@ mod tests {
             server: ServerId::Node(NodeName::Worker),
             identity: "pod/x/b".to_owned(),
             target: Some(Target::Resolve { name: "x".to_owned(), family: Family::Ipv4 }),
-            first: true,
+            first: Some(NewPod::Asks),
             ..PlannedCell::to_metadata(Source::Pod("x".to_owned(), "late".to_owned()), expectation)
         }
     }
@@ -150,7 +166,14 @@ mod tests {
     fn judged(expectation: Expectation, outcomes: &[Outcome], cover: Option<Cover>, logs: &Logs) -> CellResult {
         let witness = Witness { kind: WitnessKind::Node, from: "node/worker".into() };
         let known = Grounds { logs, judged: true, enforcing: true };
-        record(&cell(expectation), &attempts(outcomes), cover.map(|cover| (cover, witness)), known, None)
+        let found = Found {
+            cell: &cell(expectation),
+            since: FirstSince::Instruction,
+            attempts: &attempts(outcomes),
+            command: (None, Means::Curl),
+            witness: cover.map(|cover| (cover, witness)),
+        };
+        record(found, known, None)
     }
 
     #[test]
@@ -165,7 +188,8 @@ mod tests {
                 "it should be blocked, and was reached, in 2 of 4 attempts, from 100 ms to 200 ms after the pod's first instruction"
             )
         );
-        let figures = FirstPackets { attempts: 4, reached: 2, first_ms: Some(100), last_ms: Some(200) };
+        let since = FirstSince::Instruction;
+        let figures = FirstPackets { since, attempts: 4, reached: 2, first_ms: Some(100), last_ms: Some(200) };
         assert_eq!(found.first_packets, Some(figures));
         let clean = judged(Expectation::Blocked, &[TimedOut, Refused], Some(Cover::Confirmed), &none);
         assert_eq!((clean.verdict, clean.reason), (Verdict::Pass, None));

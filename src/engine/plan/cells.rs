@@ -6,6 +6,7 @@ use super::{
     PlanError,
     destination::{self, Resolved},
     error::Fault,
+    flow::of_family,
     reference::{node_in, outside_in, pod_in, short},
 };
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     lab::{ServerId, Source, World},
     policy::ServiceAddress,
     probe::Target,
-    scenario::{Destination, Expect, Family, LoadedScenario, Need, NodeName, Protocol, Scenario, Step},
+    scenario::{Destination, Expect, Family, LoadedScenario, Need, NodeName, PodSpec, Protocol, Scenario, Step},
 };
 
 /// One source, one destination, one step.
@@ -56,8 +57,8 @@ pub struct PlannedCell {
     pub source_port: Option<u16>,
     /// What it is asked over.
     pub connection: Connection,
-    /// Whether it is about the source's first packets: they are asked for where the source is made, and not again.
-    pub first: bool,
+    /// Whose first packets it is about, if it is: they are asked for where that pod is made, and not again.
+    pub first: Option<NewPod>,
     /// Whether the source has to resolve a name first.
     pub by_name: bool,
     /// The Service in between.
@@ -78,7 +79,27 @@ pub enum Connection {
     Kept,
 }
 
+/// What the pod does that a step makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewPod {
+    /// It asks, from its first instruction on.
+    Asks,
+    /// It is asked, from when its address is known.
+    IsAsked,
+}
+
 impl PlannedCell {
+    /// The same, once the pod is there that is asked, with the address that it got; none where it has none of the family.
+    #[must_use]
+    pub(in crate::engine) fn arrived(&self, addresses: &[IpAddr]) -> Option<Self> {
+        let address = of_family(addresses, self.family)?;
+        Some(Self {
+            target: self.target.clone().map(|target| target.at(address)),
+            address: Some(address),
+            ..self.clone()
+        })
+    }
+
     /// Whether it is asked beside all others of its source, and not one after the other, as what has a port or a connection to
     /// itself is.
     #[must_use]
@@ -109,7 +130,7 @@ impl PlannedCell {
             family: Family::Ipv4,
             source_port: None,
             connection: Connection::New,
-            first: false,
+            first: None,
             by_name: false,
             service: None,
             needs: BTreeSet::new(),
@@ -127,6 +148,7 @@ pub fn cells(loaded: &LoadedScenario, step: usize, world: &World) -> Result<Vec<
     for (number, expect) in step.expect.iter().enumerate() {
         let broken = |fault: Fault| PlanError { expect: Some(number), ..fault.in_step(&step.name) };
         for cell in expected_cells(scenario, world, expect, earlier).map_err(broken)? {
+            let cell = if expect.first_packets { at_first(cell, step) } else { cell };
             if !seen.insert(cell.id.clone()) {
                 let fault = Fault::new(format!("`{}` is expected twice", cell.id));
                 return Err(broken(fault.hint("name each source once for each destination")));
@@ -158,8 +180,7 @@ fn expected_cells(
         .map(|cell| {
             let cell = cell?;
             let connection = connection(scenario, &expect.to, &cell.from, earlier);
-            let cell = PlannedCell { connection, ..cell };
-            Ok(if expect.first_packets { at_first(cell) } else { cell })
+            Ok(PlannedCell { connection, ..cell })
         })
         .collect()
 }
@@ -223,7 +244,7 @@ fn cell(
         family: to.family,
         source_port: to.source_port,
         connection: Connection::New,
-        first: false,
+        first: None,
         by_name: to.by_name,
         service: to.service,
         needs,
@@ -231,12 +252,14 @@ fn cell(
 }
 
 /// The same, of the source's first packets.
-fn at_first(mut cell: PlannedCell) -> PlannedCell {
+fn at_first(mut cell: PlannedCell, step: &Step) -> PlannedCell {
     for text in [&mut cell.id, &mut cell.to_text] {
         text.push_str(" at first");
     }
     cell.needs.insert(Need::FirstPackets);
-    PlannedCell { first: true, ..cell }
+    let is_asked = |pod: &PodSpec| cell.server == ServerId::Pod(pod.namespace.clone(), pod.name.clone());
+    let first = if step.create.iter().any(is_asked) { NewPod::IsAsked } else { NewPod::Asks };
+    PlannedCell { first: Some(first), ..cell }
 }
 
 /// The node that a source is on, and whether it has a network of its own there.

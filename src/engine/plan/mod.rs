@@ -20,7 +20,7 @@ mod tests;
 
 pub(super) use address::addressed;
 pub use agree::{AgreeError, CellOracle, Disagreement, StepOracle, agree, judge};
-pub use cells::{Connection, PlannedCell, cells};
+pub use cells::{Connection, NewPod, PlannedCell, cells};
 pub use error::PlanError;
 pub use flow::cluster;
 pub use needs::scenario_needs;

@@ -117,7 +117,7 @@ fn first_packets_are_cells_of_their_own() {
     ]))
     .unwrap();
     let ids: Vec<_> = cells.iter().map(|cell| (cell.id.as_str(), cell.first)).collect();
-    assert_eq!(ids, [("app1 -> shop/db:80/tcp", false), ("app1 -> shop/db:80/tcp at first", true)]);
+    assert_eq!(ids, [("app1 -> shop/db:80/tcp", None), ("app1 -> shop/db:80/tcp at first", Some(NewPod::Asks))]);
     assert_eq!(cells[1].needs, [Need::FirstPackets].into());
 }
 

@@ -149,7 +149,7 @@ impl ClusterLab {
             Server::Netexec => None,
         });
         let recipe = Recipe { run: state.run().to_owned(), image, server, first: None, relays_to: None };
-        let maker = PodMaker { client: access.client.clone(), recipe, hostnames: facts.hostnames };
+        let maker = PodMaker { client: access.client.clone(), recipe, hostnames: facts.hostnames, told: None };
         capabilities.has.extend([Need::Apiserver, Need::Dns, Need::Kubelet, Need::Restart, Need::Services]);
         capabilities.why_not.insert(Need::NodeServer, "nothing of ours serves on a cluster's nodes yet".to_owned());
         tell_families(&mut capabilities, facts.ipv6);

@@ -19,6 +19,8 @@ use kube::{
     runtime::{WatchStreamExt, wait, watcher},
 };
 
+use tokio::sync::mpsc::UnboundedSender;
+
 use super::{
     apply::{apply, broken, hint, is_gone},
     deployments::{self, refusal},
@@ -69,6 +71,8 @@ pub(crate) struct PodMaker {
     pub(crate) recipe: Recipe,
     /// The hostname label of each node.
     pub(crate) hostnames: BTreeMap<NodeName, String>,
+    /// Who is told the addresses of pods that do not serve yet.
+    pub(crate) told: Option<UnboundedSender<Vec<IpAddr>>>,
 }
 
 impl PodMaker {
@@ -148,17 +152,19 @@ impl PodMaker {
         ))
     }
 
-    /// Creates a pod that runs a script before it serves; the pod, and what the script wrote.
-    pub(crate) async fn make_asking(
+    /// Creates a pod, and tells its addresses when they are known. It may run a script before it serves; the pod, and what the
+    /// script wrote.
+    pub(crate) async fn make_told(
         &self,
         namespace: String,
         spec: PodSpec,
-        script: &str,
+        script: Option<&str>,
+        told: UnboundedSender<Vec<IpAddr>>,
     ) -> Result<(Vec<LivePod>, Vec<String>), LabError> {
-        let recipe = Recipe { first: Some(script.to_owned()), ..self.recipe.clone() };
-        let made = Self { recipe, ..self.clone() }.make(&[(namespace, spec)]).await?;
+        let recipe = Recipe { first: script.map(str::to_owned), ..self.recipe.clone() };
+        let made = Self { recipe, told: Some(told), ..self.clone() }.make(&[(namespace, spec)]).await?;
         let mut lines = Vec::new();
-        for live in &made {
+        for live in made.iter().filter(|_| script.is_some()) {
             let what = format!("cannot read what ran first in `{}/{}`", live.namespace, live.name);
             let log = LogParams { container: Some(FIRST_CONTAINER.to_owned()), ..LogParams::default() };
             let text =
@@ -220,6 +226,7 @@ impl PodMaker {
                         Progress::Running { addresses, .. } => {
                             if handled.insert(uid.clone()) {
                                 waiting.insert(key.clone(), "its server does not listen".to_owned());
+                                self.told.iter().for_each(|told| drop(told.send(addresses.clone())));
                                 let template = spec.labels.clone();
                                 let relays_to = self.recipe.relays_to.filter(|_| spec.relay.is_some());
                                 let (spec, namespace) = (spec.clone(), key.0);

@@ -10,6 +10,8 @@ use std::{
 use async_trait::async_trait;
 use futures::future::{join_all, try_join_all};
 
+use tokio::sync::mpsc::UnboundedSender;
+
 use super::{
     apply::ObjectRef,
     dns,
@@ -287,13 +289,18 @@ impl Stage for ClusterStage {
         self.take_in(&mut leases, made).await
     }
 
-    async fn create_asking(&self, pod: &PodSpec, script: &str) -> Result<Vec<String>, LabError> {
+    async fn create_told(
+        &self,
+        pod: &PodSpec,
+        script: Option<&str>,
+        told: UnboundedSender<Vec<IpAddr>>,
+    ) -> Result<Vec<String>, LabError> {
         {
             let mut leases = self.leases.lock().await;
             self.make_way(&mut leases, pod).await?;
         }
         // Not under the lock: whoever is a witness meanwhile needs it.
-        let making = self.maker.make_asking(self.literal(&pod.namespace), pod.clone(), script);
+        let making = self.maker.make_told(self.literal(&pod.namespace), pod.clone(), script, told);
         let (made, lines) = making.await?;
         let mut leases = self.leases.lock().await;
         self.take_in(&mut leases, made).await?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
@@ -122,7 +123,13 @@ impl Stage for EmbeddedStage {
         self.act(Action::Create(pod.clone())).await
     }
 
-    async fn create_asking(&self, pod: &PodSpec, script: &str) -> Result<Vec<String>, LabError> {
+    async fn create_told(
+        &self,
+        pod: &PodSpec,
+        script: Option<&str>,
+        _told: UnboundedSender<Vec<IpAddr>>,
+    ) -> Result<Vec<String>, LabError> {
+        let Some(script) = script else { return self.create(pod).await.map(|()| Vec::new()) };
         let action = Action::CreateAsking { pod: pod.clone(), script: script.to_owned() };
         let Reply::Said { world, lines } = self.on(action).await? else { return Err(unexpected()) };
         self.update(Reply::World(world))?;

@@ -58,11 +58,14 @@ fn first_packets_are_those_of_pods_that_the_step_creates() {
     };
     let fine = said(&step("{pod: b}", "allow: [c]"));
     assert!(!fine.contains("error"), "{fine}");
+    let asked = said(&step("{pod: c}", "allow: [a, node/worker]"));
+    assert!(!asked.contains("error"), "{asked}");
     for (to, lists, why) in [
         ("{pod: b}", "allow: [a]", "`a` sends no first packets: this step does not create it"),
         ("{pod: b}", "allow: [node/worker]", "`node/worker` sends no first packets"),
         ("{pod: b}", "allow: [n]", "`n` is in its node's network"),
-        ("{pod: n}", "allow: [c]", "this step makes the pod `n`: nobody knows its address yet"),
+        ("{pod: n}", "allow: [a]", "`n` is in its node's network"),
+        ("{pod: c}", "deny: [c]", "`c` and `c` are both made by this step: nobody is there to ask"),
         ("{dns: kubernetes.default}", "allow: [c]", "first packets are plain requests over TCP"),
         ("{pod: b, sourcePort: 5353}", "allow: [c]", "first packets are plain requests over TCP"),
         ("{pod: b}", "status: {code: 200, from: [c]}", "first packets are allowed, denied or recorded"),
