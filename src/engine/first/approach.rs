@@ -1,7 +1,7 @@
 //! Approaching: what is there already asks a pod that a step makes, over and over, from when its address is known until it has
 //! served for a while.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use futures::future::{join, join_all};
 use tokio::{
@@ -15,13 +15,12 @@ use super::{
         Witness,
         plan::PlannedCell,
         round::read,
-        watch::Watching,
-        witness::{Candidate, Cover, Sample, ServerKey},
+        witness::{Candidate, Cover, Sample},
     },
-    ask::{Asking, First, PERIOD, PodName, Vigil, WINDOW, question},
+    ask::{Asking, First, PERIOD, PodName, Vigil, WINDOW},
 };
 use crate::{
-    lab::{LabError, Source, Stage},
+    lab::{LabError, Stage},
     probe::{self, Means, Request},
     scenario::PodSpec,
 };
@@ -95,26 +94,23 @@ async fn approach(
     served: &CancellationToken,
 ) -> Vec<Approached> {
     let goals: Vec<(PlannedCell, Vec<Candidate>)> = goals.iter().filter_map(|goal| goal.arrived(addresses)).collect();
-    let mut wanted: BTreeMap<Source, Watching> = BTreeMap::new();
-    for (cell, candidates) in &goals {
-        for candidate in candidates {
-            let watching = wanted.entry(candidate.source.clone());
-            let watching = watching.or_insert_with(|| Watching { questions: BTreeMap::new(), period: PERIOD });
-            watching.questions.entry(ServerKey::of(cell)).or_insert_with(|| question(cell, candidate));
-        }
-    }
-    let vigil = Vigil::begin(asking, &wanted);
-    let asked = join_all(goals.iter().map(|(cell, _)| ask(asking, cell, served))).await;
+    let vigil = Vigil::begin(asking, goals.iter().map(|(cell, candidates)| (cell, candidates.as_slice())));
+    let began = Instant::now();
+    let asked = join_all(goals.iter().map(|(cell, _)| ask(asking, cell, began, served))).await;
     let seen = vigil.end().await;
-    let came = |((cell, candidates), (attempts, command)): ((PlannedCell, Vec<Candidate>), (Vec<_>, Option<_>))| {
-        // Before it serves, the pod answers nobody.
-        let served = |samples: &[Sample]| {
-            samples.iter().find(|sample| sample.answered()).map_or(seen.until, |sample| sample.ended)
-        };
-        let witness = seen.best(&cell, &candidates, served);
+    let came = |((cell, candidates), (attempts, command)): ((PlannedCell, Vec<Candidate>), Asked)| {
+        let last = attempts.last().map_or(began, |last: &probe::Attempt| began + last.at);
+        let witness = seen.best(&cell, &candidates, |samples| served_since(samples, last));
         Approached { cell, attempts, command, witness }
     };
     goals.into_iter().zip(asked).map(came).collect()
+}
+
+/// When a witness was first answered. Before it serves, a pod answers nobody: whose last attempt was not well after that has
+/// proved nothing.
+fn served_since(samples: &[Sample], last: Instant) -> Option<Instant> {
+    let served = samples.iter().find(|sample| sample.answered())?.ended;
+    (served + WINDOW < last).then_some(served)
 }
 
 impl Goal {
@@ -132,8 +128,7 @@ impl Goal {
 type Asked = (Vec<probe::Attempt>, Option<(String, Means)>);
 
 /// Asks until the pod has served for a while.
-async fn ask(asking: Asking<'_>, cell: &PlannedCell, served: &CancellationToken) -> Asked {
-    let began = Instant::now();
+async fn ask(asking: Asking<'_>, cell: &PlannedCell, began: Instant, served: &CancellationToken) -> Asked {
     let askers = (0..ASKERS).map(|number| async move {
         sleep(WINDOW * number / ASKERS).await;
         ask_alone(asking, cell, began, served).await
@@ -176,4 +171,29 @@ async fn ask_alone(asking: Asking<'_>, cell: &PlannedCell, began: Instant, serve
         () = async { served.cancelled().await; sleep(AFTERWARDS).await } => {}
     }
     (attempts, command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::Outcome;
+
+    #[test]
+    fn who_asked_a_pod_only_before_it_served_has_proved_nothing() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let sample = |(ms, outcome): (u64, Outcome)| Sample {
+            asked: at(ms),
+            ended: at(ms + 1),
+            outcome,
+            connect: None,
+            held: None,
+            clock: None,
+        };
+        let seen = [(0, Outcome::Refused), (100, Outcome::Reached), (200, Outcome::Reached)].map(sample);
+        assert_eq!(served_since(&seen, at(2000)), Some(at(101)));
+        assert_eq!(served_since(&seen, at(90)), None);
+        assert_eq!(served_since(&seen, at(110)), None, "its answer might still have come");
+        assert_eq!(served_since(&seen[..1], at(2000)), None, "it never served");
+    }
 }

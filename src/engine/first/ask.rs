@@ -33,7 +33,7 @@ pub(super) const WINDOW: Duration = Duration::from_millis(250);
 /// the server hides no more than the part of a leak that fell into it.
 pub(super) const PERIOD: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
-pub(super) const LONGEST_GAP: Duration = Duration::from_secs(1);
+const LONGEST_GAP: Duration = Duration::from_secs(1);
 /// How many of those who could be a witness are.
 const WITNESSES: usize = 2;
 /// Samples that one process of a witness takes last about so long.
@@ -123,15 +123,7 @@ impl First {
 
     /// Has the witnesses ask, from now on.
     pub(in crate::engine) async fn watch(&self, asking: Asking<'_>) -> Result<Vigil, LabError> {
-        let mut wanted: BTreeMap<Source, Watching> = BTreeMap::new();
-        for Asked { cell, candidates, .. } in &self.asked {
-            for candidate in candidates {
-                let watching = wanted.entry(candidate.source.clone());
-                let watching = watching.or_insert_with(|| Watching { questions: BTreeMap::new(), period: PERIOD });
-                watching.questions.entry(ServerKey::of(cell)).or_insert_with(|| question(cell, candidate));
-            }
-        }
-        let mut vigil = Vigil::begin(asking, &wanted);
+        let mut vigil = Vigil::begin(asking, self.asked.iter().map(|it| (&it.cell, it.candidates.as_slice())));
         vigil.watches.before().await?;
         vigil.since = Instant::now();
         Ok(vigil)
@@ -172,14 +164,9 @@ impl First {
         seen: &'a Seen,
     ) -> impl Iterator<Item = (&'a PlannedCell, &'a [probe::Attempt], Option<(Cover, Witness)>)> {
         self.asked.iter().zip(attempts).map(|(Asked { cell, candidates, .. }, attempts)| {
-            (cell, attempts.as_slice(), seen.best(cell, candidates, |_| seen.since))
+            (cell, attempts.as_slice(), seen.best(cell, candidates, |_| Some(seen.since)))
         })
     }
-}
-
-/// What a witness of a cell is to ask.
-pub(super) fn question(cell: &PlannedCell, candidate: &Candidate) -> Question {
-    Question { target: candidate.target.clone(), identity: cell.identity.clone(), limit: PATIENCE }
 }
 
 /// Witnesses at work.
@@ -190,17 +177,30 @@ pub(in crate::engine) struct Vigil {
 
 /// What witnesses saw, and from when to when it counts.
 pub(in crate::engine) struct Seen {
-    pub(super) samples: Samples,
+    samples: Samples,
     since: Instant,
-    pub(super) until: Instant,
+    until: Instant,
 }
 
 impl Vigil {
-    /// Has witnesses ask from now on.
-    pub(super) fn begin(asking: Asking<'_>, wanted: &BTreeMap<Source, Watching>) -> Self {
+    /// Has those who could be the witnesses of some cells ask from now on.
+    pub(super) fn begin<'a>(
+        asking: Asking<'_>,
+        cells: impl Iterator<Item = (&'a PlannedCell, &'a [Candidate])>,
+    ) -> Self {
+        let mut wanted: BTreeMap<Source, Watching> = BTreeMap::new();
+        for (cell, candidates) in cells {
+            for candidate in candidates {
+                let watching = wanted.entry(candidate.source.clone());
+                let watching = watching.or_insert_with(|| Watching { questions: BTreeMap::new(), period: PERIOD });
+                let (target, identity) = (candidate.target.clone(), cell.identity.clone());
+                let question = || Question { target, identity, limit: PATIENCE };
+                watching.questions.entry(ServerKey::of(cell)).or_insert_with(question);
+            }
+        }
         let mut watches = Watches::new(Arc::clone(asking.sessions), Arc::clone(asking.nonces));
         watches.begin(asking.how);
-        watches.set(wanted, STINT);
+        watches.set(&wanted, STINT);
         Self { watches, since: Instant::now() }
     }
 
@@ -215,18 +215,19 @@ impl Vigil {
 }
 
 impl Seen {
-    /// The witness of a cell that has seen most, of these candidates, each from when it is said that it could.
+    /// The witness of a cell that has seen most, of these candidates, each from when it could prove something, if it ever could.
     pub(super) fn best(
         &self,
         cell: &PlannedCell,
         candidates: &[Candidate],
-        since: impl Fn(&[Sample]) -> Instant,
+        since: impl Fn(&[Sample]) -> Option<Instant>,
     ) -> Option<(Cover, Witness)> {
         let key = ServerKey::of(cell);
         let covers = candidates.iter().map(|candidate| {
             let samples = self.samples.get(&(candidate.source.clone(), key.clone()));
             let samples = samples.map_or(&[][..], Vec::as_slice);
-            let cover = cover(samples, since(samples), self.until, LONGEST_GAP);
+            let since = since(samples);
+            let cover = since.map_or(Cover::Unanswered, |since| cover(samples, since, self.until, LONGEST_GAP));
             (cover, Witness { kind: candidate.kind, from: candidate.from.clone() })
         });
         let rank = |cover: &Cover| match cover {
