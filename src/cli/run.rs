@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     engine,
+    lab::MOST_LANES,
     scenario::{self, Diagnostics, LoadedScenario},
 };
 
@@ -28,7 +29,7 @@ pub struct Args {
     select: Vec<String>,
     /// Run so many scenarios side by side, each in namespaces of its own [default: 1; on the embedded backend one for every 8
     /// scenarios, up to 8 a processor]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_LANES)))]
     jobs: Option<u32>,
     /// Run only the Kth of N equal parts
     #[arg(long, value_name = "K/N", value_parser = Shard::parse)]

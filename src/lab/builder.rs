@@ -8,6 +8,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Lab, LabError};
 use crate::{engine::Events, scenario::LabSpec};
 
+/// No lab plays more scenarios side by side.
+pub const MOST_LANES: u32 = 64;
+
 /// A backend that is configured and not yet up.
 #[async_trait]
 pub trait LabBuilder: Send {

@@ -251,7 +251,7 @@ fn cell(
     })
 }
 
-/// The same, of the source's first packets.
+/// The same, of the first packets of a pod that the step makes.
 fn at_first(mut cell: PlannedCell, step: &Step) -> PlannedCell {
     for text in [&mut cell.id, &mut cell.to_text] {
         text.push_str(" at first");

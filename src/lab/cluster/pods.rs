@@ -18,7 +18,6 @@ use kube::{
     api::{DeleteParams, LogParams, Patch, PatchParams},
     runtime::{WatchStreamExt, wait, watcher},
 };
-
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{

@@ -9,7 +9,6 @@ use std::{
 
 use async_trait::async_trait;
 use futures::future::{join_all, try_join_all};
-
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{

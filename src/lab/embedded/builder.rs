@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{DenyBy, enforcer::Mutant};
 use crate::{
     engine::Events,
-    lab::{Lab, LabBuilder, LabError},
+    lab::{Lab, LabBuilder, LabError, MOST_LANES},
     scenario::LabSpec,
 };
 
@@ -30,6 +30,19 @@ pub struct EmbeddedBuilder {
 }
 
 impl EmbeddedBuilder {
+    #[cfg(target_os = "linux")]
+    async fn made(self, run: &str) -> Result<Arc<dyn Lab>, LabError> {
+        Ok(Arc::new(self.start(run).await?))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    async fn made(self, _run: &str) -> Result<Arc<dyn Lab>, LabError> {
+        Err(LabError::with_hint(
+            "the embedded lab is made of Linux network namespaces, which this system does not have",
+            "use `--backend kind` or `--backend cluster`, or run in a Linux virtual machine",
+        ))
+    }
+
     /// Makes the lab, as its own type.
     #[cfg(target_os = "linux")]
     pub async fn start(self, run: &str) -> Result<super::EmbeddedLab, LabError> {
@@ -50,10 +63,9 @@ impl LabBuilder for EmbeddedBuilder {
     fn lanes(&self, scenarios: usize) -> u32 {
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
         let lanes = (scenarios / SCENARIOS_A_LANE).clamp(1, processors.saturating_mul(LANES_A_PROCESSOR));
-        u32::try_from(lanes).unwrap_or(u32::MAX)
+        u32::try_from(lanes).unwrap_or(u32::MAX).min(MOST_LANES)
     }
 
-    #[cfg(target_os = "linux")]
     async fn build(
         self: Box<Self>,
         run: &str,
@@ -62,23 +74,9 @@ impl LabBuilder for EmbeddedBuilder {
         cancel: &CancellationToken,
     ) -> Result<Arc<dyn Lab>, LabError> {
         tokio::select! {
-            lab = self.start(run) => Ok(Arc::new(lab?)),
+            lab = self.made(run) => lab,
             () = cancel.cancelled() => Err(LabError::Cancelled),
         }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    async fn build(
-        self: Box<Self>,
-        _: &str,
-        _: &[LabSpec],
-        _: &Events,
-        _: &CancellationToken,
-    ) -> Result<Arc<dyn Lab>, LabError> {
-        Err(LabError::with_hint(
-            "the embedded lab is made of Linux network namespaces, which this system does not have",
-            "use `--backend kind` or `--backend cluster`, or run in a Linux virtual machine",
-        ))
     }
 }
 

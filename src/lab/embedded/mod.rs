@@ -24,6 +24,7 @@ pub use builder::EmbeddedBuilder;
 pub use deny::DenyBy;
 #[cfg(target_os = "linux")]
 use families::has_ipv6;
+#[cfg(target_os = "linux")]
 pub use lab::EmbeddedLab;
 #[cfg(target_os = "linux")]
 pub(crate) use lab::curl_says;
