@@ -258,8 +258,9 @@ fn contradicts(expectation: &Expectation, outcome: Outcome) -> bool {
     }
 }
 
-/// The observation that stands for all attempts of a round. For an absence it is the worst, so that one answer outweighs any
-/// number of time-outs, and a lost probe is never covered up by a stopped one; otherwise one answer is enough.
+/// The observation that stands for all attempts of a round. For an absence it is the worst, so that one connection outweighs
+/// any number of time-outs, and a lost probe is never covered up by a stopped one; otherwise one answer is enough, as on a
+/// lossy path those of other attempts may be lost.
 pub(super) fn most_telling<'o>(
     expectation: &Expectation,
     observations: impl Iterator<Item = &'o Observation>,
@@ -270,8 +271,9 @@ pub(super) fn most_telling<'o>(
         Outcome::WrongServer => 7,
         Outcome::ProbeLost if silent => 4,
         Outcome::NoAnswer if silent => 3,
-        Outcome::NoAnswer => 6,
+        Outcome::NoAnswer if denied => 6,
         Outcome::Reached => 5,
+        Outcome::NoAnswer => 4,
         Outcome::ProbeLost if denied => 4,
         // It is no deny, and takes nothing from those that got as far as that.
         Outcome::NameNotResolved if denied => -1,
@@ -321,6 +323,21 @@ mod tests {
         assert_eq!(track.nonces.len(), 4, "what was tried meanwhile may be in the server's log all the same");
         let track = after(&[(stopped, GAP), (stopped, CONFIRMED)]);
         assert_eq!((track.good_rounds, track.nonces.len()), (1, 1));
+    }
+
+    #[test]
+    fn one_lost_answer_of_several_takes_nothing_from_who_is_reached_and_shows_that_who_is_denied_is_not() {
+        let telling = |expectation, outcomes: &[Outcome]| {
+            let observations =
+                outcomes.iter().map(|outcome| Observation { outcome: *outcome, ..Observation::lost(None) });
+            let observations: Vec<Observation> = observations.collect();
+            most_telling(&expectation, observations.iter()).map(|telling| telling.outcome)
+        };
+        let one_of_two = [Outcome::Reached, Outcome::NoAnswer];
+        assert_eq!(telling(Expectation::Reachable, &one_of_two), Some(Outcome::Reached));
+        assert_eq!(telling(Expectation::Reachable, &[Outcome::NoAnswer, Outcome::TimedOut]), Some(Outcome::NoAnswer));
+        assert_eq!(telling(Expectation::Blocked, &one_of_two), Some(Outcome::NoAnswer));
+        assert_eq!(telling(Expectation::Silent, &one_of_two), Some(Outcome::Reached));
     }
 
     #[test]
