@@ -5,19 +5,17 @@ use std::{
     time::Duration,
 };
 
-use kube::{Client, Config, client::ClientBuilder, config::KubeConfigOptions};
-use tower::{buffer::BufferLayer, filter::AsyncFilterLayer, retry::RetryLayer, util::option_layer};
+use kube::{Client, Config, config::KubeConfigOptions};
 
 use super::{
     kubeconfig::{self, HINT},
     mark::ClusterMark,
     patience::{Outages, Patience},
     plugin::{PluginError, sign_in},
+    transport,
 };
 use crate::lab::LabError;
 
-/// Requests that may wait for their turn to be sent.
-const REQUESTS: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a connection may be silent while something is awaited: longer than the API server lets a watch last.
 const SILENCE: Duration = Duration::from_secs(330);
@@ -129,14 +127,7 @@ pub(crate) enum ClientError {
 /// A client, signed in by the user's credential plugin where there is one.
 pub(crate) async fn client(mut config: Config, patience: Option<Patience>) -> Result<Client, ClientError> {
     let token = sign_in(&mut config).await?;
-    let builder = ClientBuilder::try_from(config)?;
-    if token.is_none() && patience.is_none() {
-        return Ok(builder.build());
-    }
-    // Requests that wait for a token, or are sent again, need a service that can be shared.
-    let builder = builder.with_layer(&BufferLayer::new(REQUESTS));
-    let builder = builder.with_layer(&option_layer(token.map(AsyncFilterLayer::new)));
-    Ok(builder.with_layer(&option_layer(patience.map(RetryLayer::new))).build())
+    Ok(transport::client(config, token, patience)?)
 }
 
 /// An error with all its causes, each said once.

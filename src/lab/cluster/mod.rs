@@ -31,6 +31,7 @@ mod shell;
 mod shells;
 mod space;
 mod stage;
+mod transport;
 
 pub use builder::ClusterBuilder;
 pub use doctor::doctor;
