@@ -82,7 +82,16 @@ impl Settling<'_> {
                 self.watch(index, limit, history, &mut plan.watches);
             }
         }
+        self.absent_first(&mut plan);
         plan
+    }
+
+    /// Has each source begin with those from which nothing may come: their windows pass while the others are answered.
+    fn absent_first(&self, plan: &mut Plan) {
+        let at_once = plan.batches.iter_mut().filter(|((_, how), _)| *how != How::Keeper);
+        for (_, asks) in at_once {
+            asks.sort_by_key(|ask| !self.cells[ask.cell].expectation.is_absence());
+        }
     }
 
     /// Sees how quick everything is at the moment.

@@ -15,7 +15,7 @@ use super::{
 const BUSY_PATIENCE: Duration = Duration::from_secs(30);
 /// How long cells are waited for that the CNI is known to treat otherwise, and denials where it enforces nothing: most policies
 /// take effect sooner.
-const KNOWN_PATIENCE: Duration = Duration::from_secs(1);
+const KNOWN_PATIENCE: Duration = Duration::from_millis(800);
 /// The same for cells that were not reached before any policy.
 pub(super) const LOST_PATIENCE: Duration = Duration::from_secs(3);
 

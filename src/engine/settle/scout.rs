@@ -22,8 +22,9 @@ use crate::{
 const SCOUTING: Duration = Duration::from_secs(1);
 /// From the start of one scout to the start of the next.
 const PACE: Duration = Duration::from_millis(20);
-/// A scout waits for this part of a denied attempt's window: the window is at least ten times the slowest connect.
-const PART: u32 = 4;
+/// A scout waits for this part of a denied attempt's window, which is ten times the slowest connect or more, and for most paths 50
+/// times. One that gives up too early costs a round.
+const PART: u32 = 8;
 
 /// An end of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +65,7 @@ impl Settling<'_> {
                 let limit = calibrate::window(history.slowest(self.cells[*index]), None, false) / PART;
                 self.request(*index, (limit, Duration::ZERO), 1, &mut plan);
             }
-            let seen = volley(self.setting.sessions, &plan.batches(self.setting.nonces)).await?;
+            let seen = volley(self.setting.sessions, plan.batches(self.setting.nonces), false).await?;
             turning.retain(|index| seen.get(index).is_none_or(|seen| !looks_good(self.cells[*index], &seen.attempts)));
             if !turning.is_empty() {
                 sleep_until(began + PACE).await;
