@@ -61,7 +61,7 @@ pub(super) struct CellSeen {
     pub(super) started: Instant,
     /// Its attempts, lost ones included.
     pub(super) attempts: Vec<Attempt>,
-    /// The literal command of the first of them, where there was a session to ask.
+    /// The literal command of the first of them, where it was wanted and there was a session to ask.
     pub(super) command: Option<String>,
     /// What made the first of them.
     pub(super) means: Option<Means>,
@@ -74,35 +74,38 @@ impl CellSeen {
     }
 }
 
-/// Makes every source's requests at once. An error is one after which nothing more may be sent; everything else is a lost
-/// probe.
+/// Makes every source's requests at once, and says with which commands, where somebody wants to know. An error is one after
+/// which nothing more may be sent; everything else is a lost probe.
 pub(super) async fn volley(
     sessions: &Arc<Sessions>,
-    batches: &BTreeMap<(Source, How), Vec<Ask>>,
+    batches: BTreeMap<(Source, How), Vec<Ask>>,
+    says_commands: bool,
 ) -> Result<BTreeMap<usize, CellSeen>, LabError> {
-    let seen = try_join_all(batches.iter().map(|((source, how), asks)| batch(sessions, *how, source, asks))).await?;
-    Ok(seen.into_iter().flatten().collect())
+    let batches = batches.into_iter().map(|(by, asks)| batch(sessions, by, asks, says_commands));
+    Ok(try_join_all(batches).await?.into_iter().flatten().collect())
 }
 
 /// Makes the requests of one source and one kind of session.
 async fn batch(
     sessions: &Arc<Sessions>,
-    how: How,
-    source: &Source,
-    asks: &[Ask],
+    (source, how): (Source, How),
+    asks: Vec<Ask>,
+    says_commands: bool,
 ) -> Result<Vec<(usize, CellSeen)>, LabError> {
-    let requests: Vec<Request> = asks.iter().map(|ask| ask.request.clone()).collect();
-    let mut found: Vec<Option<Attempt>> = vec![None; asks.len()];
-    let mut commands: Vec<Option<(String, Means)>> = vec![None; asks.len()];
+    let (cells, requests): (Vec<usize>, Vec<Request>) = asks.into_iter().map(|ask| (ask.cell, ask.request)).unzip();
+    let mut found: Vec<Option<Attempt>> = vec![None; requests.len()];
+    let mut commands: Vec<Option<(String, Means)>> = vec![None; requests.len()];
     let mut why = "no answer came".to_owned();
     let mut started = Instant::now();
-    match sessions.lease(source, how).await {
+    match sessions.lease(&source, how).await {
         Ok(mut lease) => {
             started = Instant::now();
             if let Some(session) = lease.session() {
                 let mut shown = BTreeSet::new();
-                for (command, ask) in commands.iter_mut().zip(asks).filter(|(_, ask)| shown.insert(ask.cell)) {
-                    *command = Some((session.command(&ask.request), session.means(&ask.request)));
+                for ((cell, request), command) in cells.iter().zip(&requests).zip(&mut commands) {
+                    if says_commands && shown.insert(*cell) {
+                        *command = Some((session.command(request), session.means(request)));
+                    }
                 }
                 listen(session, &requests, |index, attempt| {
                     if let Some(slot) = found.get_mut(index) {
@@ -119,10 +122,10 @@ async fn batch(
         Err(error) => why = error.to_string(),
     }
     let mut seen: BTreeMap<usize, CellSeen> = BTreeMap::new();
-    for ((ask, attempt), command) in asks.iter().zip(found).zip(commands) {
-        let attempt = attempt.unwrap_or_else(|| lost(&ask.request, &why));
+    for (((cell, request), attempt), command) in cells.into_iter().zip(requests).zip(found).zip(commands) {
+        let attempt = attempt.unwrap_or_else(|| lost(request, &why));
         let (command, means) = command.unzip();
-        let cell = seen.entry(ask.cell).or_insert_with(|| CellSeen { started, attempts: Vec::new(), command, means });
+        let cell = seen.entry(cell).or_insert_with(|| CellSeen { started, attempts: Vec::new(), command, means });
         cell.attempts.push(attempt);
     }
     Ok(seen.into_iter().collect())
@@ -155,10 +158,6 @@ pub(super) async fn read(
     let _ = timeout(longest + GIVE_UP, reading).await;
 }
 
-fn lost(request: &Request, why: &str) -> Attempt {
-    Attempt {
-        nonce: request.nonce.clone(),
-        observation: Observation::lost(Some(why.to_owned())),
-        ended: Instant::now(),
-    }
+fn lost(request: Request, why: &str) -> Attempt {
+    Attempt { nonce: request.nonce, observation: Observation::lost(Some(why.to_owned())), ended: Instant::now() }
 }

@@ -43,18 +43,18 @@ struct Part {
 #[async_trait]
 impl<A: AgentHost, C: CurlHost> Session for Mixed<A, C> {
     fn probe<'a>(&'a mut self, batch: &'a [Request]) -> BoxStream<'a, Answer> {
+        // Nothing is started for nothing.
+        if batch.iter().all(|request| self.choose(request) == Means::Agent) {
+            return self.agent.answers(batch, None);
+        }
+        if batch.iter().all(|request| self.choose(request) == Means::Curl) {
+            return self.curl.probe(batch);
+        }
         let (mut by_agent, mut by_curl) = (Part::default(), Part::default());
         for (index, request) in batch.iter().enumerate() {
             let part = if self.choose(request) == Means::Agent { &mut by_agent } else { &mut by_curl };
             part.indices.push(index);
             part.requests.push(request.clone());
-        }
-        // Nothing is started for nothing.
-        if by_curl.indices.is_empty() {
-            return self.agent.answers(batch, None);
-        }
-        if by_agent.indices.is_empty() {
-            return self.curl.probe(batch);
         }
         let answers = async_stream::stream! {
             let agent = self.agent.answers(&by_agent.requests, None);

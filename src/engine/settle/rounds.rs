@@ -241,10 +241,11 @@ impl<'a> Settling<'a> {
     /// with denials one does not wait for the one before: most of a volley is waiting, and what spreads the attempts is the
     /// hold's pace.
     pub(super) async fn fire(&self, plan: &Plan, most: u32) -> Result<Vec<BTreeMap<usize, CellSeen>>, LabError> {
-        let one = || async {
+        // The volleys of a plan differ in nothing but their nonces.
+        let one = |is_first: bool| async move {
             let calibrating = self.table.occasion == Occasion::Baseline;
             let _quiet = if calibrating { Some(self.setting.quiet.timing().await) } else { None };
-            volley(self.setting.sessions, &plan.batches(self.setting.nonces)).await
+            volley(self.setting.sessions, plan.batches(self.setting.nonces), is_first).await
         };
         let pace = self.hold_pace();
         let (mut flying, mut landed) = (FuturesOrdered::new(), Vec::new());
@@ -266,7 +267,7 @@ impl<'a> Settling<'a> {
                     landed.push(seen);
                 }
                 () = sleep_until(next), if left > 0 && flying.len() < FLYING => {
-                    flying.push_back(one());
+                    flying.push_back(one(fired == 0));
                     left -= 1;
                     fired += 1;
                     next = Instant::now() + pace;
