@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(value_name = "PATH|TAG")]
     select: Vec<String>,
     /// Run so many scenarios side by side, each in namespaces of its own [default: 1; on the embedded backend one for every 8
-    /// scenarios, up to 8 a processor]
+    /// scenarios, up to 12 a processor]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_LANES)))]
     jobs: Option<u32>,
     /// Run only the Kth of N equal parts

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Lanes that a processor keeps up with: most of a table's time is waiting.
-const LANES_A_PROCESSOR: usize = 8;
+const LANES_A_PROCESSOR: usize = 12;
 /// A further lane makes labs of its own, and is worth it for so many scenarios.
 const SCENARIOS_A_LANE: usize = 8;
 

@@ -81,8 +81,8 @@ pub(super) enum Frame {
     Hello(Result<(), Failure>),
     /// A line of output.
     Line { id: u64, line: String },
-    /// What a prober found.
-    Found { id: u64, finding: Finding },
+    /// What a prober found, all that it has found since the last such frame of the call.
+    Found { id: u64, findings: Vec<Finding> },
     /// The end of a call.
     Done { id: u64, result: Result<Reply, Failure> },
 }

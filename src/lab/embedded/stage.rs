@@ -222,8 +222,10 @@ impl AgentHost for NamespaceProber {
     async fn call(&mut self, work: Work, found: UnboundedSender<Finding>) -> Result<usize, String> {
         let action = Action::Probe { source: self.source.clone(), work };
         let take = |frame| {
-            if let Frame::Found { finding, .. } = frame {
-                let _ = found.send(finding);
+            if let Frame::Found { findings, .. } = frame {
+                for finding in findings {
+                    let _ = found.send(finding);
+                }
             }
         };
         match self.client.stream(Request::On { stage: self.stage, action }, take).await {

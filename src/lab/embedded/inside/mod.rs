@@ -7,6 +7,7 @@ mod dns;
 #[cfg(target_os = "linux")]
 mod documents;
 #[cfg(target_os = "linux")]
+mod findings;
 mod first;
 #[cfg(target_os = "linux")]
 mod metadata;

@@ -12,9 +12,16 @@ use anyhow::{Context, bail};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::AbortHandle,
+    time::sleep,
 };
 
-use super::{curl::Curl, first, namespace::Inside, stage::Stage};
+use super::{
+    curl::Curl,
+    findings::{Findings, LINGER},
+    first,
+    namespace::Inside,
+    stage::Stage,
+};
 use crate::{
     lab::{
         LabError,
@@ -183,11 +190,19 @@ impl Server {
             }
             Action::Probe { source, work } => {
                 let sockets = Inside(stage.namespace(&source).await?);
-                let frames = self.frames.clone();
-                let found = move |finding| drop(frames.send(Frame::Found { id, finding }));
-                return tokio::select! {
-                    answered = stage.prober().run(work, &sockets, found) => Ok(Reply::Answered(answered)),
-                    () = stage.closed() => bail!("the stage is closed"),
+                let findings = Findings::of(id, &work, self.frames.clone());
+                let found = findings.clone();
+                let probing = stage.prober().run(work, &sockets, move |finding| found.add(finding));
+                let mut probing = std::pin::pin!(probing);
+                return loop {
+                    tokio::select! {
+                        answered = &mut probing => {
+                            findings.send();
+                            break Ok(Reply::Answered(answered));
+                        }
+                        () = stage.closed() => bail!("the stage is closed"),
+                        () = sleep(LINGER) => findings.send(),
+                    }
                 };
             }
             Action::Curl { source, config } => {

@@ -1,0 +1,49 @@
+//! What a call's prober has found and no frame has carried yet.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::{
+    lab::embedded::protocol::Frame,
+    probe::direct::{Finding, Work},
+};
+
+/// How long a finding may wait for others of its call.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+
+/// The findings of a call. Each frame wakes both halves, and nobody does anything with some of a call's findings before the last
+/// one is there; but a witness is heard as it speaks.
+#[derive(Clone)]
+pub(super) struct Findings {
+    id: u64,
+    at_once: bool,
+    waiting: Arc<Mutex<Vec<Finding>>>,
+    frames: UnboundedSender<Frame>,
+}
+
+impl Findings {
+    /// Those of a call with this id, which does this work.
+    pub(super) fn of(id: u64, work: &Work, frames: UnboundedSender<Frame>) -> Self {
+        Self { id, at_once: work.every_us.is_some(), waiting: Arc::default(), frames }
+    }
+
+    /// One more.
+    pub(super) fn add(&self, finding: Finding) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
+        if self.at_once {
+            self.send();
+        }
+    }
+
+    /// Sends those that wait.
+    pub(super) fn send(&self) {
+        let findings = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        if !findings.is_empty() {
+            let _ = self.frames.send(Frame::Found { id: self.id, findings });
+        }
+    }
+}
