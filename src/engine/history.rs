@@ -148,8 +148,15 @@ impl History {
             }
         } else if is_open && cell.expectation != Expectation::Blocked {
             // Where something is to be denied, a volley in which only some are answered is one in which a policy took effect.
-            for attempt in attempts.iter().filter(|attempt| attempt.observation.outcome == Outcome::TimedOut) {
-                let sent = attempt.observation.resent.map_or_else(|| calibrate::syns_in(limit), |again| again + 1);
+            for Attempt { observation, .. } in attempts {
+                let sent = match observation.outcome {
+                    Outcome::TimedOut => {
+                        observation.resent.map_or_else(|| calibrate::syns_in(limit), |again| again + 1)
+                    }
+                    // What was lost came after the handshake, once at least.
+                    Outcome::NoAnswer => 1,
+                    _ => continue,
+                };
                 from.gave_up(sent);
                 to.gave_up(sent);
             }

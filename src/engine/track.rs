@@ -95,7 +95,7 @@ pub(super) struct Track {
     pub(super) at_least: Duration,
     /// The slowest connect seen.
     pub(super) slowest: Option<Duration>,
-    /// The literal command of the last request.
+    /// The literal command of a request, as the last plan that told it has it.
     pub(super) command: Option<String>,
     /// What made it.
     pub(super) means: Option<Means>,
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn one_lost_answer_of_several_takes_nothing_from_who_is_reached_and_shows_that_who_is_denied_is_not() {
+    fn one_answer_of_several_is_enough_for_who_should_be_reached_and_too_many_for_who_is_denied() {
         let telling = |expectation, outcomes: &[Outcome]| {
             let observations =
                 outcomes.iter().map(|outcome| Observation { outcome: *outcome, ..Observation::lost(None) });

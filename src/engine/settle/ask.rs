@@ -86,11 +86,14 @@ impl Settling<'_> {
         plan
     }
 
-    /// Has each source begin with those from which nothing may come: their windows pass while the others are answered.
+    /// Has each source begin with those from which nothing may come: their windows pass while the others are answered. What is asked
+    /// one after the other keeps its order.
     fn absent_first(&self, plan: &mut Plan) {
-        let at_once = plan.batches.iter_mut().filter(|((_, how), _)| *how != How::Keeper);
-        for (_, asks) in at_once {
-            asks.sort_by_key(|ask| !self.cells[ask.cell].expectation.is_absence());
+        for asks in plan.batches.values_mut() {
+            asks.sort_by_key(|ask| {
+                let cell = self.cells[ask.cell];
+                !(cell.expectation.is_absence() && cell.is_asked_at_once())
+            });
         }
     }
 

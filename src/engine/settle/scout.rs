@@ -22,9 +22,9 @@ use crate::{
 const SCOUTING: Duration = Duration::from_secs(1);
 /// From the start of one scout to the start of the next.
 const PACE: Duration = Duration::from_millis(20);
-/// A scout waits for this part of a denied attempt's window, which is ten times the slowest connect or more, and for most paths 50
-/// times. One that gives up too early costs a round.
-const PART: u32 = 8;
+/// A scout waits for these parts of a denied attempt's window, which is ten times the slowest connect or more, and for most paths 50
+/// times: on the way to a denial, where one that gives up too early costs a round, and to an answer, where it costs another scout.
+const PARTS: (u32, u32) = (8, 4);
 
 /// An end of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +62,9 @@ impl Settling<'_> {
             let began = Instant::now();
             let mut plan = Plan::default();
             for index in &turning {
-                let limit = calibrate::window(history.slowest(self.cells[*index]), None, false) / PART;
+                let cell = self.cells[*index];
+                let part = if cell.expectation.is_absence() { PARTS.0 } else { PARTS.1 };
+                let limit = calibrate::window(history.slowest(cell), None, false) / part;
                 self.request(*index, (limit, Duration::ZERO), 1, &mut plan);
             }
             let seen = volley(self.setting.sessions, plan.batches(self.setting.nonces), false).await?;

@@ -1,7 +1,7 @@
 //! How requests get to the API server: as `kube` has it by default, and at once.
 //!
 //! By default the system holds back what is less than a full packet until the packet before is acknowledged (RFC 896), which a
-//! peer that has nothing to say puts off for 40 ms (RFC 9293, section 3.8.6.3). What is written to a program in a pod goes in
+//! peer that has nothing to say puts off (RFC 9293, section 3.8.6.3), on Linux for 40 ms. What is written to a program in a pod goes in
 //! pieces of 4 KiB, so each call that is longer would take that much longer.
 
 use http::{Request, Response};
@@ -27,11 +27,11 @@ use super::{patience::Patience, plugin::Token};
 /// Requests that may wait for their turn to be sent.
 const REQUESTS: usize = 1024;
 
-/// A client whose requests have this token, and are sent again.
+/// A client whose requests carry this token, and are sent again with this patience, where there is one.
 pub(super) fn client(config: Config, token: Option<Token>, patience: Option<Patience>) -> Result<Client, Error> {
     if config.proxy_url.is_some() {
-        // It says what it has against proxies.
-        ClientBuilder::try_from(config.clone())?;
+        // `kube`'s ways by proxies are not built in: this says so, by the scheme.
+        return ClientBuilder::try_from(config).map(ClientBuilder::build);
     }
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);

@@ -12,11 +12,12 @@ use crate::{
     probe::direct::{Finding, Work},
 };
 
-/// How long a finding may wait for others of its call.
-pub(super) const LINGER: Duration = Duration::from_secs(1);
+/// How long a finding may wait for others of its call: a witness that is heard later than this would seem to have been silent, which
+/// counts from a window on, and those are 100 ms or more.
+pub(super) const LINGER: Duration = Duration::from_millis(20);
 
-/// The findings of a call. Each frame wakes both halves, and nobody does anything with some of a call's findings before the last
-/// one is there; but a witness is heard as it speaks.
+/// The findings of a call. Each frame wakes both halves, and nobody does anything with some of a volley's findings before the last
+/// one is there; but who watches is heard as it speaks.
 #[derive(Clone)]
 pub(super) struct Findings {
     id: u64,
