@@ -22,9 +22,11 @@ use crate::{
 const SCOUTING: Duration = Duration::from_secs(1);
 /// From the start of one scout to the start of the next.
 const PACE: Duration = Duration::from_millis(20);
-/// A scout waits for these parts of a denied attempt's window, which is ten times the slowest connect or more, and for most paths 50
-/// times: on the way to a denial, where one that gives up too early costs a round, and to an answer, where it costs another scout.
-const PARTS: (u32, u32) = (8, 4);
+/// A scout of what is to be denied waits for this part of a denied attempt's window, which is ten times the slowest connect or more, and
+/// for most paths 50 times: one that gives up too early costs a round.
+const DENIED_PART: u32 = 8;
+/// The same for one of what is to be answered: one that gives up too early costs another.
+const OPENED_PART: u32 = 4;
 
 /// An end of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +65,7 @@ impl Settling<'_> {
             let mut plan = Plan::default();
             for index in &turning {
                 let cell = self.cells[*index];
-                let part = if cell.expectation.is_absence() { PARTS.0 } else { PARTS.1 };
+                let part = if cell.expectation.is_absence() { DENIED_PART } else { OPENED_PART };
                 let limit = calibrate::window(history.slowest(cell), None, false) / part;
                 self.request(*index, (limit, Duration::ZERO), 1, &mut plan);
             }

@@ -8,6 +8,7 @@ mod dns;
 mod documents;
 #[cfg(target_os = "linux")]
 mod findings;
+#[cfg(target_os = "linux")]
 mod first;
 #[cfg(target_os = "linux")]
 mod metadata;

@@ -12,16 +12,9 @@ use anyhow::{Context, bail};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::AbortHandle,
-    time::sleep,
 };
 
-use super::{
-    curl::Curl,
-    findings::{Findings, LINGER},
-    first,
-    namespace::Inside,
-    stage::Stage,
-};
+use super::{curl::Curl, findings::Findings, first, namespace::Inside, stage::Stage};
 use crate::{
     lab::{
         LabError,
@@ -192,18 +185,12 @@ impl Server {
                 let sockets = Inside(stage.namespace(&source).await?);
                 let findings = Findings::of(id, &work, self.frames.clone());
                 let found = findings.clone();
-                let probing = stage.prober().run(work, &sockets, move |finding| found.add(finding));
-                let mut probing = std::pin::pin!(probing);
-                return loop {
-                    tokio::select! {
-                        answered = &mut probing => {
-                            findings.send();
-                            break Ok(Reply::Answered(answered));
-                        }
-                        () = stage.closed() => bail!("the stage is closed"),
-                        () = sleep(LINGER) => findings.send(),
-                    }
+                let answered = tokio::select! {
+                    answered = stage.prober().run(work, &sockets, move |finding| found.add(finding)) => answered,
+                    () = stage.closed() => bail!("the stage is closed"),
                 };
+                findings.send();
+                return Ok(Reply::Answered(answered));
             }
             Action::Curl { source, config } => {
                 let ns = stage.namespace(&source).await?;
