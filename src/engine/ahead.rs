@@ -1,6 +1,9 @@
 //! What a scenario does before a step needs it: sessions are opened, witnesses ask, paths are timed that are denied later.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -8,7 +11,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     Expectation,
     history::{History, PathKey},
-    plan::{self, Connection, PlannedCell},
+    plan::{Connection, PlannedCell},
+    plans::Planned,
     sessions::How,
     settle::{Occasion, Table, anticipate},
     step::{Course, Staged},
@@ -44,15 +48,16 @@ impl Staged<'_> {
         let (world, from_nodes) = (self.stage.world(), self.probes_nodes());
         let mut wanted: BTreeMap<(Source, How), usize> = BTreeMap::new();
         for index in 0..self.loaded.scenario.steps.len() {
-            let (cells, _) = self.split(plan::cells(self.loaded, index, &world).unwrap_or_default());
+            let planned = self.planned(index);
+            let cells = &planned.probed;
             let blocked = |cell: &&PlannedCell| cell.expectation.is_absence();
             let overlap = usize::from(purpose == Purpose::Overlap && cells.iter().any(|cell| blocked(&cell)));
-            let how = self.rules.probe.how(&cells);
-            for cell in &cells {
+            let how = self.rules.probe.how(cells);
+            for cell in cells {
                 let count = wanted.entry((cell.from.clone(), how)).or_default();
                 *count = (*count).max(1 + overlap);
             }
-            let answered = answered(&cells);
+            let answered = answered(cells);
             for cell in cells.iter().filter(blocked).filter(|_| purpose != Purpose::Batches) {
                 if let Some(witness) = candidates(&answered, cell, &world, from_nodes).into_iter().next() {
                     wanted.insert((witness.source, how), 2 + overlap);
@@ -64,11 +69,10 @@ impl Staged<'_> {
 
     /// Has the witnesses of a step ask before its actions have their effect, where the step's cells are known already.
     pub(super) fn anticipate(&self, index: usize, name: &str, course: &mut Course<'_>) {
-        let world = self.stage.world();
-        let (cells, _) = self.split(plan::cells(self.loaded, index, &world).unwrap_or_default());
+        let (world, planned) = (self.stage.world(), self.planned(index));
+        let cells = &planned.probed;
         let (occasion, since) = (Occasion::Change, Instant::now());
-        let table =
-            Table { step: name, occasion, cells: &cells, calibration: &[], world: &world, since, deadline: since };
+        let table = Table { step: name, occasion, cells, calibration: &[], world: &world, since, deadline: since };
         anticipate(&self.setting(), &table, &course.history, &mut course.watches);
     }
 
@@ -88,20 +92,17 @@ impl Staged<'_> {
     /// Cells that are denied in some step and not expected by the baseline, as far as their pods are there already and their
     /// paths were not timed yet.
     pub(super) fn denied_later(&self, history: &History) -> Vec<PlannedCell> {
-        let world = self.stage.world();
-        let steps = &self.loaded.scenario.steps;
-        let first = usize::from(self.occasion(0) == Occasion::Baseline);
-        let known = if first == 1 { plan::cells(self.loaded, 0, &world).unwrap_or_default() } else { Vec::new() };
-        let known = known.iter().filter(|cell| cell.connection == Connection::New);
+        let steps: Vec<Arc<Planned>> = (0..self.loaded.scenario.steps.len()).map(|index| self.planned(index)).collect();
+        let (baseline, later) = steps.split_at(usize::from(self.occasion(0) == Occasion::Baseline));
+        let known = baseline.iter().flat_map(|step| &step.probed).filter(|cell| cell.connection == Connection::New);
         let mut paths: BTreeSet<PathKey> = known.map(PathKey::of).collect();
-        let later = (first..steps.len()).flat_map(|index| plan::cells(self.loaded, index, &world).unwrap_or_default());
-        let (later, _) = self.split(later.collect());
         later
-            .into_iter()
+            .iter()
+            .flat_map(|step| &step.probed)
             .filter(|cell| cell.expectation == Expectation::Blocked && !history.is_timed(cell))
             .filter(|cell| paths.insert(PathKey::of(cell)))
             // The path is the same from every port, and over UDP a node would take what comes from this one for known.
-            .map(|cell| PlannedCell { expectation: Expectation::Recorded, source_port: None, ..cell })
+            .map(|cell| PlannedCell { expectation: Expectation::Recorded, source_port: None, ..cell.clone() })
             .collect()
     }
 }

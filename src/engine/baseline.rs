@@ -1,11 +1,11 @@
 //! What a scenario's baseline takes over from the scenario before, and what it leaves to the next one.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{
     CellResult, StepResult,
     heritage::Heritage,
-    plan::{self, PlannedCell},
+    plan::PlannedCell,
     step::{Course, Staged},
 };
 use crate::{lab::World, scenario::Tier, text::Text};
@@ -14,7 +14,7 @@ impl Staged<'_> {
     /// Takes cells out of a baseline that were found as they should be before; the scenario that did so, if there are any.
     pub(super) fn inherit(
         &self,
-        cells: &mut Vec<PlannedCell>,
+        cells: &mut Cow<'_, [PlannedCell]>,
         records: &mut BTreeMap<Text, CellResult>,
         world: &World,
         course: &mut Course<'_>,
@@ -22,13 +22,17 @@ impl Staged<'_> {
         // Who asks along with the document wants to see each answer, and what is not judged is no pass.
         let may = !self.rules.show_answers && self.loaded.scenario.tier == Tier::Required;
         let before = course.before.take().filter(|_| may)?;
-        cells.retain(|cell| {
-            let Some(result) = before.result(cell, world) else { return true };
+        let mut left = Vec::new();
+        for cell in cells.iter() {
+            let Some(result) = before.result(cell, world) else {
+                left.push(cell.clone());
+                continue;
+            };
             course.history.set_baseline(cell, true);
             let decided_by = self.decided_by(0, cell);
             records.insert(result.id.clone(), CellResult { decided_by, ..result.clone() });
-            false
-        });
+        }
+        *cells = Cow::Owned(left);
         (!records.is_empty()).then(|| before.scenario().to_owned())
     }
 
@@ -36,8 +40,8 @@ impl Staged<'_> {
     pub(super) fn bequeath(&self, restored: &StepResult, course: &mut Course<'_>) -> Option<Heritage> {
         let ground = self.stage.ground()?;
         let world = self.stage.world();
-        let (planned, _) = self.split(plan::cells(self.loaded, 0, &world).ok()?);
+        let planned = self.plans.of(0, &world).ok()?;
         let history = std::mem::take(&mut course.history);
-        Some(Heritage::new(&self.loaded.scenario.id, (ground, world), history, planned, &restored.cells))
+        Some(Heritage::new(&self.loaded.scenario.id, (ground, world), history, &planned.probed, &restored.cells))
     }
 }

@@ -3,7 +3,7 @@
 //! Once a scenario has taken everything back, it checks its baseline again. That is the next one's baseline too, as far as it
 //! asks for the same; and paths whose connects were timed need not be timed again.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use super::{
     CellResult, Verdict,
@@ -20,7 +20,7 @@ use crate::{
 pub(super) struct Heritage {
     scenario: String,
     ground: u64,
-    world: World,
+    world: Arc<World>,
     history: History,
     /// The cells that were reached again, by their ids.
     restored: BTreeMap<String, (PlannedCell, CellResult)>,
@@ -31,16 +31,16 @@ impl Heritage {
     #[must_use]
     pub(super) fn new(
         scenario: &str,
-        (ground, world): (u64, World),
+        (ground, world): (u64, Arc<World>),
         history: History,
-        planned: Vec<PlannedCell>,
+        planned: &[PlannedCell],
         restored: &[CellResult],
     ) -> Self {
         let passed = restored.iter().filter(|result| result.verdict == Verdict::Pass);
         let passed: BTreeMap<&str, &CellResult> = passed.map(|result| (result.id.as_str(), result)).collect();
-        let restored = planned.into_iter().filter_map(|cell| {
+        let restored = planned.iter().filter_map(|cell| {
             let result = (*passed.get(cell.id.as_str())?).clone();
-            Some((cell.id.clone(), (cell, result)))
+            Some((cell.id.clone(), (cell.clone(), result)))
         });
         Self { scenario: scenario.to_owned(), ground, world, history, restored: restored.collect() }
     }
@@ -117,20 +117,20 @@ mod tests {
     #[test]
     fn only_what_was_reached_again_over_the_same_path_stands_for_a_baseline() {
         let loaded = scenario::select(&["ingress-two-namespaces".to_owned()]).unwrap().remove(0);
-        let before = plan::world(&loaded.scenario.lab);
+        let before = Arc::new(plan::world(&loaded.scenario.lab));
         let planned = plan::cells(&loaded, 0, &before).unwrap();
         assert!(planned.len() > 1, "{planned:?}");
         let mut results: Vec<CellResult> =
             planned.iter().map(|cell| unprobed(cell, (Verdict::Pass, None), None)).collect();
         let stands = |results: &[CellResult], planned_now: &[PlannedCell], now: &World| {
-            let left = Heritage::new("first", (7, before.clone()), History::default(), planned.clone(), results);
+            let left = Heritage::new("first", (7, Arc::clone(&before)), History::default(), &planned, results);
             assert!(left.clone().on(Some(8)).is_none() && left.clone().on(None).is_none(), "other pods");
             let left = left.on(Some(7)).unwrap();
             planned_now.iter().filter(|cell| left.result(cell, now).is_some()).count()
         };
         assert_eq!(stands(&results, &planned, &before), planned.len());
 
-        let mut moved = before.clone();
+        let mut moved = World::clone(&before);
         moved.pods.iter_mut().for_each(|pod| pod.addresses = vec!["10.9.9.9".parse().unwrap()]);
         assert_eq!(stands(&results, &planned, &moved), 0, "the pods are others");
 

@@ -1,6 +1,6 @@
 //! Baseline, apply, converge, hold, verdict. It knows no backend, and says everything it does as events.
 //!
-//! Pure: `plan` (cells and the second oracle), `calibrate` (windows and attempts), `witness`, `track` (a cell over the
+//! Pure: `plan` (cells and the second oracle), `plans`, `calibrate` (windows and attempts), `witness`, `track` (a cell over the
 //! rounds), `history`, `lately`, `judge`, `record`, `conclude`, `latency`. With I/O, each on top of the one before: `sessions`,
 //! `round`, `watch`, `settle`, `first`, `step`, `scenario`, `lanes`, `canary`, `run`.
 
@@ -22,6 +22,7 @@ mod lately;
 mod latency;
 mod pauses;
 pub mod plan;
+mod plans;
 mod play;
 mod quiet;
 mod record;

@@ -1,7 +1,8 @@
 //! One step of a staged scenario: its actions, its table until it holds, the servers' logs, and the verdicts.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -16,7 +17,8 @@ use super::{
     heritage::Heritage,
     history::{History, PathKey},
     judge::BaselineEvidence,
-    plan::{self, Connection, PlannedCell, StepOracle},
+    plan::{CellOracle, Connection, PlannedCell},
+    plans::{Planned, Plans},
     quiet::Quiet,
     record::{Circumstances, has_arrived, record, unprobed},
     round::Nonces,
@@ -60,8 +62,10 @@ pub(super) struct Staged<'a> {
     pub(super) stage: Arc<dyn Stage>,
     /// The stage's sessions.
     pub(super) sessions: Arc<Sessions>,
-    /// What the simulator says of each step.
-    pub(super) oracles: &'a [StepOracle],
+    /// What the simulator says of each step's cells, by their ids.
+    pub(super) oracles: Vec<HashMap<&'a str, &'a CellOracle>>,
+    /// The cells of each step.
+    pub(super) plans: Plans<'a>,
     /// What the lab can do.
     pub(super) capabilities: &'a Capabilities,
     /// The run's nonces.
@@ -183,12 +187,14 @@ impl Staged<'_> {
         course: &mut Course<'_>,
     ) -> Result<StepResult, LabError> {
         let world = self.stage.world();
-        let planned = plan::cells(self.loaded, index, &world)
+        let planned = self
+            .plans
+            .of(index, &world)
             .map_err(|error| LabError::Broken { message: error.to_string(), hint: error.hint })?;
-        let (mut cells, skipped) = self.split(planned.clone());
-        if occasion == Occasion::Restored {
+        let mut cells = Cow::Borrowed(planned.probed.as_slice());
+        if occasion == Occasion::Restored && cells.iter().any(|cell| cell.connection != Connection::New) {
             // It is not defined whether they are still there.
-            cells.retain(|cell| cell.connection == Connection::New);
+            cells.to_mut().retain(|cell| cell.connection == Connection::New);
         }
         let (probes, end) = (self.part(name, "probes"), self.part(name, "logs and answers"));
         let events = self.events;
@@ -243,13 +249,13 @@ impl Staged<'_> {
             let result = record(cell, track, &logs, &circumstances, decided_by);
             records.insert(result.id.clone(), result);
         }
-        for (cell, reason) in skipped {
-            let decided_by = self.decided_by(index, &cell);
-            let result = unprobed(&cell, (Verdict::Skipped, Some(reason)), decided_by);
+        for (cell, reason) in &planned.skipped {
+            let decided_by = self.decided_by(index, cell);
+            let result = unprobed(cell, (Verdict::Skipped, Some(reason.clone())), decided_by);
             records.insert(result.id.clone(), result);
         }
         // In the order of the file.
-        let mut cells: Vec<CellResult> = planned.iter().filter_map(|cell| records.remove(cell.id.as_str())).collect();
+        let mut cells: Vec<CellResult> = planned.order.iter().filter_map(|id| records.remove(id)).collect();
         // They are kept until the run is over.
         cells.shrink_to_fit();
         if let Some(why) = self.stage.disturbed(since) {
@@ -290,24 +296,13 @@ impl Staged<'_> {
         }
     }
 
-    /// The cells that can be probed here, and those that cannot, with the reason. First packets are not sent again.
-    pub(super) fn split(&self, cells: Vec<PlannedCell>) -> (Vec<PlannedCell>, Vec<(PlannedCell, String)>) {
-        let mut probed = Vec::new();
-        let mut skipped = Vec::new();
-        for cell in cells {
-            if let Some(reason) = missing(&cell.needs, self.capabilities) {
-                skipped.push((cell, reason));
-            } else if cell.target.is_none() {
-                skipped.push((cell, "the lab has no such address, or no probe for it".to_owned()));
-            } else if cell.first.is_none() {
-                probed.push(cell);
-            }
-        }
-        (probed, skipped)
+    /// A step's cells, for the world as it is; none of one that cannot be planned for it.
+    pub(super) fn planned(&self, index: usize) -> Arc<Planned> {
+        self.plans.of(index, &self.stage.world()).unwrap_or_default()
     }
 
     pub(super) fn decided_by(&self, index: usize, cell: &PlannedCell) -> Option<Text> {
-        self.oracles.get(index)?.cells.iter().find(|oracle| oracle.cell.id == cell.id)?.decided_by()
+        self.oracles.get(index)?.get(cell.id.as_str())?.decided_by()
     }
 }
 

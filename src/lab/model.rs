@@ -44,7 +44,7 @@ pub trait Lab: Send + Sync {
 #[async_trait]
 pub trait Stage: Send + Sync {
     /// How things are now: addresses change when pods are recreated, labels when they are relabelled.
-    fn world(&self) -> World;
+    fn world(&self) -> Arc<World>;
 
     /// Applies one document, as it stands but for the namespace's literal name.
     async fn apply(&self, manifest: &Manifest) -> Result<(), LabError>;
@@ -163,7 +163,7 @@ pub enum ServerId {
 }
 
 /// The names, labels and addresses of a stage.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct World {
     /// Namespaces by logical name.
     pub namespaces: BTreeMap<String, WorldNamespace>,

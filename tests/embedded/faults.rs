@@ -215,7 +215,7 @@ struct FaultyStage(Arc<Scene>);
 
 #[async_trait]
 impl Stage for FaultyStage {
-    fn world(&self) -> World {
+    fn world(&self) -> Arc<World> {
         self.0.stage.world()
     }
 

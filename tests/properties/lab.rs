@@ -120,7 +120,7 @@ fn with_servers(mut spec: LabSpec) -> LabSpec {
 }
 
 /// The world of a stage with as many pods on each node as a random lab can have.
-async fn crowded(lab: &EmbeddedLab) -> World {
+async fn crowded(lab: &EmbeddedLab) -> Arc<World> {
     let pod = |node, number| PodSpec {
         name: format!("p{number}"),
         namespace: format!("{node:?}").to_lowercase(),

@@ -11,7 +11,11 @@ use super::{
     },
     Approached, Asking, First, Found, Grounds, PodName, Seen, command, record,
 };
-use crate::{lab::LabError, probe::Means, scenario::Tier};
+use crate::{
+    lab::{LabError, World},
+    probe::Means,
+    scenario::Tier,
+};
 
 impl Staged<'_> {
     /// What the pods that a step creates ask from their first instruction on. Servers are asked at the addresses that they
@@ -21,7 +25,7 @@ impl Staged<'_> {
         let Some(step) = step else { return Ok(First::default()) };
         let broken = |error: plan::PlanError| LabError::Broken { message: error.to_string(), hint: error.hint };
         let now = self.stage.world();
-        let mut then = ClusterState::new(now.clone());
+        let mut then = ClusterState::new(World::clone(&now));
         then.advance(self.loaded, step).map_err(broken)?;
         let planned = plan::cells(self.loaded, index, then.world()).map_err(broken)?;
         let (first, others): (Vec<_>, Vec<_>) = planned.into_iter().partition(|cell| cell.first.is_some());

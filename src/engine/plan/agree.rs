@@ -1,6 +1,6 @@
 //! The second oracle: every expectation against the simulator, before any lab is touched.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use super::{
     ClusterState, Connection, PlanError, PlannedCell, cells,
@@ -26,6 +26,14 @@ pub struct StepOracle {
     pub two_oracles: bool,
     /// The cells, in their order.
     pub cells: Vec<CellOracle>,
+}
+
+impl StepOracle {
+    /// The cells by their ids.
+    #[must_use]
+    pub fn by_id(&self) -> HashMap<&str, &CellOracle> {
+        self.cells.iter().map(|oracle| (oracle.cell.id.as_str(), oracle)).collect()
+    }
 }
 
 /// What the simulator says of a cell.

@@ -197,7 +197,7 @@ impl Settling<'_> {
 
     /// Chooses the witness of a cell, and has it ask.
     fn watch(&mut self, index: usize, window: Duration, history: &History, watches: &mut BTreeMap<Source, Watching>) {
-        let (key, candidates) = (&self.keys[index], &self.candidates[index]);
+        let (key, candidates) = (&self.keys[index], self.candidates(index));
         let speaks = |candidate: &&Candidate| !self.silent.contains(&(candidate.source.clone(), key.clone()));
         let is_good = |candidate: &&Candidate| speaks(candidate) && self.is_steady(candidate, key);
         // Of those who are as good as the best, one who is at work already.
@@ -208,7 +208,7 @@ impl Settling<'_> {
         let Some(candidate) = chosen else { return };
         if !candidates.iter().any(|candidate| speaks(&candidate)) {
             // Nobody answers: each gets another chance, in turn.
-            for candidate in candidates {
+            for candidate in &*candidates {
                 self.silent.remove(&(candidate.source.clone(), key.clone()));
             }
         }

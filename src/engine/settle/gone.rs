@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -49,15 +50,18 @@ impl Answers {
     pub(super) fn is_gone(
         &self,
         key: &ServerKey,
-        candidates: &[Candidate],
+        candidates: impl FnOnce() -> Arc<[Candidate]>,
         (since, now): (Instant, Instant),
         was_gone: bool,
     ) -> bool {
         let patience = if was_gone { LOST_PATIENCE } else { AWAY_PATIENCE };
         let last = self.last.get(key).map_or(since, |last| since.max(*last));
+        if now.saturating_duration_since(last) <= patience {
+            return false;
+        }
+        let candidates = candidates();
         let mut ungoverned = candidates.iter().filter(|candidate| is_ungoverned(candidate)).peekable();
-        now.saturating_duration_since(last) > patience
-            && ungoverned.peek().is_some()
+        ungoverned.peek().is_some()
             && self.silent.get(key).is_some_and(|silent| ungoverned.all(|one| silent.contains(&one.source)))
     }
 
@@ -108,7 +112,7 @@ mod tests {
         for (source, outcome, second) in answers.iter().chain(answers) {
             seen.note(source, &key(), *outcome, at(*second));
         }
-        seen.is_gone(&key(), candidates, (start, at(after)), was_gone)
+        seen.is_gone(&key(), || candidates.into(), (start, at(after)), was_gone)
     }
 
     #[test]

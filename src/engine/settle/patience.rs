@@ -46,7 +46,8 @@ impl Settling<'_> {
 
     /// Whether the server of a cell is gone.
     pub(super) fn is_gone(&self, index: usize, history: &History) -> bool {
-        let (key, candidates) = (&self.keys[index], &self.candidates[index]);
+        let key = &self.keys[index];
+        let candidates = || self.candidates(index);
         self.answers.is_gone(key, candidates, (self.table.since, Instant::now()), history.was_gone(key))
     }
 
@@ -58,10 +59,10 @@ impl Settling<'_> {
 
     /// Whether a cell that should be reached has only had limits below a retransmission, or no witness yet.
     pub(super) fn is_given_up_early(&self) -> bool {
-        let mut cells = self.tracks.iter().zip(&self.cells).zip(&self.candidates);
-        cells.any(|((track, cell), candidates)| {
-            let unseen = track.cover.is_none() && track.seen_by.is_none() && !candidates.is_empty();
-            cell.expects_answer() && track.failed_tries > 0 && (track.window < PAST_RETRANSMISSION || unseen)
+        let mut cells = self.tracks.iter().zip(&self.cells).zip(0..);
+        cells.any(|((track, cell), index)| {
+            let unseen = || track.cover.is_none() && track.seen_by.is_none() && !self.candidates(index).is_empty();
+            cell.expects_answer() && track.failed_tries > 0 && (track.window < PAST_RETRANSMISSION || unseen())
         })
     }
 }

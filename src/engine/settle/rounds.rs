@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -71,7 +72,10 @@ pub(super) struct Settling<'a> {
     pub(super) table: &'a Table<'a>,
     pub(super) cells: Vec<&'a PlannedCell>,
     pub(super) keys: Vec<ServerKey>,
-    pub(super) candidates: Vec<Vec<Candidate>>,
+    /// Who may be the witness of each cell, as soon as somebody wants to know.
+    candidates: Vec<OnceLock<Arc<[Candidate]>>>,
+    /// The table's cells that must be answered.
+    answered: BTreeMap<ServerKey, Vec<&'a PlannedCell>>,
     pub(super) tracks: Vec<Track>,
     /// The witness of each cell in the current round.
     pub(super) chosen: Vec<Option<Candidate>>,
@@ -97,10 +101,10 @@ impl<'a> Settling<'a> {
         let how = setting.probe.how(cells.iter().copied());
         let hold = if table.occasion == Occasion::Change || table.denies() { setting.hold } else { Hold::ONCE };
         watches.begin(how);
-        let answered = answered(table.cells);
         Self {
             keys: cells.iter().map(|cell| ServerKey::of(cell)).collect(),
-            candidates: cells.iter().map(|cell| candidates(&answered, cell, table.world, setting.from_nodes)).collect(),
+            candidates: vec![OnceLock::new(); cells.len()],
+            answered: answered(table.cells),
             tracks: vec![Track::default(); cells.len()],
             chosen: vec![None; cells.len()],
             silent: BTreeSet::new(),
@@ -116,6 +120,12 @@ impl<'a> Settling<'a> {
             cells,
             hold,
         }
+    }
+
+    /// Who may be the witness of a cell.
+    pub(super) fn candidates(&self, index: usize) -> Arc<[Candidate]> {
+        let find = || candidates(&self.answered, self.cells[index], self.table.world, self.setting.from_nodes).into();
+        Arc::clone(self.candidates[index].get_or_init(find))
     }
 
     async fn run(mut self, history: &mut History) -> Result<Settled, LabError> {
@@ -358,7 +368,8 @@ impl<'a> Settling<'a> {
                     .find(|other| may_witness(self.cells[**other], cell) && self.keys[**other] == *key)
                     .map(|other| Witness { kind: WitnessKind::Source, from: (&self.cells[*other].from_text).into() }),
             };
-            let widen = !self.candidates[index].iter().any(|candidate| self.is_steady(candidate, key));
+            let widen = matches!(witness, Some((Cover::Gap(_), _)))
+                && !self.candidates(index).iter().any(|candidate| self.is_steady(candidate, key));
             let track = &mut self.tracks[index];
             if seen.command.is_some() {
                 (track.command, track.means) = (seen.command, seen.means);

@@ -85,7 +85,7 @@ impl Lab for Scripted {
             self.faults.clone()
         };
         Ok(Arc::new(ScriptedStage(Arc::new(Net {
-            world: plan::world(spec),
+            world: Arc::new(plan::world(spec)),
             random: AtomicU64::new(faults.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
             faults,
             changes: Mutex::new(vec![(Instant::now(), Vec::new())]),
@@ -107,7 +107,7 @@ impl Lab for Scripted {
 type Policies = Vec<(String, Arc<NetworkPolicy>)>;
 
 struct Net {
-    world: World,
+    world: Arc<World>,
     faults: Faults,
     random: AtomicU64,
     names: AtomicU64,
@@ -261,8 +261,8 @@ struct ScriptedStage(Arc<Net>);
 
 #[async_trait]
 impl Stage for ScriptedStage {
-    fn world(&self) -> World {
-        self.0.world.clone()
+    fn world(&self) -> Arc<World> {
+        Arc::clone(&self.0.world)
     }
 
     fn ground(&self) -> Option<u64> {

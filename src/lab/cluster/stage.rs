@@ -40,7 +40,7 @@ pub(crate) struct ClusterStage {
     pub(super) spec: LabSpec,
     lane: u32,
     leases: tokio::sync::Mutex<Leases>,
-    world: Mutex<World>,
+    world: Mutex<Arc<World>>,
     /// Held while it has pods in their nodes' networks.
     pub(super) host_turn: Mutex<Option<Turn>>,
     /// Hosts outside the cluster.
@@ -138,7 +138,7 @@ impl ClusterStage {
         if let Some(hosts) = self.shared.ground.hosts().filter(|_| !self.outside.is_empty()) {
             hosts.lead(&ways(&world)).await?;
         }
-        *self.world.lock().unwrap_or_else(PoisonError::into_inner) = world;
+        *self.world.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
         Ok(())
     }
 
@@ -238,7 +238,7 @@ fn change(labels: &mut Labels, action: &LabelAction) {
 
 #[async_trait]
 impl Stage for ClusterStage {
-    fn world(&self) -> World {
+    fn world(&self) -> Arc<World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -29,7 +29,7 @@ use crate::{
 pub struct EmbeddedStage {
     client: Arc<Client>,
     id: u64,
-    world: Mutex<World>,
+    world: Mutex<Arc<World>>,
     /// Who keeps it for the next one that needs such a stage.
     pool: Option<(Weak<Pool>, LabSpec, u32)>,
 }
@@ -75,7 +75,7 @@ impl EmbeddedStage {
     /// Takes over the world as a reply says it is now.
     pub(super) fn update(&self, reply: Reply) -> Result<(), LabError> {
         let Reply::World(world) = reply else { return Err(unexpected()) };
-        *self.world.lock().unwrap_or_else(PoisonError::into_inner) = *world;
+        *self.world.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(*world);
         Ok(())
     }
 
@@ -103,7 +103,7 @@ impl Drop for EmbeddedStage {
 
 #[async_trait]
 impl Stage for EmbeddedStage {
-    fn world(&self) -> World {
+    fn world(&self) -> Arc<World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
