@@ -12,7 +12,7 @@
 //! - [`engine`]: baseline, apply, converge, hold, verdict.
 //! - [`mutants`]: the suite against enforcers that are broken on purpose. [`fuzz`]: random policies on a lab.
 //! - [`node`]: node metadata: inventory, baselines, changes.
-//! - `input`: files that somebody names, read whole.
+//! - `input`: files that somebody names, read whole. `parallel`: work for all processors.
 //! - [`pattern`]: names by patterns. [`profile`]: what is known of CNIs.
 //! - [`report`]: one file a reporter. [`text`]: what records have in common.
 //!
@@ -37,6 +37,8 @@ pub mod lab;
 pub mod mutants;
 #[cfg(feature = "harness")]
 pub mod node;
+#[cfg(feature = "harness")]
+mod parallel;
 #[cfg(feature = "harness")]
 pub mod pattern;
 #[cfg(feature = "harness")]

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use super::output::conclude;
 use crate::{
-    engine,
+    engine, parallel,
     scenario::{self, Diagnostics},
 };
 
@@ -33,7 +33,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let (checked, faults) = match scenario::select(&args.paths) {
         Ok(scenarios) => {
             let mut faults: Vec<_> = scenarios.iter().flat_map(|loaded| loaded.warnings.clone()).collect();
-            faults.extend(scenarios.iter().filter_map(|loaded| engine::contradictions(loaded).err()).flatten());
+            let contradictions = parallel::each(&scenarios, |loaded| engine::contradictions(loaded).err());
+            faults.extend(contradictions.into_iter().flatten().flatten());
             let faults = Diagnostics(faults).tidy();
             ((!faults.has_errors()).then_some(scenarios.len()), faults)
         }

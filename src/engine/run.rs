@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     lab::{LabBuilder, LabError},
+    parallel,
     profile::{self, Known},
     scenario::{Diagnostic, LabSpec, LoadedScenario},
 };
@@ -102,9 +103,10 @@ pub async fn run(
 /// Asks the simulator about every scenario, before any lab is touched; how many cells there are.
 fn check(scenarios: &[LoadedScenario]) -> Result<usize, RunFailure> {
     let (mut cells, mut faults) = (0, Vec::new());
-    for loaded in scenarios {
-        match contradictions(loaded) {
-            Ok(steps) => cells += steps.iter().map(|step| step.cells.len()).sum::<usize>(),
+    let of_steps = |steps: Vec<StepOracle>| steps.iter().map(|step| step.cells.len()).sum::<usize>();
+    for judged in parallel::each(scenarios, |loaded| contradictions(loaded).map(of_steps)) {
+        match judged {
+            Ok(count) => cells += count,
             Err(found) => faults.extend(found),
         }
     }

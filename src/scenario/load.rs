@@ -20,6 +20,7 @@ use super::{
     places::Places,
     schema::json_schema,
 };
+use crate::parallel;
 
 /// Loads a scenario file, or every scenario below a folder. In a folder a YAML file with `apiVersion` and `kind` is a
 /// manifest, and every other one is taken to be a scenario.
@@ -27,9 +28,8 @@ pub fn load_path(path: &Path) -> Result<Vec<LoadedScenario>, Diagnostics> {
     let mut faults = Vec::new();
     let mut found = Vec::new();
     if path.is_dir() {
-        for file in files::yaml_files(path, &mut faults) {
-            found.extend(load_file(&file, Origin::Disk, true, &mut faults));
-        }
+        let files = files::yaml_files(path, &mut faults);
+        found.extend(load_files(&files, Origin::Disk, &mut faults));
         if found.is_empty() && faults.is_empty() {
             let fault = Diagnostic::error(path, "there is no scenario in this folder");
             faults.push(
@@ -67,9 +67,7 @@ pub fn load_policies(path: &Path) -> Result<Vec<Arc<Manifest>>, Diagnostics> {
 pub fn shipped() -> &'static [LoadedScenario] {
     static ALL: LazyLock<Vec<LoadedScenario>> = LazyLock::new(|| {
         let mut faults = Vec::new();
-        let files: BTreeSet<PathBuf> = shipped_files().collect();
-        let found =
-            files.iter().flat_map(|file| load_file(file, Origin::Shipped, true, &mut faults)).collect::<Vec<_>>();
+        let found = load_files(&in_order(shipped_files()), Origin::Shipped, &mut faults);
         finish(found, faults).unwrap_or_else(|faults| panic!("the shipped scenarios have faults:\n{faults}"))
     });
     &ALL
@@ -92,8 +90,7 @@ pub(super) fn shipped_pack(name: &str) -> Option<Vec<LoadedScenario>> {
         let folders = file.parent().into_iter().flat_map(|folder| folder.ancestors());
         folders.take_while(|folder| *folder != Path::new("scenarios")).any(|folder| folder.ends_with(name))
     };
-    let files: BTreeSet<PathBuf> = shipped_files().filter(inside).collect();
-    let found: Vec<_> = files.iter().flat_map(|file| load_file(file, Origin::Shipped, true, &mut Vec::new())).collect();
+    let found = load_files(&in_order(shipped_files().filter(inside)), Origin::Shipped, &mut Vec::new());
     (!found.is_empty()).then_some(found)
 }
 
@@ -106,6 +103,10 @@ fn shipped_files() -> impl Iterator<Item = PathBuf> {
     }
     let files = folders.into_iter().flat_map(include_dir::Dir::files);
     files.map(|file| Path::new("scenarios").join(file.path())).filter(|path| files::is_yaml(path))
+}
+
+fn in_order(files: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    files.collect::<BTreeSet<PathBuf>>().into_iter().collect()
 }
 
 /// Ends a load: all scenarios, or all faults with the warnings of scenarios that are right in themselves.
@@ -150,6 +151,17 @@ fn duplicate_ids(found: &[LoadedScenario]) -> Vec<Diagnostic> {
         }
     }
     faults
+}
+
+/// Loads the scenarios of the files of a folder.
+fn load_files(files: &[PathBuf], origin: Origin, faults: &mut Vec<Diagnostic>) -> Vec<LoadedScenario> {
+    let loaded = parallel::each(files, |file| {
+        let mut faults = Vec::new();
+        (load_file(file, origin, true, &mut faults), faults)
+    });
+    let (found, of_files): (Vec<_>, Vec<_>) = loaded.into_iter().unzip();
+    faults.extend(of_files.into_iter().flatten());
+    found.into_iter().flatten().collect()
 }
 
 /// Loads the scenarios of one file. `in_folder`: manifests are passed over. Errors are added to `faults`; without an
