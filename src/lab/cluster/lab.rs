@@ -177,9 +177,9 @@ impl ClusterLab {
     }
 
     /// Creates the pods of the first stages that are on this node, and does not wait for them: the stages do, and what
-    /// fails here is told there. Only the first of them is waited for, while nobody knows whether the node has a network.
+    /// fails here is told there. On a node of which nobody knows yet whether it has a network, the first of them is waited for.
     /// Those in their nodes' networks take ports that others may need first, and where relays lead to only a stage knows.
-    pub(crate) async fn prepare(&self, first: &[LabSpec], node: NodeName) {
+    pub(crate) async fn prepare(&self, first: &[LabSpec], node: NodeName, is_young: bool) {
         let pods = first.iter().flat_map(|spec| spec.pods.iter().map(move |pod| (spec, pod)));
         let is_early = |pod: &PodSpec| pod.node == node && !pod.host_network && pod.relay.is_none();
         let (mut namespaces, mut waiting) = (BTreeMap::new(), Vec::new());
@@ -190,7 +190,7 @@ impl ClusterLab {
         }
         join_all(namespaces.iter().map(|(literal, labels)| self.shared.namespace(literal, labels))).await;
         let maker = &self.shared.maker;
-        if let Some(scout) = waiting.iter().position(|(_, pod)| pod.owner.is_none()) {
+        if let Some(scout) = waiting.iter().position(|(_, pod)| is_young && pod.owner.is_none()) {
             let (literal, pod) = waiting.remove(scout);
             let _ = tokio::time::timeout(SCOUTING, maker.scout(&literal, pod)).await;
         }

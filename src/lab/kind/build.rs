@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -31,7 +31,6 @@ use super::{
     on_node,
     outside::OutsideHosts,
     remove, renew, routes,
-    servers::MetadataServers,
 };
 use crate::{
     engine::{Events, NODES_READY},
@@ -100,15 +99,16 @@ async fn sweep(access: &Access) -> anyhow::Result<()> {
     .await?;
     let pods = Api::<Pod>::all(access.client.clone()).list(&ours).await?;
     let now = DeleteParams::default().grace_period(0);
-    for pod in pods {
-        let namespace = pod.namespace().unwrap_or_default();
-        Api::<Pod>::namespaced(access.client.clone(), &namespace).delete(&pod.name_any(), &now).await?;
+    try_join_all(pods.iter().map(|pod| async {
+        let (pods, name) =
+            (Api::namespaced(access.client.clone(), &pod.namespace().unwrap_or_default()), pod.name_any());
+        pods.delete(&name, &now).await?;
         let gone = |pod: Option<&Pod>| pod.is_none();
-        let pods = Api::<Pod>::namespaced(access.client.clone(), &namespace);
-        let name = pod.name_any();
         let going = kube::runtime::wait::await_condition(pods, &name, gone);
         tokio::time::timeout(cluster::PATIENCE, going).await.context("a pod of an earlier run does not go")??;
-    }
+        anyhow::Ok(())
+    }))
+    .await?;
     for policy in Api::<NetworkPolicy>::all(access.client.clone()).list(&ListParams::default()).await? {
         if policy.managed_fields().iter().any(|fields| fields.manager.as_deref() == Some("policyprobe")) {
             let api = Api::<NetworkPolicy>::namespaced(access.client.clone(), &policy.namespace().unwrap_or_default());
@@ -123,16 +123,12 @@ pub(super) struct Build {
     pub(super) options: KindBuilder,
     pub(super) state: Arc<RunState>,
     pub(super) events: Events,
-    pub(super) emulator: Arc<Mutex<Option<Arc<Emulator>>>>,
+    pub(super) emulator: Arc<OnceLock<Arc<Emulator>>>,
     pub(super) tasks: TaskTracker,
     pub(super) begun: Instant,
 }
 
 impl Build {
-    fn emulator(&self) -> Option<Arc<Emulator>> {
-        self.emulator.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Starts the emulator, in a task of its own: the daemon would finish what is given up half-way, unnoticed.
     async fn start_emulator(&self, network: &str) -> Result<(), LabError> {
         let (state, slot) = (Arc::clone(&self.state), Arc::clone(&self.emulator));
@@ -141,7 +137,8 @@ impl Build {
             let (name, usual) = (format!("pp-{}-metadata", state.run()), MetadataServerSpec::default());
             let server = (emulator::CLOUDS.to_vec(), identity, &usual);
             let started = Emulator::start(state.run(), &name, &network, server).await?;
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(started));
+            // There is one, and it is started once.
+            let _ = slot.set(Arc::new(started));
             Ok(())
         });
         starting.await.map_err(|error| LabError::from(anyhow::Error::new(error)))?
@@ -184,23 +181,35 @@ impl Build {
         if waiting { self.start_emulator(&network).await } else { Ok(()) }
     }
 
-    /// Starts an emulator beside a kept cluster.
-    async fn adopt(&self, kept: &RunState, access: &Access, agent: Option<&'static [u8]>) -> Result<(), LabError> {
-        self.state.update(|record| record.docker = true)?;
-        remove::labelled(kept.run()).await?;
-        let emulator = async {
-            let Some(agent) = agent else { return Ok(()) };
-            emulator::build(self.state.run(), agent).await?;
-            self.start_emulator(&network()).await
-        };
-        tokio::try_join!(emulator, async {
-            sweep(access).await.map_err(|error| LabError::from(error.context("cannot clean the kept cluster")))
-        },)?;
-        Ok(())
+    /// Starts an emulator beside a kept cluster, in place of the one that the run has left that kept it.
+    async fn replace_emulator(&self, kept: &str, agent: Option<&'static [u8]>) -> Result<(), LabError> {
+        remove::labelled(kept).await?;
+        let Some(agent) = agent else { return Ok(()) };
+        emulator::build(self.state.run(), agent).await?;
+        self.start_emulator(&network()).await
     }
 
-    /// Safe routes on a node; none of them leads anywhere where there is no emulator.
-    async fn secure(&self, node: &str, emulator: Option<&Emulator>) -> Result<(), LabError> {
+    /// Safe routes on the nodes; none of them leads anywhere where there is no emulator. Beside a cluster that an earlier run
+    /// kept, it is started meanwhile.
+    async fn secure(&self, nodes: &[String], kept: Option<&str>, agent: Option<&'static [u8]>) -> Result<(), LabError> {
+        let closing = try_join_all(nodes.iter().map(|node| self.close(node)));
+        let starting = async {
+            match kept {
+                Some(kept) => self.events.timed("lab › emulator", self.replace_emulator(kept, agent)).await,
+                None => Ok(()),
+            }
+        };
+        let (shells, ()) = tokio::try_join!(closing, starting)?;
+        let Some(emulator) = self.emulator.get() else { return Ok(()) };
+        let opening = nodes
+            .iter()
+            .zip(shells)
+            .map(|(node, mut shell)| async move { routes::open(node, &mut shell, emulator).await });
+        try_join_all(opening).await.map(drop)
+    }
+
+    /// Closes every way to a metadata server from a node, those of an earlier run included; the shell that has done it.
+    async fn close(&self, node: &str) -> Result<Shell, LabError> {
         let mut shell = Shell::new(Arc::new(NodePlace { container: node.to_owned() }));
         routes::close(node, &mut shell).await?;
         if self.options.cluster.is_some() {
@@ -208,10 +217,7 @@ impl Build {
             on_node::clear(node).await?;
             routes::forget(node, &mut shell, &addresses(Cloud::ALL)).await?;
         }
-        match emulator {
-            Some(emulator) => routes::open(node, &mut shell, emulator).await,
-            None => Ok(()),
-        }
+        Ok(shell)
     }
 
     /// A cluster of the run's own, or a kept one; and its record, where it is one.
@@ -221,7 +227,8 @@ impl Build {
             return Ok((Access::private(&self.state.kubeconfig()).await?, None));
         };
         let access = Access::private(&kept.kubeconfig()).await?;
-        self.adopt(&kept, &access, agent).await?;
+        self.state.update(|record| record.docker = true)?;
+        sweep(&access).await.map_err(|error| LabError::from(error.context("cannot clean the kept cluster")))?;
         Ok((access, Some(kept)))
     }
 
@@ -278,17 +285,13 @@ impl Build {
         held: Option<hold::Held>,
         facts: Facts,
     ) -> ClusterLab {
-        let (run, emulator) = (self.state.run(), self.emulator());
         let nodes: BTreeMap<_, _> = facts.nodes.iter().map(|node| (node.name, node.literal.clone())).collect();
         let mut capabilities = Capabilities {
             has: [Need::NodeSource, Need::NodeCredential, Need::HostNetwork, Need::Disruptive].into(),
             ..Capabilities::default()
         };
-        let servers = emulator
-            .clone()
-            .map(|emulator| MetadataServers::new(run, network(), containers.to_vec(), nodes.clone(), emulator));
         let of_agent = [Need::Metadata, Need::NodeMetadata, Need::MetadataSettings, Need::Outside];
-        if servers.is_some() {
+        if agent::binary().is_some() {
             capabilities.has.extend(of_agent);
             if nodes.values().collect::<BTreeSet<_>>().len() < nodes.len() {
                 capabilities.has.remove(&Need::NodeMetadata);
@@ -303,8 +306,10 @@ impl Build {
         let ground = KindGround {
             cluster: name.to_owned(),
             nodes,
-            emulator,
-            servers,
+            containers: containers.to_vec(),
+            network: network(),
+            emulator: Arc::clone(&self.emulator),
+            servers: OnceLock::new(),
             hosts: OutsideHosts::new(self.state.run(), network(), containers.to_vec()),
             state: Arc::clone(&self.state),
             kept,
@@ -337,7 +342,7 @@ impl Build {
         let early = join_all(nodes.iter().map(|(literal, node)| async {
             // Not every agent need be meant for every node.
             let _ = all_up.run_until_cancelled(agents::ready_on(access, literal)).await;
-            let preparing = Box::pin(lab.prepare(first, *node));
+            let preparing = Box::pin(lab.prepare(first, *node, self.options.cluster.is_none()));
             self.events.timed(format!("lab › pods on the {}", node.as_str()), preparing).await;
             // Now there is a bridge, if the CNI has any, and further pods are still to come.
             self.pin_bridges(literal).await
@@ -362,20 +367,19 @@ impl Build {
         let (access, kept) = self.cluster(&name, agent).await?;
         let containers = cluster::nodes(&name).await?;
         let control_plane = containers.iter().find(|node| node.ends_with("control-plane")).cloned().unwrap_or_default();
-        let emulator = self.emulator();
         let host = emulator::names();
         let is_kept = kept.is_some();
+        let before = kept.as_ref().map(|kept| kept.run().to_owned());
         let held = if is_kept { None } else { Some(hold::hold(&access).await?) };
         // Who is the worker is settled here: a node that joins later would leave both roles to the control plane.
         cluster::joined(&access, containers.len()).await?;
         let mut lab = self.lab((&name, &containers), &access, kept, held, Facts::read(&access, Age::Young).await?);
 
-        let secured = try_join_all(containers.iter().map(|node| self.secure(node, emulator.as_deref())));
-        let secured = self.events.timed("lab › safe routes", secured);
+        let secured = self.events.timed("lab › safe routes", self.secure(&containers, before.as_deref(), agent));
         let named = self.events.timed("lab › names", dns::name(&access, &host));
         let ready = self.ready(&access, &control_plane, containers.len(), is_kept);
         let up = async {
-            let (_, (), ready) = tokio::try_join!(secured, named, ready)?;
+            let ((), (), ready) = tokio::try_join!(secured, named, ready)?;
             let facts = async {
                 let mut facts = Facts::read(&access, Age::Grown).await?;
                 try_join_all(facts.nodes.iter_mut().map(all_addresses)).await?;

@@ -1,10 +1,6 @@
 //! The backend `kind`: what can be chosen, and how a build that fails or is cancelled is taken back.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, PoisonError},
-    time::Instant,
-};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -88,8 +84,7 @@ impl LabBuilder for KindBuilder {
         build.events.phase("removing what was made");
         build.tasks.close();
         build.tasks.wait().await;
-        let emulator = build.emulator.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let left = remove_run(&build.state, emulator.as_deref()).await;
+        let left = remove_run(&build.state, build.emulator.get().map(Arc::as_ref)).await;
         for left in &left {
             build.events.note(format!("not removed: {left}; `policyprobe cleanup` tries it again"));
         }

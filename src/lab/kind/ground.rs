@@ -1,6 +1,10 @@
 //! What a kind lab stands on, and its removal.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use async_trait::async_trait;
 
@@ -24,10 +28,14 @@ pub(crate) struct KindGround {
     pub(crate) cluster: String,
     /// The nodes' containers.
     pub(crate) nodes: BTreeMap<NodeName, String>,
-    /// The emulator; none where no agent could be it.
-    pub(crate) emulator: Option<Arc<Emulator>>,
-    /// It and other metadata servers; none where no agent could be one.
-    pub(crate) servers: Option<MetadataServers>,
+    /// All of the cluster's containers.
+    pub(crate) containers: Vec<String>,
+    /// The Docker network that they are on.
+    pub(crate) network: String,
+    /// The emulator, once it runs; never where no agent could be it.
+    pub(crate) emulator: Arc<OnceLock<Arc<Emulator>>>,
+    /// It and other metadata servers, once somebody has asked for one.
+    pub(crate) servers: OnceLock<MetadataServers>,
     /// Hosts outside the cluster, until they are removed.
     pub(crate) hosts: OutsideHosts,
     /// This run's record.
@@ -43,9 +51,18 @@ pub(crate) struct KindGround {
 }
 
 impl KindGround {
+    fn servers(&self) -> Option<&MetadataServers> {
+        let usual = self.emulator.get()?;
+        let make = || {
+            let (network, containers, roles) = (self.network.clone(), self.containers.clone(), self.nodes.clone());
+            MetadataServers::new(self.state.run(), network, containers, roles, Arc::clone(usual))
+        };
+        Some(self.servers.get_or_init(make))
+    }
+
     fn stay(&self) -> Result<(), LabError> {
         self.state.update(|record| record.kept = true)?;
-        if let Some(emulator) = &self.emulator {
+        if let Some(emulator) = self.emulator.get() {
             emulator.leave();
         }
         let kubeconfig: PathBuf = self.state.kubeconfig();
@@ -101,7 +118,7 @@ impl Ground for KindGround {
     }
 
     async fn metadata(&self, cloud: Cloud, spec: &MetadataServerSpec) -> Result<Option<MetadataLease>, LabError> {
-        match &self.servers {
+        match self.servers() {
             Some(servers) => servers.lease(cloud, spec).await.map(Some),
             None => Ok(None),
         }
@@ -116,7 +133,7 @@ impl Ground for KindGround {
 
     fn hosts(&self) -> Option<&dyn Hosts> {
         // Who makes them and who serves in them is the agent, as the metadata server is.
-        self.servers.as_ref().map(|_| &self.hosts as &dyn Hosts)
+        self.emulator.get().map(|_| &self.hosts as &dyn Hosts)
     }
 
     async fn diagnose(&self) -> String {
@@ -130,7 +147,7 @@ impl Ground for KindGround {
     async fn teardown(&self) -> Vec<LabError> {
         let nodes_stay = self.keep || self.kept.is_some();
         let hosts = self.hosts.remove(nodes_stay).await.err();
-        let servers = match &self.servers {
+        let servers = match self.servers.get() {
             Some(servers) => servers.end(nodes_stay).await.err(),
             None => None,
         };
@@ -142,7 +159,7 @@ impl Ground for KindGround {
             [released, self.stay()].into_iter().filter_map(Result::err).collect()
         } else {
             self.events.phase("removing the lab");
-            remove_run(&self.state, self.emulator.as_deref()).await
+            remove_run(&self.state, self.emulator.get().map(Arc::as_ref)).await
         };
         hosts.into_iter().chain(servers).chain(removed).collect()
     }
