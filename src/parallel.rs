@@ -23,8 +23,9 @@ pub(crate) fn each<T: Sync, R: Send>(things: &[T], work: impl Fn(&T) -> R + Sync
         }
     };
     let mut done = thread::scope(|scope| {
-        let others: Vec<ScopedJoinHandle<'_, _>> =
-            (1..processors.min(things.len())).map(|_| scope.spawn(some)).collect();
+        // Where there can be no more threads, those that are there do everything.
+        let others = (1..processors.min(things.len())).map(|_| thread::Builder::new().spawn_scoped(scope, some));
+        let others: Vec<ScopedJoinHandle<'_, _>> = others.map_while(Result::ok).collect();
         let mut done = some();
         for other in others {
             done.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));

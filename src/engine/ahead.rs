@@ -48,7 +48,7 @@ impl Staged<'_> {
         let (world, from_nodes) = (self.stage.world(), self.probes_nodes());
         let mut wanted: BTreeMap<(Source, How), usize> = BTreeMap::new();
         for index in 0..self.loaded.scenario.steps.len() {
-            let planned = self.planned(index);
+            let planned = self.planned(index, &world);
             let cells = &planned.probed;
             let blocked = |cell: &&PlannedCell| cell.expectation.is_absence();
             let overlap = usize::from(purpose == Purpose::Overlap && cells.iter().any(|cell| blocked(&cell)));
@@ -69,7 +69,8 @@ impl Staged<'_> {
 
     /// Has the witnesses of a step ask before its actions have their effect, where the step's cells are known already.
     pub(super) fn anticipate(&self, index: usize, name: &str, course: &mut Course<'_>) {
-        let (world, planned) = (self.stage.world(), self.planned(index));
+        let world = self.stage.world();
+        let planned = self.planned(index, &world);
         let cells = &planned.probed;
         let (occasion, since) = (Occasion::Change, Instant::now());
         let table = Table { step: name, occasion, cells, calibration: &[], world: &world, since, deadline: since };
@@ -92,7 +93,8 @@ impl Staged<'_> {
     /// Cells that are denied in some step and not expected by the baseline, as far as their pods are there already and their
     /// paths were not timed yet.
     pub(super) fn denied_later(&self, history: &History) -> Vec<PlannedCell> {
-        let steps: Vec<Arc<Planned>> = (0..self.loaded.scenario.steps.len()).map(|index| self.planned(index)).collect();
+        let (world, count) = (self.stage.world(), self.loaded.scenario.steps.len());
+        let steps: Vec<Arc<Planned>> = (0..count).map(|index| self.planned(index, &world)).collect();
         let (baseline, later) = steps.split_at(usize::from(self.occasion(0) == Occasion::Baseline));
         let known = baseline.iter().flat_map(|step| &step.probed).filter(|cell| cell.connection == Connection::New);
         let mut paths: BTreeSet<PathKey> = known.map(PathKey::of).collect();

@@ -5,10 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{
-    plan::{self, PlanError, PlannedCell},
-    step::missing,
-};
+use super::plan::{self, PlanError, PlannedCell};
 use crate::{
     lab::{Capabilities, World},
     scenario::LoadedScenario,
@@ -30,7 +27,7 @@ impl Planned {
     fn of(cells: Vec<PlannedCell>, capabilities: &Capabilities) -> Self {
         let mut planned = Self { order: cells.iter().map(|cell| (&cell.id).into()).collect(), ..Self::default() };
         for cell in cells {
-            if let Some(reason) = missing(&cell.needs, capabilities) {
+            if let Some(reason) = plan::missing(&cell.needs, capabilities) {
                 planned.skipped.push((cell, reason));
             } else if cell.target.is_none() {
                 planned.skipped.push((cell, "the lab has no such address, or no probe for it".to_owned()));
@@ -63,7 +60,9 @@ impl<'a> Plans<'a> {
     /// A step's plan for this world.
     pub(super) fn of(&self, step: usize, world: &Arc<World>) -> Result<Arc<Planned>, PlanError> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, planned)) = made.get(&step).filter(|(of, _)| Arc::ptr_eq(of, world) || of == world) {
+        if let Some((of, planned)) = made.get_mut(&step).filter(|(of, _)| Arc::ptr_eq(of, world) || of == world) {
+            // The next look is at the same one.
+            of.clone_from(world);
             return Ok(Arc::clone(planned));
         }
         let cells = plan::cells(self.loaded, step, world)?;

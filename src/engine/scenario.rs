@@ -22,7 +22,7 @@ use super::{
     round::Nonces,
     sessions::Sessions,
     settle::Occasion,
-    step::{Course, Rules, Staged, missing},
+    step::{Course, Rules, Staged},
     watch::Watches,
 };
 use crate::{
@@ -65,7 +65,7 @@ pub(super) async fn play(
     loaded: &LoadedScenario,
     heritage: &mut Option<Heritage>,
 ) -> Result<Arc<ScenarioResult>, LabError> {
-    let result = match missing(&plan::scenario_needs(loaded), company.lab.capabilities()) {
+    let result = match plan::missing(&plan::scenario_needs(loaded), company.lab.capabilities()) {
         Some(reason) => unplayed(loaded, Verdict::Skipped, &reason),
         None => Box::pin(staged(company, loaded, heritage)).await?,
     };

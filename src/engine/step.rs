@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -28,7 +28,7 @@ use super::{
     watch::Watches,
 };
 use crate::{
-    lab::{Capabilities, LabError, Stage},
+    lab::{Capabilities, LabError, Stage, World},
     profile::Known,
     scenario::{LoadedScenario, Need, Step, Tier},
     text::Text,
@@ -296,9 +296,9 @@ impl Staged<'_> {
         }
     }
 
-    /// A step's cells, for the world as it is; none of one that cannot be planned for it.
-    pub(super) fn planned(&self, index: usize) -> Arc<Planned> {
-        self.plans.of(index, &self.stage.world()).unwrap_or_default()
+    /// A step's cells, for this world; none of one that cannot be planned for it.
+    pub(super) fn planned(&self, index: usize, world: &Arc<World>) -> Arc<Planned> {
+        self.plans.of(index, world).unwrap_or_default()
     }
 
     pub(super) fn decided_by(&self, index: usize, cell: &PlannedCell) -> Option<Text> {
@@ -309,20 +309,6 @@ impl Staged<'_> {
 /// Whether a step makes pods, or others in their place.
 fn renews_pods(step: &Step) -> bool {
     !(step.create.is_empty() && step.recreate.is_empty() && step.restart.is_empty())
-}
-
-/// Why these needs are not fulfilled here; none where they are.
-#[must_use]
-pub(super) fn missing(needs: &BTreeSet<Need>, capabilities: &Capabilities) -> Option<String> {
-    let missing: Vec<String> = needs
-        .difference(&capabilities.has)
-        .map(|need| {
-            let name = serde_json::to_value(need).ok().and_then(|name| name.as_str().map(str::to_owned));
-            let name = name.unwrap_or_else(|| format!("{need:?}"));
-            capabilities.why_not.get(need).map_or_else(|| format!("needs {name}"), |why| format!("needs {name}: {why}"))
-        })
-        .collect();
-    (!missing.is_empty()).then(|| missing.join("; "))
 }
 
 fn no_step(index: usize) -> LabError {

@@ -7,7 +7,7 @@ use super::{
         CellResult, Expectation, FirstSince,
         plan::{self, ClusterState},
         record::keeps_log,
-        step::{Staged, missing},
+        step::Staged,
     },
     Approached, Asking, First, Found, Grounds, PodName, Seen, command, record,
 };
@@ -29,7 +29,7 @@ impl Staged<'_> {
         then.advance(self.loaded, step).map_err(broken)?;
         let planned = plan::cells(self.loaded, index, then.world()).map_err(broken)?;
         let (first, others): (Vec<_>, Vec<_>) = planned.into_iter().partition(|cell| cell.first.is_some());
-        let possible = first.into_iter().filter(|cell| missing(&cell.needs, self.capabilities).is_none());
+        let possible = first.into_iter().filter(|cell| plan::missing(&cell.needs, self.capabilities).is_none());
         Ok(First::new(possible.collect(), &others, (&now, then.world()), self.probes_nodes(), self.nonces))
     }
 

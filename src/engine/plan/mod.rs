@@ -23,6 +23,7 @@ pub use agree::{AgreeError, CellOracle, Disagreement, StepOracle, agree, judge};
 pub use cells::{Connection, NewPod, PlannedCell, cells};
 pub use error::PlanError;
 pub use flow::cluster;
+pub(super) use needs::missing;
 pub use needs::scenario_needs;
 pub use state::ClusterState;
 pub use world::world;

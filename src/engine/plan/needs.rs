@@ -1,8 +1,11 @@
-//! What a scenario needs as a whole. What its cells need is in their plans.
+//! What a scenario needs as a whole, and what of it a lab lacks. What its cells need is in their plans.
 
 use std::collections::BTreeSet;
 
-use crate::scenario::{Cloud, LoadedScenario, MetadataServerSpec, Need, Topology};
+use crate::{
+    lab::Capabilities,
+    scenario::{Cloud, LoadedScenario, MetadataServerSpec, Need, Topology},
+};
 
 /// The needs without which a scenario cannot be staged or its steps taken: those that it states, and those that follow
 /// from its lab and its actions. A lab without them skips the scenario; what only some cells need skips those.
@@ -38,4 +41,18 @@ pub fn scenario_needs(loaded: &LoadedScenario) -> BTreeSet<Need> {
     ];
     let derived = derived.into_iter().filter_map(|(needed, need)| needed.then_some(need));
     scenario.needs.iter().copied().chain(derived).collect()
+}
+
+/// Why these needs are not fulfilled here; none where they are.
+#[must_use]
+pub(in crate::engine) fn missing(needs: &BTreeSet<Need>, capabilities: &Capabilities) -> Option<String> {
+    let missing: Vec<String> = needs
+        .difference(&capabilities.has)
+        .map(|need| {
+            let name = serde_json::to_value(need).ok().and_then(|name| name.as_str().map(str::to_owned));
+            let name = name.unwrap_or_else(|| format!("{need:?}"));
+            capabilities.why_not.get(need).map_or_else(|| format!("needs {name}"), |why| format!("needs {name}: {why}"))
+        })
+        .collect();
+    (!missing.is_empty()).then(|| missing.join("; "))
 }

@@ -1,21 +1,21 @@
 //! How long a table is waited for: beyond its deadline where only the machine is slow, and shorter where nothing can come
 //! of it. Which servers are gone is found out in `gone`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    super::{calibrate::PAST_RETRANSMISSION, history::History, plan::PlannedCell, track::Track},
+    super::{calibrate::PAST_RETRANSMISSION, history::History, plan::PlannedCell, round::CellSeen, track::looks_good},
     rounds::Settling,
     table::Occasion,
 };
 
 /// A table that only a crowded machine keeps from its hold gets at least this much time beyond its deadline.
 const BUSY_PATIENCE: Duration = Duration::from_secs(30);
-/// How long cells are waited for that the CNI is known to treat otherwise, and denials where it enforces nothing: most policies
-/// take effect sooner.
-const KNOWN_PATIENCE: Duration = Duration::from_millis(800);
+/// How long cells are waited for, at least, that the CNI is known to treat otherwise, and denials where it enforces nothing: most
+/// policies take effect sooner, and all else has had to hold meanwhile.
+const KNOWN_PATIENCE: Duration = Duration::from_millis(500);
 /// The same for cells that were not reached before any policy.
 pub(super) const LOST_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -23,25 +23,34 @@ impl Settling<'_> {
     /// Whether nothing is waited for but cells that the CNI is known to treat otherwise, or of which nothing can be proved
     /// any more, and long enough.
     pub(super) fn waits_in_vain(&self, history: &History) -> bool {
-        let (setting, table) = (self.setting, self.table);
-        let changed = table.occasion == Occasion::Change;
-        let known = setting.known.filter(|_| changed);
-        // One that is as expected after all has its hold to be waited for, also when a round of it was void.
-        let is_known = |cell: &PlannedCell, track: &Track| {
-            let is_unenforced = changed && !setting.enforcing && cell.expectation.is_absence();
-            let is_deviation = || known.is_some_and(|known| known.covers(setting.scenario, &cell.id));
-            !track.is_good_or_void() && (is_unenforced || is_deviation())
-        };
-        let waited = table.since.elapsed();
-        let mut judged = table.cells.iter().zip(&self.tracks).zip(0..);
-        table.occasion != Occasion::Baseline
+        let waited = self.table.since.elapsed();
+        let mut judged = self.table.cells.iter().zip(&self.tracks).zip(0..);
+        self.table.occasion != Occasion::Baseline
             && waited > KNOWN_PATIENCE
             && judged.all(|((cell, track), index)| {
+                // One that is as expected after all has its hold to be waited for, also when a round of it was void.
                 track.held(self.hold)
-                    || is_known(cell, track)
+                    || (!track.is_good_or_void() && self.is_known(cell))
                     || (waited > LOST_PATIENCE && history.is_baseline_wrong(cell))
                     || self.is_gone(index, history)
             })
+    }
+
+    /// Whether there is nothing wrong with a volley but what is known, and has been waited for.
+    pub(super) fn is_all_there_is(&self, seen: &BTreeMap<usize, CellSeen>) -> bool {
+        let mut judged = self.table.cells.iter().zip(0..);
+        self.table.since.elapsed() > KNOWN_PATIENCE
+            && judged.all(|(cell, index)| {
+                seen.get(&index).is_none_or(|seen| looks_good(cell, &seen.attempts)) || self.is_known(cell)
+            })
+    }
+
+    /// Whether the CNI is known to treat a cell otherwise than this change asks for.
+    pub(super) fn is_known(&self, cell: &PlannedCell) -> bool {
+        let setting = self.setting;
+        let is_unenforced = !setting.enforcing && cell.expectation.is_absence();
+        let is_deviation = || setting.known.is_some_and(|known| known.covers(setting.scenario, &cell.id));
+        self.table.occasion == Occasion::Change && (is_unenforced || is_deviation())
     }
 
     /// Whether the server of a cell is gone.

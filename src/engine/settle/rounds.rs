@@ -270,7 +270,7 @@ impl<'a> Settling<'a> {
                     if Instant::now() >= self.table.deadline {
                         left = 0;
                     } else if !good {
-                        let goes_on = fired < MOST_VOLLEYS && self.is_early(&seen);
+                        let goes_on = fired < MOST_VOLLEYS && self.is_early(&seen) && !self.is_all_there_is(&seen);
                         let flying = u32::try_from(flying.len()).unwrap_or(u32::MAX);
                         left = if goes_on { self.hold.rounds.saturating_sub(flying) } else { 0 };
                     }

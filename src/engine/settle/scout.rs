@@ -80,14 +80,13 @@ impl Settling<'_> {
 
     /// Whether a cell was last seen to be other than this step expects. What the CNI is known to treat otherwise may never be.
     fn turns(&self, cell: &PlannedCell, history: &History) -> bool {
-        let is_known = self.setting.known.is_some_and(|known| known.covers(self.setting.scenario, &cell.id));
         let is_plain = cell.is_asked_at_once() && !cell.by_name;
         let turned = match cell.expectation {
             Expectation::Blocked => history.was_reached(cell),
             Expectation::Reachable | Expectation::Status { .. } => history.was_stopped(cell),
             _ => false,
         };
-        turned && is_plain && !is_known
+        turned && is_plain && !self.is_known(cell)
     }
 }
 

@@ -190,7 +190,7 @@ impl ClusterLab {
         }
         join_all(namespaces.iter().map(|(literal, labels)| self.shared.namespace(literal, labels))).await;
         let maker = &self.shared.maker;
-        if let Some(scout) = waiting.iter().position(|(_, pod)| is_young && pod.owner.is_none()) {
+        if let Some(scout) = waiting.iter().position(|(_, pod)| pod.owner.is_none()).filter(|_| is_young) {
             let (literal, pod) = waiting.remove(scout);
             let _ = tokio::time::timeout(SCOUTING, maker.scout(&literal, pod)).await;
         }

@@ -1,4 +1,5 @@
-//! A kind lab in the making: cluster and emulator side by side, then routes, names, nodes and the first pods.
+//! A kind lab in the making: cluster and emulator side by side, then routes, names, nodes and the first pods; on a kept cluster
+//! the emulator beside all of these but the routes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,12 +10,7 @@ use std::{
 use anyhow::Context;
 use futures::{
     FutureExt,
-    future::{join_all, try_join_all},
-};
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod, networking::v1::NetworkPolicy};
-use kube::{
-    Api, ResourceExt,
-    api::{DeleteParams, ListParams},
+    future::{BoxFuture, join_all, ready, try_join_all},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -26,7 +22,7 @@ use super::{
     dns,
     emulator::{self, Emulator},
     ground::KindGround,
-    hold, images,
+    hold, images, kept,
     node::NodePlace,
     on_node,
     outside::OutsideHosts,
@@ -36,8 +32,8 @@ use crate::{
     engine::{Events, NODES_READY},
     lab::{
         Capabilities, LabError, WorldNode, agent,
-        cluster::{Access, Age, ClusterLab, Facts, Naming, PROBE_IMAGE, Parts, Shell, remove_deployment},
-        state::{self, RUN_LABEL, RunState},
+        cluster::{Access, Age, ClusterLab, Facts, Naming, PROBE_IMAGE, Parts, Shell},
+        state::RunState,
     },
     metadata::{Cloud, addresses},
     scenario::{LabSpec, MetadataServerSpec, Need, NodeName},
@@ -56,71 +52,21 @@ async fn network_exists(name: &str) -> Result<bool, LabError> {
     Ok(names.lines().any(|known| known == name))
 }
 
-/// A cluster that an earlier run kept, and that run's record.
-fn kept(name: &str) -> Result<RunState, LabError> {
-    let mut others = Vec::new();
-    for run in state::runs()? {
-        // A record that cannot be read is `cleanup`'s business.
-        let record = RunState::peek(&run);
-        match record.cluster {
-            Some(cluster) if cluster == name => {
-                let Some(claimed) = RunState::claim(&run)? else {
-                    return Err(LabError::with_hint(
-                        format!("another run uses the cluster `{name}`"),
-                        "let it end, or leave `--cluster` out: a run of its own makes a cluster of its own",
-                    ));
-                };
-                if record.kept {
-                    return Ok(claimed);
-                }
-                return Err(LabError::with_hint(
-                    format!("the run that made the cluster `{name}` was killed, and nobody knows what it lacks"),
-                    "`policyprobe cleanup` removes it",
-                ));
-            }
-            Some(cluster) if record.kept => others.push(cluster),
-            _ => {}
-        }
-    }
-    let hint = "`--cluster` takes the name of a cluster that a run with `--keep` left";
-    let kept = if others.is_empty() { ", and there is none".to_owned() } else { format!(": {}", others.join(", ")) };
-    Err(LabError::with_hint(format!("there is no kept cluster `{name}`"), format!("{hint}{kept}")))
-}
-
-/// Removes the Deployments, pods and policies that an earlier run left in a kept cluster.
-async fn sweep(access: &Access) -> anyhow::Result<()> {
-    let ours = ListParams::default().labels(RUN_LABEL);
-    // Before the pods, or they would be made again.
-    let owners = Api::<Deployment>::all(access.client.clone()).list(&ours).await?;
-    try_join_all(owners.iter().map(|owner| async {
-        let owners = Api::namespaced(access.client.clone(), &owner.namespace().unwrap_or_default());
-        remove_deployment(&owners, &owner.name_any()).await
-    }))
-    .await?;
-    let pods = Api::<Pod>::all(access.client.clone()).list(&ours).await?;
-    let now = DeleteParams::default().grace_period(0);
-    try_join_all(pods.iter().map(|pod| async {
-        let (pods, name) =
-            (Api::namespaced(access.client.clone(), &pod.namespace().unwrap_or_default()), pod.name_any());
-        pods.delete(&name, &now).await?;
-        let gone = |pod: Option<&Pod>| pod.is_none();
-        let going = kube::runtime::wait::await_condition(pods, &name, gone);
-        tokio::time::timeout(cluster::PATIENCE, going).await.context("a pod of an earlier run does not go")??;
-        anyhow::Ok(())
-    }))
-    .await?;
-    for policy in Api::<NetworkPolicy>::all(access.client.clone()).list(&ListParams::default()).await? {
-        if policy.managed_fields().iter().any(|fields| fields.manager.as_deref() == Some("policyprobe")) {
-            let api = Api::<NetworkPolicy>::namespaced(access.client.clone(), &policy.namespace().unwrap_or_default());
-            api.delete(&policy.name_any(), &now).await?;
-        }
-    }
-    Ok(())
+/// A cluster that an earlier run kept, as this run takes it over.
+struct Kept {
+    /// The earlier run's record.
+    record: RunState,
+    /// The nodes on which it had pods to the end.
+    used: BTreeSet<String>,
+    /// Ends when the emulator runs.
+    emulator: BoxFuture<'static, Result<(), LabError>>,
 }
 
 /// A build under way. Whatever has a handle is here, so that a cancelled build can remove it.
 pub(super) struct Build {
     pub(super) options: KindBuilder,
+    /// What metadata servers are; none where no agent could be one.
+    pub(super) agent: Option<&'static [u8]>,
     pub(super) state: Arc<RunState>,
     pub(super) events: Events,
     pub(super) emulator: Arc<OnceLock<Arc<Emulator>>>,
@@ -129,19 +75,44 @@ pub(super) struct Build {
 }
 
 impl Build {
-    /// Starts the emulator, in a task of its own: the daemon would finish what is given up half-way, unnoticed.
-    async fn start_emulator(&self, network: &str) -> Result<(), LabError> {
+    /// Begins some work in a task of its own: the daemon would finish what is given up half-way, unnoticed.
+    fn begin(
+        &self,
+        work: impl Future<Output = Result<(), LabError>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<(), LabError>> {
+        let task = self.tasks.spawn(work);
+        async { task.await.map_err(|error| LabError::from(anyhow::Error::new(error)))? }.boxed()
+    }
+
+    /// Builds the image of the metadata servers.
+    fn build_image(&self, agent: &'static [u8]) -> impl Future<Output = Result<(), LabError>> + use<> {
+        let state = Arc::clone(&self.state);
+        async move { emulator::build(state.run(), agent).await }
+    }
+
+    /// Starts the emulator.
+    fn start_emulator(&self, network: String) -> impl Future<Output = Result<(), LabError>> + use<> {
         let (state, slot) = (Arc::clone(&self.state), Arc::clone(&self.emulator));
-        let (identity, network) = (format!("metadata/{}", state.run()), network.to_owned());
-        let starting = self.tasks.spawn(async move {
+        async move {
             let (name, usual) = (format!("pp-{}-metadata", state.run()), MetadataServerSpec::default());
-            let server = (emulator::CLOUDS.to_vec(), identity, &usual);
+            let server = (emulator::CLOUDS.to_vec(), format!("metadata/{}", state.run()), &usual);
             let started = Emulator::start(state.run(), &name, &network, server).await?;
             // There is one, and it is started once.
             let _ = slot.set(Arc::new(started));
             Ok(())
-        });
-        starting.await.map_err(|error| LabError::from(anyhow::Error::new(error)))?
+        }
+    }
+
+    /// Starts an emulator beside a kept cluster, in place of the one that the run has left that kept it.
+    fn replace_emulator(&self, kept: &RunState) -> impl Future<Output = Result<(), LabError>> + use<> {
+        let (before, network) = (kept.run().to_owned(), network());
+        let anew = self.agent.map(|agent| (self.build_image(agent), self.start_emulator(network)));
+        async move {
+            remove::labelled(&before).await?;
+            let Some((image, emulator)) = anew else { return Ok(()) };
+            image.await?;
+            emulator.await
+        }
     }
 
     /// What the pods run.
@@ -150,7 +121,7 @@ impl Build {
     }
 
     /// Makes the cluster and, beside it, the emulator.
-    async fn create(&self, name: &str, agent: Option<&'static [u8]>) -> Result<(), LabError> {
+    async fn create(&self, name: &str) -> Result<(), LabError> {
         cluster::check_free(name).await?;
         let network = network();
         let shared = network_exists(&network).await?;
@@ -161,12 +132,12 @@ impl Build {
         })?;
         self.events.phase(format!("making the cluster {name}"));
         let emulator = async {
-            let Some(agent) = agent else { return Ok(false) };
-            emulator::build(self.state.run(), agent).await?;
+            let Some(agent) = self.agent else { return Ok(false) };
+            self.begin(self.build_image(agent)).await?;
             if !shared {
                 return Ok(true);
             }
-            self.start_emulator(&network).await?;
+            self.begin(self.start_emulator(network.clone())).await?;
             Ok::<_, LabError>(false)
         };
         let count = cluster::size(&self.options)?;
@@ -178,28 +149,17 @@ impl Build {
         };
         let (waiting, ()) = tokio::try_join!(emulator, created)?;
         // The network is kind's to make: on its own terms it has IPv6 and an MTU.
-        if waiting { self.start_emulator(&network).await } else { Ok(()) }
+        if waiting { self.begin(self.start_emulator(network)).await } else { Ok(()) }
     }
 
-    /// Starts an emulator beside a kept cluster, in place of the one that the run has left that kept it.
-    async fn replace_emulator(&self, kept: &str, agent: Option<&'static [u8]>) -> Result<(), LabError> {
-        remove::labelled(kept).await?;
-        let Some(agent) = agent else { return Ok(()) };
-        emulator::build(self.state.run(), agent).await?;
-        self.start_emulator(&network()).await
-    }
-
-    /// Safe routes on the nodes; none of them leads anywhere where there is no emulator. Beside a cluster that an earlier run
-    /// kept, it is started meanwhile.
-    async fn secure(&self, nodes: &[String], kept: Option<&str>, agent: Option<&'static [u8]>) -> Result<(), LabError> {
+    /// Safe routes on the nodes; none of them leads anywhere where there is no emulator.
+    async fn secure(
+        &self,
+        nodes: &[String],
+        emulator: impl Future<Output = Result<(), LabError>>,
+    ) -> Result<(), LabError> {
         let closing = try_join_all(nodes.iter().map(|node| self.close(node)));
-        let starting = async {
-            match kept {
-                Some(kept) => self.events.timed("lab › emulator", self.replace_emulator(kept, agent)).await,
-                None => Ok(()),
-            }
-        };
-        let (shells, ()) = tokio::try_join!(closing, starting)?;
+        let (shells, ()) = tokio::try_join!(closing, emulator)?;
         let Some(emulator) = self.emulator.get() else { return Ok(()) };
         let opening = nodes
             .iter()
@@ -220,16 +180,18 @@ impl Build {
         Ok(shell)
     }
 
-    /// A cluster of the run's own, or a kept one; and its record, where it is one.
-    async fn cluster(&self, name: &str, agent: Option<&'static [u8]>) -> Result<(Access, Option<RunState>), LabError> {
-        let Some(kept) = self.options.cluster.as_deref().map(kept).transpose()? else {
-            self.events.timed("lab › cluster", self.create(name, agent)).await?;
+    /// A cluster of the run's own, or a kept one.
+    async fn cluster(&self, name: &str) -> Result<(Access, Option<Kept>), LabError> {
+        let Some(record) = self.options.cluster.as_deref().map(kept::claim).transpose()? else {
+            self.events.timed("lab › cluster", self.create(name)).await?;
             return Ok((Access::private(&self.state.kubeconfig()).await?, None));
         };
-        let access = Access::private(&kept.kubeconfig()).await?;
         self.state.update(|record| record.docker = true)?;
-        sweep(&access).await.map_err(|error| LabError::from(error.context("cannot clean the kept cluster")))?;
-        Ok((access, Some(kept)))
+        let emulator = self.begin(self.replace_emulator(&record));
+        let access = Access::private(&record.kubeconfig()).await?;
+        let used =
+            kept::sweep(&access).await.map_err(|error| LabError::from(error.context("cannot clean the kept cluster")));
+        Ok((access, Some(Kept { record, used: used?, emulator })))
     }
 
     /// Waits for the nodes and for the CNI's own pods on them; how long after the start each of both came.
@@ -291,7 +253,7 @@ impl Build {
             ..Capabilities::default()
         };
         let of_agent = [Need::Metadata, Need::NodeMetadata, Need::MetadataSettings, Need::Outside];
-        if agent::binary().is_some() {
+        if self.agent.is_some() {
             capabilities.has.extend(of_agent);
             if nodes.values().collect::<BTreeSet<_>>().len() < nodes.len() {
                 capabilities.has.remove(&Need::NodeMetadata);
@@ -336,13 +298,14 @@ impl Build {
         &self,
         up: impl Future<Output = Result<T, LabError>>,
         (lab, access, first): (&ClusterLab, &Access, &[LabSpec]),
+        used: &BTreeSet<String>,
     ) -> Result<T, LabError> {
         let nodes: Vec<(String, NodeName)> = lab.nodes().into_iter().map(|node| (node.literal, node.name)).collect();
         let all_up = CancellationToken::new();
         let early = join_all(nodes.iter().map(|(literal, node)| async {
             // Not every agent need be meant for every node.
             let _ = all_up.run_until_cancelled(agents::ready_on(access, literal)).await;
-            let preparing = Box::pin(lab.prepare(first, *node, self.options.cluster.is_none()));
+            let preparing = Box::pin(lab.prepare(first, *node, !used.contains(literal)));
             self.events.timed(format!("lab › pods on the {}", node.as_str()), preparing).await;
             // Now there is a bridge, if the CNI has any, and further pods are still to come.
             self.pin_bridges(literal).await
@@ -362,24 +325,26 @@ impl Build {
 
     /// Everything, from nothing.
     pub(super) async fn make(&self, first: &[LabSpec]) -> Result<ClusterLab, LabError> {
-        let agent = agent::binary();
         let name = self.options.cluster.clone().unwrap_or_else(|| format!("pp-{}", self.state.run()));
-        let (access, kept) = self.cluster(&name, agent).await?;
+        let (access, kept) = self.cluster(&name).await?;
         let containers = cluster::nodes(&name).await?;
         let control_plane = containers.iter().find(|node| node.ends_with("control-plane")).cloned().unwrap_or_default();
         let host = emulator::names();
         let is_kept = kept.is_some();
-        let before = kept.as_ref().map(|kept| kept.run().to_owned());
         let held = if is_kept { None } else { Some(hold::hold(&access).await?) };
+        let (record, used, emulator) = match kept {
+            Some(Kept { record, used, emulator }) => (Some(record), used, emulator),
+            None => (None, BTreeSet::new(), ready(Ok(())).boxed()),
+        };
         // Who is the worker is settled here: a node that joins later would leave both roles to the control plane.
         cluster::joined(&access, containers.len()).await?;
-        let mut lab = self.lab((&name, &containers), &access, kept, held, Facts::read(&access, Age::Young).await?);
+        let mut lab = self.lab((&name, &containers), &access, record, held, Facts::read(&access, Age::Young).await?);
 
-        let secured = self.events.timed("lab › safe routes", self.secure(&containers, before.as_deref(), agent));
+        let secured = self.events.timed("lab › safe routes", self.secure(&containers, emulator));
         let named = self.events.timed("lab › names", dns::name(&access, &host));
-        let ready = self.ready(&access, &control_plane, containers.len(), is_kept);
+        let nodes_ready = self.ready(&access, &control_plane, containers.len(), is_kept);
         let up = async {
-            let ((), (), ready) = tokio::try_join!(secured, named, ready)?;
+            let ((), (), ready) = tokio::try_join!(secured, named, nodes_ready)?;
             let facts = async {
                 let mut facts = Facts::read(&access, Age::Grown).await?;
                 try_join_all(facts.nodes.iter_mut().map(all_addresses)).await?;
@@ -388,7 +353,7 @@ impl Build {
             Ok((ready, self.events.timed("lab › facts", Box::pin(facts)).await?))
         };
         let up = Box::pin(up);
-        let ([ready, cni_ready], mut facts) = Box::pin(self.with_early_pods(up, (&lab, &access, first))).await?;
+        let ([ready, cni_ready], mut facts) = Box::pin(self.with_early_pods(up, (&lab, &access, first), &used)).await?;
 
         facts.texts.insert("nodes ready".to_owned(), format!("{} ms after the start", ready.as_millis()));
         facts.texts.insert("CNI ready".to_owned(), format!("{} ms after the start", cni_ready.as_millis()));

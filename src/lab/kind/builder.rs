@@ -8,7 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{build::Build, command::run, ground::remove_run};
 use crate::{
     engine::Events,
-    lab::{Lab, LabBuilder, LabError, state::RunState},
+    lab::{Lab, LabBuilder, LabError, agent, state::RunState},
     scenario::LabSpec,
 };
 
@@ -74,8 +74,9 @@ impl LabBuilder for KindBuilder {
     ) -> Result<Arc<dyn Lab>, LabError> {
         cancel.run_until_cancelled(check_tools()).await.ok_or(LabError::Cancelled)??;
         let state = Arc::new(RunState::create(run)?);
+        let (agent, begun) = (agent::binary(), Instant::now());
         let (events, emulator, tasks) = (events.clone(), Arc::default(), TaskTracker::new());
-        let build = Build { options: *self, state, events, emulator, tasks, begun: Instant::now() };
+        let build = Build { options: *self, agent, state, events, emulator, tasks, begun };
         let error = match cancel.run_until_cancelled(Box::pin(build.make(first))).await {
             Some(Ok(lab)) => return Ok(Arc::new(lab)),
             Some(Err(error)) => error,

@@ -15,6 +15,7 @@ mod emulator;
 mod ground;
 mod hold;
 mod images;
+mod kept;
 mod node;
 mod on_node;
 mod outside;

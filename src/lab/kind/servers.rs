@@ -112,7 +112,7 @@ impl Now {
 }
 
 impl MetadataServers {
-    /// The usual emulator alone, to which the nodes' routes lead already or soon.
+    /// The usual emulator alone, to which the nodes' routes lead.
     pub(super) fn new(
         run: &str,
         network: String,
