@@ -1,22 +1,24 @@
 //! How long a table is waited for: beyond its deadline where only the machine is slow, and shorter where nothing can come
 //! of it. Which servers are gone is found out in `gone`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{
-    super::{calibrate::PAST_RETRANSMISSION, history::History, plan::PlannedCell, round::CellSeen, track::looks_good},
+    super::{calibrate::PAST_RETRANSMISSION, history::History, plan::PlannedCell, round::CellSeen},
     rounds::Settling,
     table::Occasion,
 };
 
 /// A table that only a crowded machine keeps from its hold gets at least this much time beyond its deadline.
 const BUSY_PATIENCE: Duration = Duration::from_secs(30);
-/// How long cells are waited for, at least, that the CNI is known to treat otherwise, and denials where it enforces nothing: most
-/// policies take effect sooner, and all else has had to hold meanwhile.
-const KNOWN_PATIENCE: Duration = Duration::from_millis(500);
-/// The same for cells that were not reached before any policy.
+/// From when on a cell is asked for the last time that the CNI is known to treat otherwise, or a denial where it enforces nothing:
+/// most policies take effect sooner.
+const KNOWN_PATIENCE: Duration = Duration::from_millis(700);
+/// The same where the step turns other cells besides: they have shown when its policies take effect, and have held since.
+const TOLD_PATIENCE: Duration = Duration::from_millis(400);
+/// How long cells are waited for that were not reached before any policy.
 pub(super) const LOST_PATIENCE: Duration = Duration::from_secs(3);
 
 impl Settling<'_> {
@@ -26,7 +28,7 @@ impl Settling<'_> {
         let waited = self.table.since.elapsed();
         let mut judged = self.table.cells.iter().zip(&self.tracks).zip(0..);
         self.table.occasion != Occasion::Baseline
-            && waited > KNOWN_PATIENCE
+            && self.asked.is_some_and(|asked| self.is_late(asked))
             && judged.all(|((cell, track), index)| {
                 // One that is as expected after all has its hold to be waited for, also when a round of it was void.
                 track.held(self.hold)
@@ -36,13 +38,15 @@ impl Settling<'_> {
             })
     }
 
-    /// Whether there is nothing wrong with a volley but what is known, and has been waited for.
-    pub(super) fn is_all_there_is(&self, seen: &BTreeMap<usize, CellSeen>) -> bool {
-        let mut judged = self.table.cells.iter().zip(0..);
-        self.table.since.elapsed() > KNOWN_PATIENCE
-            && judged.all(|(cell, index)| {
-                seen.get(&index).is_none_or(|seen| looks_good(cell, &seen.attempts)) || self.is_known(cell)
-            })
+    /// Whether what is wrong with a volley is known, and was waited for.
+    pub(super) fn is_known_by_now(&self, wrong: &[(&PlannedCell, &CellSeen)]) -> bool {
+        wrong.iter().all(|(cell, seen)| self.is_late(seen.started) && self.is_known(cell))
+    }
+
+    /// Whether what was asked then need not be asked again if it is known.
+    fn is_late(&self, asked: Instant) -> bool {
+        let patience = if self.turns_others { TOLD_PATIENCE } else { KNOWN_PATIENCE };
+        asked.saturating_duration_since(self.table.since) >= patience
     }
 
     /// Whether the CNI is known to treat a cell otherwise than this change asks for.

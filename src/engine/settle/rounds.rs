@@ -91,6 +91,10 @@ pub(super) struct Settling<'a> {
     pub(super) watches: &'a mut Watches,
     pub(super) how: How,
     pub(super) hold: Hold,
+    /// Whether the step turns cells that the CNI is not known to treat otherwise.
+    pub(super) turns_others: bool,
+    /// When the last volley began.
+    pub(super) asked: Option<Instant>,
     /// Set for the last round: nothing is given up before a retransmission could be answered.
     pub(super) last_chance: bool,
 }
@@ -114,6 +118,8 @@ impl<'a> Settling<'a> {
             longest: Duration::ZERO,
             watches,
             how,
+            turns_others: false,
+            asked: None,
             last_chance: false,
             setting,
             table,
@@ -129,6 +135,7 @@ impl<'a> Settling<'a> {
     }
 
     async fn run(mut self, history: &mut History) -> Result<Settled, LabError> {
+        self.turns_others = self.table.cells.iter().any(|cell| self.turns(cell, history));
         self.scout(history).await?;
         let judged = self.table.cells.len();
         let mut rounds = 0;
@@ -264,13 +271,12 @@ impl<'a> Settling<'a> {
             tokio::select! {
                 Some(seen) = flying.next(), if !flying.is_empty() => {
                     let seen: BTreeMap<usize, CellSeen> = seen?;
-                    let good = self.table.cells.iter().zip(0..).all(|(cell, index)| {
-                        seen.get(&index).is_none_or(|seen| looks_good(cell, &seen.attempts))
-                    });
+                    let judged = self.table.cells.iter().zip(0..).filter_map(|(cell, index)| Some((cell, seen.get(&index)?)));
+                    let wrong: Vec<_> = judged.filter(|(cell, seen)| !looks_good(cell, &seen.attempts)).collect();
                     if Instant::now() >= self.table.deadline {
                         left = 0;
-                    } else if !good {
-                        let goes_on = fired < MOST_VOLLEYS && self.is_early(&seen) && !self.is_all_there_is(&seen);
+                    } else if !wrong.is_empty() {
+                        let goes_on = fired < MOST_VOLLEYS && self.is_early(&wrong) && !self.is_known_by_now(&wrong);
                         let flying = u32::try_from(flying.len()).unwrap_or(u32::MAX);
                         left = if goes_on { self.hold.rounds.saturating_sub(flying) } else { 0 };
                     }
@@ -289,12 +295,10 @@ impl<'a> Settling<'a> {
 
     /// Whether nothing is wrong with a volley but that some of what is to be denied was still answered: it was too early, and
     /// the next may follow at once.
-    fn is_early(&self, seen: &BTreeMap<usize, CellSeen>) -> bool {
-        self.table.occasion == Occasion::Change
-            && seen.iter().all(|(index, seen)| {
-                let cell = self.cells[*index];
-                looks_good(cell, &seen.attempts) || (cell.expectation == Expectation::Blocked && was_reached(seen))
-            })
+    fn is_early(&self, wrong: &[(&PlannedCell, &CellSeen)]) -> bool {
+        let is_early =
+            |(cell, seen): &(&PlannedCell, &CellSeen)| cell.expectation == Expectation::Blocked && was_reached(seen);
+        self.table.occasion == Occasion::Change && wrong.iter().all(is_early)
     }
 
     /// From the start of one round of a hold to the start of the next, at least.
@@ -318,6 +322,7 @@ impl<'a> Settling<'a> {
     /// Takes a round's observations in; whether a witness had a gap.
     fn digest(&mut self, mut seen: BTreeMap<usize, CellSeen>, history: &mut History) -> bool {
         let mut void = false;
+        self.asked = seen.values().map(|seen| seen.started).max().or(self.asked);
         let board = self.watches.samples();
         for ((source, key), samples) in &*board {
             if let Some(last) = samples.last() {

@@ -79,7 +79,7 @@ impl Settling<'_> {
     }
 
     /// Whether a cell was last seen to be other than this step expects. What the CNI is known to treat otherwise may never be.
-    fn turns(&self, cell: &PlannedCell, history: &History) -> bool {
+    pub(super) fn turns(&self, cell: &PlannedCell, history: &History) -> bool {
         let is_plain = cell.is_asked_at_once() && !cell.by_name;
         let turned = match cell.expectation {
             Expectation::Blocked => history.was_reached(cell),

@@ -217,3 +217,14 @@ async fn what_is_known_to_deviate_is_not_waited_for() {
     let took = |ran: &Ran| ran.result.scenarios[0].took_ms;
     assert!(took(&ran) + 20_000 < took(&unknown), "{} ms, and {} ms where it is not known", took(&ran), took(&unknown));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_its_time_is_no_deviation_although_one_is_known() {
+    for (strict_timeouts, lag) in [(false, 0), (false, 300), (false, 600), (true, 0), (true, 300), (true, 600)] {
+        let faults = Faults { lag: Duration::from_millis(lag), ..Faults::default() };
+        let options = Options { strict_timeouts, ..knowing("*") };
+        let ran = go(faults, &options, document("address")).await;
+        let denies = ran.denies();
+        assert!(denies.iter().all(|cell| cell.verdict == Verdict::Xpass), "{strict_timeouts}, {lag} ms: {denies:#?}");
+    }
+}

@@ -55,10 +55,10 @@ async fn network_exists(name: &str) -> Result<bool, LabError> {
 /// A cluster that an earlier run kept, as this run takes it over.
 struct Kept {
     /// The earlier run's record.
-    record: RunState,
-    /// The nodes on which it had pods to the end.
+    record: Arc<RunState>,
+    /// The nodes on which its pods had a network.
     used: BTreeSet<String>,
-    /// Ends when the emulator runs.
+    /// Ends when the emulator runs, where there can be one.
     emulator: BoxFuture<'static, Result<(), LabError>>,
 }
 
@@ -104,13 +104,17 @@ impl Build {
     }
 
     /// Starts an emulator beside a kept cluster, in place of the one that the run has left that kept it.
-    fn replace_emulator(&self, kept: &RunState) -> impl Future<Output = Result<(), LabError>> + use<> {
-        let (before, network) = (kept.run().to_owned(), network());
-        let anew = self.agent.map(|agent| (self.build_image(agent), self.start_emulator(network)));
+    fn replace_emulator(&self, kept: &Arc<RunState>) -> impl Future<Output = Result<(), LabError>> + use<> {
+        // The record is locked for as long as anything of its run's is touched.
+        let (kept, tasks) = (Arc::clone(kept), self.tasks.clone());
+        let anew = self.agent.map(|agent| (self.build_image(agent), self.start_emulator(network())));
+        let given_up = move || if tasks.is_closed() { Err(LabError::Cancelled) } else { Ok(()) };
         async move {
-            remove::labelled(&before).await?;
+            remove::labelled(kept.run()).await?;
             let Some((image, emulator)) = anew else { return Ok(()) };
+            given_up()?;
             image.await?;
+            given_up()?;
             emulator.await
         }
     }
@@ -187,7 +191,9 @@ impl Build {
             return Ok((Access::private(&self.state.kubeconfig()).await?, None));
         };
         self.state.update(|record| record.docker = true)?;
-        let emulator = self.begin(self.replace_emulator(&record));
+        let (record, events) = (Arc::new(record), self.events.clone());
+        let emulator = self.replace_emulator(&record);
+        let emulator = self.begin(async move { events.timed("lab › emulator", emulator).await });
         let access = Access::private(&record.kubeconfig()).await?;
         let used =
             kept::sweep(&access).await.map_err(|error| LabError::from(error.context("cannot clean the kept cluster")));
@@ -243,7 +249,7 @@ impl Build {
         &self,
         (name, containers): (&str, &[String]),
         access: &Access,
-        kept: Option<RunState>,
+        kept: Option<Arc<RunState>>,
         held: Option<hold::Held>,
         facts: Facts,
     ) -> ClusterLab {

@@ -41,7 +41,7 @@ pub(crate) struct KindGround {
     /// This run's record.
     pub(crate) state: Arc<RunState>,
     /// The record of the run that kept the cluster, locked while this one uses it.
-    pub(crate) kept: Option<RunState>,
+    pub(crate) kept: Option<Arc<RunState>>,
     /// What waits in a new cluster.
     pub(crate) held: tokio::sync::Mutex<Option<Held>>,
     /// Whether this run's cluster stays.

@@ -48,7 +48,7 @@ pub(super) fn claim(name: &str) -> Result<RunState, LabError> {
     Err(LabError::with_hint(format!("there is no kept cluster `{name}`"), format!("{hint}{kept}")))
 }
 
-/// Removes the Deployments, pods and policies that an earlier run left in a kept cluster; the nodes that the pods were on.
+/// Removes the Deployments, pods and policies that an earlier run left in a kept cluster; the nodes on which these had a network.
 pub(super) async fn sweep(access: &Access) -> anyhow::Result<BTreeSet<String>> {
     let ours = ListParams::default().labels(RUN_LABEL);
     // Before the pods, or they would be made again.
@@ -79,5 +79,8 @@ pub(super) async fn sweep(access: &Access) -> anyhow::Result<BTreeSet<String>> {
             api.delete(&policy.name_any(), &now).await?;
         }
     }
-    Ok(pods.into_iter().filter_map(|pod| pod.spec?.node_name).collect())
+    // A pod in its node's network, or one that never ran, says nothing of a network for pods.
+    let ran = |pod: &Pod| pod.status.as_ref().is_some_and(|status| status.pod_ip.is_some());
+    let specs = pods.into_iter().filter(ran).filter_map(|pod| pod.spec);
+    Ok(specs.filter(|spec| spec.host_network != Some(true)).filter_map(|spec| spec.node_name).collect())
 }
