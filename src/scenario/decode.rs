@@ -34,14 +34,15 @@ pub(crate) fn decode<T: DeserializeOwned>(
                         Some((Segment::Key(field), parent)) => (field.clone(), parent),
                         _ => continue,
                     };
-                    let known = fields_at(schema, parent);
+                    let known = Shape::at(schema, parent).fields;
                     let path = repair.original(&path);
                     faults.push(unknown_field(document, &path, &field, known.iter().map(String::as_str)));
                 }
                 return Some(value);
             }
             Err((path, message)) => {
-                if !repair.take(&path, &message, faults) {
+                let shape = || Shape::at(schema_value.get_or_insert_with(&schema), &path);
+                if !repair.take(&path, &message, shape, faults) {
                     return None;
                 }
             }
@@ -94,7 +95,13 @@ struct Repair<'a> {
 
 impl Repair<'_> {
     /// Reports a fault and takes its value out; `false` where nothing is left to try.
-    fn take(&mut self, path: &[Segment], message: &str, faults: &mut Vec<Diagnostic>) -> bool {
+    fn take(
+        &mut self,
+        path: &[Segment],
+        message: &str,
+        shape: impl FnOnce() -> Shape,
+        faults: &mut Vec<Diagnostic>,
+    ) -> bool {
         let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
         let field = words.first().copied().unwrap_or_default();
         if message.starts_with("unknown field") {
@@ -114,7 +121,7 @@ impl Repair<'_> {
                 faults.push(fault);
             }
         } else {
-            faults.push(wrong_value(self.document, &place, message, &words));
+            faults.push(wrong_value(self.document, &place, message, &words, shape));
         }
         self.remove(path)
     }
@@ -185,7 +192,13 @@ fn unknown_field<'k>(
     if known.is_empty() { fault } else { fault.hint(format!("known fields: {}", known.join(", "))) }
 }
 
-fn wrong_value(document: &Document<'_>, path: &[Segment], message: &str, words: &[&str]) -> Diagnostic {
+fn wrong_value(
+    document: &Document<'_>,
+    path: &[Segment],
+    message: &str,
+    words: &[&str],
+    shape: impl FnOnce() -> Shape,
+) -> Diagnostic {
     let name = if path.is_empty() { "the file".to_owned() } else { format!("`{}`", dotted(path)) };
     if message.starts_with("unknown variant") {
         let known = &words[1.min(words.len())..];
@@ -203,9 +216,13 @@ fn wrong_value(document: &Document<'_>, path: &[Segment], message: &str, words: 
         .replace("map, expected", "mapping, expected")
         .replace("sequence", "list")
         .replace("null, expected", "nothing, expected");
-    let message = message
-        .split_once("expected struct ")
-        .map_or_else(|| message.clone(), |(found, kind)| format!("{found}expected the fields of a {kind}"));
+    if let Some((found, _)) = message.split_once("expected struct ") {
+        let fault = document.error(path, format!("{name}: {found}expected a mapping"));
+        return match shape().instead_of(document.get(path)) {
+            Some(hint) => fault.hint(hint),
+            None => fault,
+        };
+    }
     let fault = document.error(path, format!("{name}: {message}"));
     match document.get(path) {
         Some(Value::Number(_) | Value::Bool(_)) if message.contains("expected a string") => {
@@ -216,23 +233,58 @@ fn wrong_value(document: &Document<'_>, path: &[Segment], message: &str, words: 
     }
 }
 
-/// The fields that a JSON Schema has at a path.
-fn fields_at(schema: &Value, path: &[Segment]) -> Vec<String> {
-    let mut at = vec![schema];
-    for segment in path {
-        let inner: Vec<&Value> = at.iter().flat_map(|node| variants(schema, node)).collect();
-        at = inner
-            .iter()
-            .filter_map(|node| match segment {
-                Segment::Key(key) => {
-                    node.get("properties").and_then(|all| all.get(key)).or(node.get("additionalProperties"))
-                }
-                Segment::Index(_) => node.get("items"),
-            })
-            .collect();
+/// What a JSON Schema has at a path.
+#[derive(Default)]
+struct Shape {
+    fields: Vec<String>,
+    /// Those without which there is nothing.
+    required: Vec<String>,
+}
+
+impl Shape {
+    fn at(schema: &Value, path: &[Segment]) -> Self {
+        let mut at = vec![schema];
+        for segment in path {
+            let inner: Vec<&Value> = at.iter().flat_map(|node| variants(schema, node)).collect();
+            at = inner
+                .iter()
+                .filter_map(|node| match segment {
+                    Segment::Key(key) => {
+                        node.get("properties").and_then(|all| all.get(key)).or(node.get("additionalProperties"))
+                    }
+                    Segment::Index(_) => node.get("items"),
+                })
+                .collect();
+        }
+        let mut shape = Self::default();
+        for node in at.iter().flat_map(|node| variants(schema, node)) {
+            let fields = node.get("properties").and_then(Value::as_object);
+            shape.fields.extend(fields.into_iter().flat_map(|all| all.keys().cloned()));
+            let required = node.get("required").and_then(Value::as_array).into_iter().flatten();
+            shape.required.extend(required.filter_map(Value::as_str).map(str::to_owned));
+        }
+        shape
     }
-    let inner = at.iter().flat_map(|node| variants(schema, node));
-    inner.filter_map(|node| node.get("properties")?.as_object()).flat_map(|all| all.keys().cloned()).collect()
+
+    /// What to write in place of a value that is no mapping.
+    fn instead_of(&self, value: Option<&Value>) -> Option<String> {
+        match (value, self.required.as_slice()) {
+            (Some(scalar @ (Value::Number(_) | Value::Bool(_) | Value::String(_))), [only]) => {
+                Some(format!("write `{{ {only}: {} }}`", plain(scalar)))
+            }
+            _ if self.fields.is_empty() => None,
+            _ => {
+                let fields: Vec<String> = self.fields.iter().map(|field| format!("`{field}`")).collect();
+                Some(format!("its fields: {}", fields.join(", ")))
+            }
+        }
+    }
+}
+
+/// A scalar as one writes it in YAML.
+fn plain(scalar: &Value) -> String {
+    let is_plain = |text: &&str| text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | '/'));
+    scalar.as_str().filter(is_plain).map_or_else(|| scalar.to_string(), str::to_owned)
 }
 
 /// A schema, with what it refers to and what it may be.

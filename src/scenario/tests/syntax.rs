@@ -55,6 +55,44 @@ steps:
 }
 
 #[test]
+fn what_should_be_a_mapping_is_told_how() {
+    let scenario = r"id: x
+title: x
+lab:
+  pods:
+    - app1
+    - {name: app2, ports: [8080]}
+steps:
+  - x
+";
+    assert_snapshot!(faults_of(&[("s.yaml", scenario)]), @r#"
+    error: `lab.pods[0]`: invalid type: string "app1", expected a mapping
+     --> s.yaml:5:7
+      |
+    5 |     - app1
+      |       ^^^^
+      |
+      = help: write `{ name: app1 }`
+
+    error: `lab.pods[1].ports[0]`: invalid type: integer `8080`, expected a mapping
+     --> s.yaml:6:28
+      |
+    6 |     - {name: app2, ports: [8080]}
+      |                            ^^^^
+      |
+      = help: write `{ port: 8080 }`
+
+    error: `steps[0]`: invalid type: string "x", expected a mapping
+     --> s.yaml:8:5
+      |
+    8 |   - x
+      |     ^
+      |
+      = help: write `{ name: x }`
+    "#);
+}
+
+#[test]
 fn wrong_types_and_missing_fields_are_all_reported() {
     let scenario = r"title: 7
 lab:
