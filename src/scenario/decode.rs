@@ -188,8 +188,15 @@ fn unknown_field<'k>(
     if let Some(name) = nearest(field, known.clone()) {
         return fault.hint(format!("did you mean `{name}`?"));
     }
-    let known = known.map(|name| format!("`{name}`")).collect::<Vec<_>>();
-    if known.is_empty() { fault } else { fault.hint(format!("known fields: {}", known.join(", "))) }
+    match known_fields(known) {
+        Some(hint) => fault.hint(hint),
+        None => fault,
+    }
+}
+
+fn known_fields<'k>(known: impl Iterator<Item = &'k str>) -> Option<String> {
+    let known: Vec<String> = known.map(|name| format!("`{name}`")).collect();
+    (!known.is_empty()).then(|| format!("known fields: {}", known.join(", ")))
 }
 
 fn wrong_value(
@@ -216,20 +223,21 @@ fn wrong_value(
         .replace("map, expected", "mapping, expected")
         .replace("sequence", "list")
         .replace("null, expected", "nothing, expected");
-    if let Some((found, _)) = message.split_once("expected struct ") {
-        let fault = document.error(path, format!("{name}: {found}expected a mapping"));
-        return match shape().instead_of(document.get(path)) {
-            Some(hint) => fault.hint(hint),
-            None => fault,
-        };
-    }
+    let mapping = message.split_once("expected struct ").map(|(found, _)| format!("{found}expected a mapping"));
+    let (message, shape) = match mapping {
+        Some(message) => (message, Some(shape())),
+        None => (message, None),
+    };
     let fault = document.error(path, format!("{name}: {message}"));
     match document.get(path) {
         Some(Value::Number(_) | Value::Bool(_)) if message.contains("expected a string") => {
             fault.hint("put the value in quotes")
         }
         Some(Value::Null) => fault.hint("write a value, or remove the key"),
-        _ => fault,
+        value => match shape.and_then(|shape| shape.instead_of(value)) {
+            Some(hint) => fault.hint(hint),
+            None => fault,
+        },
     }
 }
 
@@ -270,21 +278,12 @@ impl Shape {
     fn instead_of(&self, value: Option<&Value>) -> Option<String> {
         match (value, self.required.as_slice()) {
             (Some(scalar @ (Value::Number(_) | Value::Bool(_) | Value::String(_))), [only]) => {
-                Some(format!("write `{{ {only}: {} }}`", plain(scalar)))
+                // As JSON: a text that looks like a number is none in YAML either.
+                Some(format!("write `{{ {only}: {scalar} }}`"))
             }
-            _ if self.fields.is_empty() => None,
-            _ => {
-                let fields: Vec<String> = self.fields.iter().map(|field| format!("`{field}`")).collect();
-                Some(format!("its fields: {}", fields.join(", ")))
-            }
+            _ => known_fields(self.fields.iter().map(String::as_str)),
         }
     }
-}
-
-/// A scalar as one writes it in YAML.
-fn plain(scalar: &Value) -> String {
-    let is_plain = |text: &&str| text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | '/'));
-    scalar.as_str().filter(is_plain).map_or_else(|| scalar.to_string(), str::to_owned)
 }
 
 /// A schema, with what it refers to and what it may be.

@@ -72,7 +72,7 @@ steps:
     5 |     - app1
       |       ^^^^
       |
-      = help: write `{ name: app1 }`
+      = help: write `{ name: "app1" }`
 
     error: `lab.pods[1].ports[0]`: invalid type: integer `8080`, expected a mapping
      --> s.yaml:6:28
@@ -88,8 +88,14 @@ steps:
     8 |   - x
       |     ^
       |
-      = help: write `{ name: x }`
+      = help: write `{ name: "x" }`
     "#);
+}
+
+#[test]
+fn nothing_where_a_mapping_belongs_is_to_be_written_or_removed() {
+    let faults = faults_of(&[("s.yaml", "id: x\ntitle: x\nlab:\n  pods:\n    -\nsteps: []\n")]);
+    assert!(faults.contains("`lab.pods[0]`") && faults.contains("write a value, or remove the key"), "{faults}");
 }
 
 #[test]
