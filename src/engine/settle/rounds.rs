@@ -135,9 +135,10 @@ impl<'a> Settling<'a> {
     }
 
     async fn run(mut self, history: &mut History) -> Result<Settled, LabError> {
-        self.turns_others = self.table.cells.iter().any(|cell| self.turns(cell, history));
-        self.scout(history).await?;
         let judged = self.table.cells.len();
+        let turning: Vec<usize> = (0..judged).filter(|index| self.turns(self.cells[*index], history)).collect();
+        self.turns_others = !turning.is_empty();
+        self.scout(&turning, history).await?;
         let mut rounds = 0;
         let mut grace = ROUNDS_OF_GRACE;
         loop {

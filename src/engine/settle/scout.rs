@@ -52,14 +52,15 @@ fn enough<'a>(cells: impl IntoIterator<Item = (usize, [End<'a>; 2])>) -> Vec<usi
 
 impl Settling<'_> {
     /// Waits until the cells that this step turns look as expected, or for a moment. Processes are too slow for this.
-    pub(super) async fn scout(&self, history: &History) -> Result<(), LabError> {
+    pub(super) async fn scout(&self, turning: &[usize], history: &History) -> Result<(), LabError> {
         if self.table.occasion == Occasion::Baseline || self.how != How::Mixed(Means::Agent) || self.setting.strict {
             return Ok(());
         }
         let until = self.table.deadline.min(Instant::now() + SCOUTING);
-        let judged = self.cells.iter().take(self.table.cells.len()).zip(0..);
-        let turning = judged.filter(|(cell, _)| self.turns(cell, history));
-        let mut turning = enough(turning.map(|(cell, index)| (index, [End::From(&cell.from), End::To(&cell.server)])));
+        let mut turning = enough(turning.iter().map(|index| {
+            let cell = self.cells[*index];
+            (*index, [End::From(&cell.from), End::To(&cell.server)])
+        }));
         while !turning.is_empty() && Instant::now() < until {
             let began = Instant::now();
             let mut plan = Plan::default();
