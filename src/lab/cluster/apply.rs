@@ -80,6 +80,11 @@ where
     api.patch(name, &parameters(), &Patch::Apply(body)).await
 }
 
+/// Whether some run has applied an object.
+pub(crate) fn is_ours(object: &impl kube::ResourceExt) -> bool {
+    object.managed_fields().iter().any(|fields| fields.manager.as_deref() == Some(MANAGER))
+}
+
 /// Whether the object does not exist (any more).
 pub(crate) fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     access::Access,
-    apply::{MANAGER, apply, broken, is_gone},
+    apply::{apply, broken, is_gone, is_ours},
     facts::Facts,
     ground::Ground,
     host_pods::{HostPods, namespace_labels},
@@ -279,10 +279,7 @@ impl Shared {
     async fn strange_policies(&self, namespace: &str) -> Vec<String> {
         let policies = Api::<NetworkPolicy>::namespaced(self.access.client.clone(), namespace);
         let found = policies.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
-        let is_ours = |policy: &NetworkPolicy| {
-            policy.managed_fields().iter().any(|entry| entry.manager.as_deref() == Some(MANAGER))
-        };
-        found.iter().filter(|policy| !is_ours(policy)).map(ResourceExt::name_any).collect()
+        found.iter().filter(|policy| !is_ours(*policy)).map(ResourceExt::name_any).collect()
     }
 }
 

@@ -38,7 +38,7 @@ pub use doctor::doctor;
 pub use mark::ClusterMark;
 
 pub(crate) use access::{Access, chain, client};
-pub(crate) use apply::is_gone;
+pub(crate) use apply::{is_gone, is_ours};
 pub(crate) use deployments::remove as remove_deployment;
 pub(crate) use exec::exec;
 pub(crate) use facts::{Age, Facts, is_ready};

@@ -13,7 +13,7 @@ use kube::{
 use super::cluster;
 use crate::lab::{
     LabError,
-    cluster::{Access, is_gone, remove_deployment},
+    cluster::{Access, is_gone, is_ours, remove_deployment},
     state::{self, RUN_LABEL, RunState},
 };
 
@@ -74,7 +74,7 @@ pub(super) async fn sweep(access: &Access) -> anyhow::Result<BTreeSet<String>> {
     }))
     .await?;
     for policy in Api::<NetworkPolicy>::all(access.client.clone()).list(&ListParams::default()).await? {
-        if policy.managed_fields().iter().any(|fields| fields.manager.as_deref() == Some("policyprobe")) {
+        if is_ours(&policy) {
             let api = Api::<NetworkPolicy>::namespaced(access.client.clone(), &policy.namespace().unwrap_or_default());
             api.delete(&policy.name_any(), &now).await?;
         }
